@@ -1,0 +1,206 @@
+"""Every key of an experiment, once, with its default and one comment.
+
+An experiment is a file whose `get_config()` takes this one and changes a few lines. Groups
+follow the flow of the data: data, taxonomy, model, objective, optim, train, eval.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.task = "train"  # train | check | baseline | prepare
+    config.seed = 0  # of parameters, order, augmentation and dropout; splits have their own
+    config.init_from = placeholder(str)  # WORKDIR whose best parameters start this run
+    config.init_rules = ((".*", "load"),)  # (regex on parameter names, load | fresh)
+    config.data = data()
+    config.taxonomy = taxonomy()
+    config.model = model()
+    config.objective = objective()
+    config.optim = optim()
+    config.train = train()
+    config.eval = evaluation()
+    return config
+
+
+def data() -> ConfigDict:
+    c = ConfigDict()
+    c.path = "synthetic"  # a .parquet, .csv, .tsv or .jsonl file, or `synthetic`
+    c.rows = placeholder(int)  # read only the first so many rows
+    c.required = ()  # of (text stream | image | label): rows without it are dropped
+    c.batch_size = 128  # global, over all devices
+    c.weighted_sampling = 0.0  # draw with weight 1 / (leaf frequency ** this); 0 = shuffle
+    c.threads = 2  # that assemble batches ahead of the step
+    c.workers = 0  # processes that assemble batches; 0 = threads only
+    c.prefetch = 8  # batches kept ready
+
+    c.synthetic = ConfigDict()
+    c.synthetic.products = 6000  # how many are drawn
+    c.synthetic.seed = 0  # of the synthetic catalogue alone
+    c.synthetic.missing_text = 0.05  # share of products without a title
+    c.synthetic.missing_image = 0.05  # share of products without a picture
+    c.synthetic.duplicates = 0.05  # share of products listed again by another shop
+
+    c.columns = ConfigDict()
+    c.columns.id = ""  # '' = the row number
+    c.columns.text = ("title",)  # columns read as text
+    c.columns.image = ""  # bytes (Parquet), base64 or a path below image_root; '' = none
+    c.columns.label = ()  # one code or path column, or level columns, coarsest first
+    c.columns.label_kind = "levels"  # code | path | levels
+    c.columns.separator = " > "  # between the parts of a path label
+    c.columns.blank_level = "unknown"  # a label that ends early: stop | unknown (below)
+    c.columns.group = ""  # never divided by a split; '' = equal title or equal image
+    c.columns.platform = ""  # the shop
+    c.columns.date = ""  # ISO date, for splits by time
+    c.columns.split = ""  # official split: train | val | test
+    c.columns.metadata = ()  # columns carried along
+    c.image_root = ""  # folder of image paths; '' = the folder of the catalogue
+    c.label_map = ""  # CSV with the columns native,label: applied while loading
+
+    c.split = ConfigDict()
+    c.split.by = "group"  # group | row | platform | date | column
+    c.split.fractions = (0.70, 0.15, 0.15)  # train, val, test
+    c.split.seed = 0  # of the assignment alone
+    c.split.test_platforms = ()  # by = platform: these shops are the test part
+    c.split.val_from = ""  # by = date: first day of validation
+    c.split.test_from = ""  # by = date: first day of test
+
+    c.text = ConfigDict()
+    c.text.streams = ConfigDict({"title": ("title",)})  # stream -> its columns, joined by ' ; '
+    c.text.length = 32  # tokens of a stream, longer texts are cut
+    c.text.lengths = ConfigDict()  # stream -> another length
+    c.text.tokenizer = "train"  # train | a directory | a hub name
+    c.text.kind = "wordpiece"  # of a trained tokenizer: wordpiece | bpe
+    c.text.vocab_size = 4000  # of a trained tokenizer
+    c.text.lowercase = True  # before a trained tokenizer
+    c.text.word_drop = 0.0  # share of words dropped in training, drawn anew each time
+
+    c.image = ConfigDict()
+    c.image.resize = (36, 36)  # (height, width) of the decoded, kept picture
+    c.image.size = (32, 32)  # (height, width) of the crop that the model sees
+    c.image.flip = True  # random horizontal flip in training
+    c.image.crop = True  # random crop in training; otherwise central
+    c.image.cache = True  # keep decoded pictures in memory
+    c.image.max_pixels = 50_000_000  # larger pictures are refused as bombs
+    return c
+
+
+def taxonomy() -> ConfigDict:
+    c = ConfigDict()
+    c.path = ""  # taxonomy.json, .csv (code,name[,parent]) or .txt (a path a line); '' = from training rows
+    c.kind = "codes"  # of a .csv: codes (HS digits) | parents (code, parent)
+    c.edition = ""  # free text, carried along: 'HS 2022'
+    c.digits = (2, 4, 6)  # levels of an HS code
+    c.stop = "data"  # STOP children where training rows end (data) or at every inner node (all)
+    c.min_products = 1  # rarer leaves are cut to their parent
+    return c
+
+
+def model() -> ConfigDict:
+    c = ConfigDict()
+    c.modalities = ("title", "image")  # text streams and image, in the order of fusion
+    c.dtype = "float32"  # of matrix products: float32 | bfloat16
+    c.joint_width = 128  # E: projections, and the space of the contrastive loss
+    c.absent = "token"  # what stands for a missing modality: token (learned) | zeros
+    c.modality_dropout = 0.0  # share of present modalities dropped at fusion in training
+
+    c.text = ConfigDict()
+    c.text.width = 128
+    c.text.depth = 2
+    c.text.heads = 4
+    c.text.mlp = 512
+    c.text.dropout = 0.1
+    c.text.pool = "mean"  # cls | mean | max
+
+    c.image = ConfigDict()
+    c.image.family = "resnet"  # resnet | vit
+    c.image.mean = (0.5, 0.5, 0.5)  # of pixels in 0..1
+    c.image.std = (0.25, 0.25, 0.25)
+    c.image.dropout = 0.0
+    c.image.stem = "small"  # resnet: small (3x3, no pooling) | large (7x7, stride 2, pooling)
+    c.image.block = "basic"  # resnet: basic (18) | bottleneck (50)
+    c.image.stages = (1, 1, 1, 1)  # resnet: blocks per stage
+    c.image.widths = (32, 64, 128, 256)  # resnet: channels per stage (before expansion)
+    c.image.norm = "group"  # resnet: group | batch
+    c.image.patch = 8  # vit
+    c.image.width = 128  # vit
+    c.image.depth = 4  # vit
+    c.image.heads = 4  # vit
+    c.image.mlp = 512  # vit
+    c.image.pool = "mean"  # vit: cls | mean
+
+    c.fusion = ConfigDict()
+    c.fusion.kind = "concat"
+    c.fusion.norm = "layer"  # of each modality before fusion: layer | raw
+
+    c.head = ConfigDict()
+    c.head.width = 256  # of the shared layer; 0 = none
+    c.head.level_width = 0  # of the layer per level; 0 = none
+    c.head.norm = "layer"  # layer | batch | none
+    c.head.dropout = 0.1
+    c.head.feed = "probabilities"  # what finer levels see of coarser: probabilities | none
+    return c
+
+
+def objective() -> ConfigDict:
+    c = ConfigDict()
+    c.classification = 1.0  # weight of the hierarchical cross-entropy
+    c.level_reduction = "sum"  # over present levels: sum (the path likelihood) | mean
+    c.contrastive = 1.0  # weight of InfoNCE; 0 = not traced at all
+    c.direction = "both"  # text -> image, image -> text: both | t2i | i2t
+    c.temperature = 0.07  # initial
+    c.learn_temperature = True
+    c.max_scale = 100.0  # clamp of 1 / temperature
+    return c
+
+
+def optim() -> ConfigDict:
+    c = ConfigDict()
+    c.name = "adamw"  # adamw | adam
+    c.learning_rate = 1e-3
+    c.schedule = "cosine"  # cosine | constant | linear
+    c.warmup = 0.05  # share of the steps
+    c.final = 0.01  # learning rate at the end, as a share of the peak
+    c.b1 = 0.9
+    c.b2 = 0.999
+    c.weight_decay = 0.05
+    c.clip = 1.0  # global gradient norm; 0 = off
+    c.rules = (  # first regex that matches a name: lr multiplier (0 = frozen), decay
+        (r".*(bias|scale|token|position|temperature)$", 1.0, False),
+        (r".*", 1.0, True),
+    )
+    return c
+
+
+def train() -> ConfigDict:
+    c = ConfigDict()
+    c.epochs = 10.0  # of the training part
+    c.steps = 0  # instead of epochs, where above 0
+    c.log_every = 20  # steps
+    c.eval_every = 0  # steps; 0 = once an epoch
+    c.checkpoint_every = 0  # steps; 0 = at each evaluation
+    c.monitor = "hierarchical/f1"  # or `loss`: chooses the best checkpoint
+    c.patience = 0  # evaluations without a better value before stopping; 0 = off
+    c.ema = 0.0  # decay of averaged parameters; 0 = off
+    c.data_devices = 0  # size of the mesh's data axis; 0 = all devices
+    c.fsdp_devices = 1  # size of the mesh's fsdp axis
+    c.sharding = (  # first regex that matches a name: axis of each dimension
+        (r".*kernel$", ("fsdp",)),
+        (r".*", ()),
+    )
+    c.deterministic = True  # deterministic GPU kernels
+    c.compile_cache = ""  # folder of compiled programs; '' = off
+    c.tensorboard = True
+    return c
+
+
+def evaluation() -> ConfigDict:
+    c = ConfigDict()
+    c.batch_size = 256
+    c.decode = "path"  # of the predictions: path | greedy | independent | flat
+    c.topk = 5
+    c.gallery_size = 1000  # retrieval: groups in the gallery
+    c.bootstrap = 1000  # resamples of groups
+    c.parts = ("test",)  # of the split, scored in the report
+    return c

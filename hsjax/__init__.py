@@ -1,0 +1,13 @@
+"""hsjax: cross-modal, hierarchical product classification in JAX.
+
+Shape letters, used everywhere:
+
+    B examples of a batch      N records of a catalogue     V views of a picture
+    T tokens of a text         P patches of a picture       D width of an encoder
+    E width of the joint space F width of the fused vector  M modalities
+    L levels of the taxonomy   C classes of one level       K clusters, or answers kept
+
+Arrays count levels from 0 (coarsest); every name that a user sees counts from 1.
+"""
+
+__version__ = "0.1.0"

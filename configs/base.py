@@ -47,7 +47,7 @@ def data() -> ConfigDict:
     c.columns.text = ("title",)  # columns read as text
     c.columns.image = ""  # bytes (Parquet), base64 or a path below image_root; '' = none
     c.columns.label = ()  # one code or path column, or level columns, coarsest first
-    c.columns.label_kind = "levels"  # code | path | levels
+    c.columns.label_kind = "code"  # code (HS digits) | path | levels
     c.columns.separator = " > "  # between the parts of a path label
     c.columns.blank_level = "unknown"  # a label that ends early: stop | unknown (below)
     c.columns.group = ""  # never divided by a split; '' = equal title or equal image
@@ -112,6 +112,7 @@ def model() -> ConfigDict:
     c.text.mlp = 512
     c.text.dropout = 0.1
     c.text.pool = "mean"  # cls | mean | max
+    c.text.pre_norm = True  # normalise before each branch; False = BERT
 
     c.image = ConfigDict()
     c.image.family = "resnet"  # resnet | vit

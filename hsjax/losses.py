@@ -45,7 +45,7 @@ def hierarchical_cross_entropy(
     value = per_level.sum(axis=1)
     if reduction == "mean":
         value = value / jnp.maximum(levels, 1.0)
-    return value, weight * (levels > 0)
+    return value, jnp.where(levels > 0, weight, 0.0)
 
 
 def info_nce(
@@ -79,7 +79,7 @@ def info_nce(
     ways["both"] = ways["t2i"] + ways["i2t"]
     for s in ways[direction]:
         value += _positive_nll(s, negative) / len(ways[direction])
-    return value, weight * negative.any(axis=1)
+    return value, jnp.where(negative.any(axis=1), weight, 0.0)
 
 
 def _positive_nll(

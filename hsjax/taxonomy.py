@@ -309,6 +309,13 @@ class Taxonomy:
             if i >= 0 and not self.stop[level][i]
         )
 
+    def top(self, levels: int) -> "Taxonomy":
+        """The coarsest `levels` levels, which are a tree themselves."""
+        parts = (self.codes, self.names, self.parents, self.stop)
+        return Taxonomy(
+            *(part[:levels] for part in parts), self.edition, self.separator
+        )
+
     def valid(self, labels: np.ndarray) -> np.ndarray:
         """(N,) bool: is each row of (N, L) ids one path from level 0 down, to any depth?"""
         ok = labels[:, 0] >= 0

@@ -1,0 +1,281 @@
+"""B1 of Paper A: TF-IDF and a linear support vector machine over the text.
+
+It shares records, splits, predictions, metrics and report with every other model, only
+the trainer is scikit-learn's.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Integer, Shaped
+from scipy import optimize, sparse
+from scipy.special import log_softmax
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.svm import LinearSVC
+
+from hsjax.data.records import CatalogueError, Record
+from hsjax.data.splits import group_keys
+from hsjax.evaluation.predictions import Predictions, deepest
+
+if TYPE_CHECKING:
+    from hsjax.taxonomy import Taxonomy
+
+WEIGHTS = 2 * 10**8  # classes x features kept in memory: 1.6 GB
+BATCH = 1024  # rows whose probabilities are held at once
+HELD_OUT = 0.1  # of the training groups, for the temperature
+Path = tuple[str, ...]
+
+
+class SvmBaseline:
+    """TF-IDF of 1-2-grams (sublinear) and one linear SVM per last node, one against rest.
+
+    An SVM has no probabilities. softmax(margins / T) stands for them, where the one
+    number T is fitted by likelihood on a held-out tenth of the training groups; then
+    the SVM is fitted again on all rows. That makes them roughly calibrated on average,
+    not per class. `calibrate=False` keeps T = 1 and halves the time: only the order
+    then means anything.
+    """
+
+    def __init__(self, *, penalty: float = 1.0, calibrate: bool = True, seed: int = 0):
+        self.penalty, self.calibrate, self.seed = penalty, calibrate, seed
+        self.temperature = 1.0
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        paths: Sequence[Path],
+        *,
+        groups: Integer[np.ndarray, "N"] | None = None,
+    ) -> "SvmBaseline":
+        """Learns from texts and their paths of node codes; the classes are whole paths.
+
+        Raises:
+          CatalogueError: fewer than two different paths, or texts without a word.
+        """
+        self.paths = sorted(set(paths))
+        if len(self.paths) < 2:
+            raise CatalogueError(
+                f"the SVM needs two different labels to train on, found {len(self.paths)}"
+            )
+        number = {path: index for index, path in enumerate(self.paths)}
+        target = np.array([number[path] for path in paths])
+        limit = max(WEIGHTS // len(self.paths), 1)
+        self.vectorizer = TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, max_features=limit
+        )
+        try:
+            features = self.vectorizer.fit_transform(texts)
+        except ValueError:
+            raise CatalogueError(
+                "no training text has a word: check columns.text"
+            ) from None
+        if self.calibrate:
+            groups = np.arange(len(target)) if groups is None else groups
+            self.temperature = self._fit_temperature(features, target, groups)
+        self.svm = self._svm().fit(features, target)
+        return self
+
+    def log_probs(self, texts: Sequence[str]) -> Float[np.ndarray, "N C"]:
+        """Log-probability of each of `paths`; a text without known words gives the prior."""
+        margins = _margins(self.svm, self.vectorizer.transform(texts))
+        return log_softmax(margins / self.temperature, axis=1)
+
+    def _svm(self) -> LinearSVC:
+        return LinearSVC(C=self.penalty, dual=True, random_state=self.seed)
+
+    def _fit_temperature(self, features, target, groups) -> float:
+        """T that maximises the likelihood of held-out groups; 1 if it cannot be told."""
+        if len(np.unique(groups)) < 2:
+            return 1.0
+        split = GroupShuffleSplit(1, test_size=HELD_OUT, random_state=self.seed)
+        kept, held = next(split.split(target, groups=groups))
+        seen = np.unique(target[kept])
+        held = held[np.isin(target[held], seen)]
+        if len(seen) < 2 or not len(held):
+            return 1.0
+        svm = self._svm().fit(features[kept], target[kept])
+        margins = _margins(svm, features[held])
+        true = np.searchsorted(seen, target[held])
+
+        def loss(log_temperature: float) -> float:
+            log_probs = log_softmax(margins / np.exp(log_temperature), axis=1)
+            return -log_probs[np.arange(len(true)), true].mean()
+
+        best = optimize.minimize_scalar(loss, bounds=(-4, 2), method="bounded")
+        return float(np.exp(best.x))
+
+
+def svm_predictions(
+    train: Sequence[Record],
+    test: Sequence[Record],
+    *,
+    columns: Sequence[str] = ("title",),
+    tree: "Taxonomy | None" = None,
+    groups: Integer[np.ndarray, "N"] | None = None,
+    train_groups: Integer[np.ndarray, "T"] | None = None,
+    topk: int = 5,
+    calibrate: bool = True,
+    seed: int = 0,
+) -> Predictions:
+    """Trains the SVM on `train` and answers `test`.
+
+    Training rows whose label is unknown below an inner node are left out: an SVM over
+    last nodes cannot learn from them. Its only decode is `flat`; a path of the training
+    rows is always a path of the tree.
+
+    Args:
+      columns: text columns, joined by ' ; '.
+      tree: labels are cut to it and it says what is outside; default: the training
+        paths.
+      groups, train_groups: group numbers of the rows, computed where not given.
+      topk: how many answers are kept, K.
+      calibrate: see `SvmBaseline`.
+
+    Raises:
+      CatalogueError: no such column, or nothing to learn from.
+    """
+    paths = [_cut(record, tree) for record in train]
+    inner = {path[: i + 1] for path, _ in paths for i in range(len(path) - 1)}
+    usable = [
+        i
+        for i, (path, complete) in enumerate(paths)
+        if path and (complete or path not in inner)
+    ]
+    if train_groups is None:
+        train_groups = group_keys(train)
+    model = SvmBaseline(calibrate=calibrate, seed=seed).fit(
+        [_text(train[i], columns) for i in usable],
+        [paths[i][0] for i in usable],
+        groups=train_groups[usable],
+    )
+    depth = tree.num_levels if tree else max(len(p) for p, _ in paths)
+    known = {path[: i + 1] for path, _ in paths for i in range(len(path))}
+    outside = [
+        tree.encode(r.path, r.complete)[1]
+        if tree
+        else bool(r.path) and r.path not in known
+        for r in test
+    ]
+    answers = answer_table(
+        model, [_text(record, columns) for record in test], depth=depth, topk=topk
+    )
+    separator = tree.separator if tree else _separator(model.paths)
+    return Predictions(
+        row=np.array([record.row for record in test], np.int64),
+        id=np.array([record.id for record in test], object),
+        group=group_keys(test) if groups is None else groups,
+        truth=_table([record.path for record in test], depth),
+        complete=np.array([record.complete for record in test], bool),
+        outside=np.array(outside, bool),
+        present=_present(test, columns),
+        embeddings={},
+        stage=np.full(len(test), "", object),
+        main="flat",
+        separator=separator,
+        **answers,
+    )
+
+
+def answer_table(
+    model: SvmBaseline, texts: Sequence[str], *, depth: int, topk: int
+) -> dict[str, np.ndarray]:
+    """The columns of `Predictions` that the model decides.
+
+    The probability of a node is the sum over the paths through it, so levels agree.
+    """
+    codes = _table(model.paths, depth)
+    nodes, members = zip(*(_members(codes[:, k]) for k in range(depth)), strict=True)
+    ends, rows = deepest(codes), []
+    for start in range(0, len(texts), BATCH):
+        log_probs = model.log_probs(texts[start : start + BATCH])
+        best = _largest(log_probs, topk)
+        probs = np.exp(log_probs)
+        index = np.arange(len(probs))
+        prob = np.zeros((len(probs), depth), np.float32)
+        tops = np.full((len(probs), depth, topk), "", object)
+        for k in range(depth):
+            marginal = probs @ members[k]
+            order = _largest(marginal, topk)
+            tops[:, k, : order.shape[1]] = nodes[k][order]
+            answered = codes[best[:, 0], k] != ""
+            column = np.searchsorted(nodes[k], codes[best[:, 0], k])[answered]
+            prob[answered, k] = marginal[index[answered], column]
+        rows.append((best, prob, log_probs[index[:, None], best], tops))
+    best, prob, log_prob, tops = (
+        np.concatenate(part) for part in zip(*rows, strict=True)
+    )
+    flat = codes[best[:, 0]]
+    missing = ((0, 0), (0, topk - best.shape[1]))
+    return {
+        "decoded": {"flat": flat},
+        "valid": {"flat": np.ones(len(flat), bool)},
+        "prob": np.minimum(prob, 1),
+        "log_prob": log_prob[:, 0].astype(np.float32),
+        "topk_codes": np.pad(ends[best], missing, constant_values=""),
+        "topk_probs": np.pad(np.exp(log_prob), missing).astype(np.float32),
+        "level_topk": tops,
+    }
+
+
+def _margins(svm: LinearSVC, features) -> Float[np.ndarray, "N C"]:
+    margins = svm.decision_function(features)
+    return np.stack([-margins, margins], axis=1) / 2 if margins.ndim == 1 else margins
+
+
+def _largest(values: Float[np.ndarray, "N C"], count: int) -> np.ndarray:
+    """(N, K) columns of the largest values, best first, the first of equals first."""
+    return np.argsort(-values, axis=1, kind="stable")[:, :count]
+
+
+def _members(codes: Shaped[np.ndarray, "C"]):
+    """Real nodes of a level in order, and the (C, nodes) matrix of the paths through them."""
+    nodes = np.unique(codes[codes != ""])
+    paths = np.flatnonzero(codes != "")
+    entries = (np.ones(len(paths)), (paths, np.searchsorted(nodes, codes[paths])))
+    return nodes, sparse.csr_array(entries, shape=(len(codes), len(nodes)))
+
+
+def _cut(record: Record, tree: "Taxonomy | None") -> tuple[Path, bool]:
+    """The label as far as the tree knows it, and whether it is known to end there."""
+    if tree is None:
+        return record.path, record.complete
+    labels, outside = tree.encode(record.path, record.complete)
+    return tree.decode(labels), record.complete and not outside
+
+
+def _text(record: Record, columns: Sequence[str]) -> str:
+    missing = [column for column in columns if column not in record.texts]
+    if missing:
+        raise CatalogueError(
+            f"row {record.row}: no text column {missing[0]!r}, the records have"
+            f" {', '.join(map(repr, record.texts))}: name it in columns.text"
+        )
+    return " ; ".join(text for c in columns if (text := record.texts[c]))
+
+
+def _present(
+    records: Sequence[Record], columns: Sequence[str]
+) -> dict[str, np.ndarray]:
+    present = {
+        column: np.array([bool(record.texts[column]) for record in records], bool)
+        for column in columns
+    }
+    image = np.array([record.image is not None for record in records], bool)
+    return present | {"image": image}
+
+
+def _table(paths: Sequence[Path], depth: int) -> Shaped[np.ndarray, "N L"]:
+    table = np.full((len(paths), depth), "", object)
+    for row, path in enumerate(paths):
+        table[row, : len(path)] = path[:depth]
+    return table
+
+
+def _separator(paths: Sequence[Path]) -> str:
+    """`A`, `A > B` have ' > '; HS codes `01`, `0101` have none."""
+    pairs = [pair for path in paths for pair in zip(path, path[1:], strict=False)]
+    return (
+        " > " if all(below.startswith(f"{above} > ") for above, below in pairs) else ""
+    )

@@ -1,0 +1,99 @@
+"""The order in which training and evaluation see examples (Grain).
+
+The order of training is a pure function of (seed, global example number): a dataset is
+shuffled (or sampled) as a whole and sliced per process afterwards, without a filter.
+`ds[k]` is the k-th batch, so the position of a run is one number, and any number of
+workers, processes or devices can go on from it.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from hsjax.data.examples import Augmentation, Examples, assemble
+
+
+def sampling_weights(leaves: np.ndarray, power: float) -> np.ndarray:
+    """(N,) weights 1 / frequency(leaf) ** power, normalised to sum to 1."""
+    _, inverse, counts = np.unique(
+        leaves, axis=0, return_inverse=True, return_counts=True
+    )
+    weights = counts[inverse.reshape(-1)].astype(float) ** -power
+    return weights / weights.sum()
+
+
+def _draw(seed: int, cumulative: np.ndarray, number: int) -> int:
+    """With replacement: example `number` is a pure function of the seed and the number."""
+    bits = np.random.Philox(key=seed, counter=[0, 0, 0, int(number)])
+    point = np.random.Generator(bits).random() * cumulative[-1]
+    return int(np.searchsorted(cumulative, point, side="right"))
+
+
+def training_batches(
+    examples: Examples,
+    *,
+    batch_size: int,
+    seed: int,
+    augmentation: Augmentation,
+    weighted_sampling: float = 0.0,
+    process: int = 0,
+    processes: int = 1,
+) -> grain.MapDataset:
+    """Endless batches; `ds[k]` is this process's part of the k-th global batch.
+
+    Args:
+      batch_size: global; a multiple of `processes`.
+      weighted_sampling: power of the inverse leaf frequency; 0 = shuffled epochs.
+    """
+    if batch_size % processes:
+        raise ValueError(
+            f"batch size {batch_size} is no multiple of {processes} processes"
+        )
+    if weighted_sampling:
+        weights = sampling_weights(examples.labels, weighted_sampling)
+        draw = functools.partial(_draw, seed, np.cumsum(weights))
+        order = grain.MapDataset.range(np.iinfo(np.int64).max).map(draw)
+    else:
+        order = grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
+    pairs = order.map_with_index(lambda number, i: (number, i))[process::processes]
+    batches = pairs.batch(batch_size // processes, batch_fn=np.array)
+    return batches.map(
+        lambda pair: assemble(examples, pair[:, 0], pair[:, 1], augmentation)
+    )
+
+
+def prefetched(
+    dataset: grain.MapDataset, *, start: int, threads: int, workers: int, buffer: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Batches from the `start`-th on, made ahead of use by threads or worker processes."""
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer)
+    ahead = dataset[start:].to_iter_dataset(options)
+    if workers:
+        # the parent may hold an accelerator; a worker must not ask for it
+        ahead = ahead.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        )
+    return iter(ahead)
+
+
+def evaluation_batches(
+    examples: Examples, *, batch_size: int, process: int = 0, processes: int = 1
+) -> grain.MapDataset:
+    """Every example once, in order; the last batch is filled up with rows of weight 0.
+
+    `ds[k]` is the part of this process: rows process * b .. (process + 1) * b of the k-th
+    global batch, b = batch_size / processes.
+    """
+    rows = batch_size // processes
+    count = -(-len(examples) // batch_size)
+
+    def batch(k: int) -> dict[str, np.ndarray]:
+        first = k * batch_size + process * rows
+        index = np.arange(first, min(first + rows, len(examples)))
+        parts = assemble(examples, index, index)
+        rest = examples.spec.padding(rows - len(index))
+        return {name: np.concatenate([parts[name], rest[name]]) for name in parts}
+
+    return grain.MapDataset.range(count).map(batch)

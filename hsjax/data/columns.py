@@ -1,0 +1,73 @@
+"""The column mapping of `config.data`, checked against the file."""
+
+import difflib
+
+from hsjax.data.quarantine import CatalogueError
+from hsjax.data.sources import column_names
+
+
+def label_columns(config) -> tuple[str, ...]:
+    label = config.columns.label
+    return (label,) if isinstance(label, str) and label else tuple(label)
+
+
+def wanted_columns(config) -> dict[str, str]:
+    """{column: key of config.data.columns that names it}."""
+    c = config.columns
+    single = ("id", "image", "group", "platform", "date", "split")
+    wanted = {getattr(c, key): key for key in single if getattr(c, key)}
+    wanted |= dict.fromkeys(c.metadata, "metadata")
+    wanted |= dict.fromkeys(label_columns(config), "label")
+    return wanted | dict.fromkeys(c.text, "text")
+
+
+def checked_columns(config, labelled: bool) -> tuple[str, ...]:
+    """The label columns; CatalogueError where the mapping does not fit the file."""
+    c = config.columns
+    _choose("label_kind", c.label_kind, ("code", "path", "levels"))
+    _choose("blank_level", c.blank_level, ("stop", "unknown"))
+    label = label_columns(config)
+    single = c.label_kind != "levels" and not config.label_map
+    if labelled and (not label or (single and len(label) > 1)):
+        raise CatalogueError(
+            f"config.data.columns.label names {label}: label_kind {c.label_kind!r}"
+            f" needs {'exactly' if single else 'at least'} one column"
+        )
+    wanted = wanted_columns(config)
+    names = column_names(config.path, wanted=wanted)
+    optional = () if labelled else ("label", "group", "platform", "date", "split")
+    for column, key in wanted.items():
+        if column not in names and key not in optional:
+            key = f"config.data.columns.{key}"
+            raise missing_column(config.path, column, key, names)
+    return label if all(name in names for name in label) else ()
+
+
+def _choose(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise CatalogueError(
+            f"config.data.columns.{key} is {value!r}; choose one of {allowed}"
+        )
+
+
+def missing_column(path, column: str, key: str, names: list[str]) -> CatalogueError:
+    close = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
+    shown = ", ".join(repr(name[:40]) for name in names[:40])
+    return CatalogueError(
+        f"{path}: no column {column!r} ({key})."
+        + (f" Did you mean {close[0]!r}?" if close else "")
+        + f" The file has: {shown}. If these are values, the header line is missing."
+    )
+
+
+def checked_required(config) -> dict[str, tuple[str, ...]]:
+    """{required name: text columns of which one must be filled}, labels apart."""
+    columns = {"image": (), "label": (), "text": tuple(config.columns.text)}
+    columns |= {name: (name,) for name in config.columns.text}
+    columns |= {name: tuple(parts) for name, parts in config.text.streams.items()}
+    for name in config.required:
+        if name not in columns:
+            raise CatalogueError(
+                f"config.data.required names {name!r}; known are {sorted(columns)}"
+            )
+    return {name: columns[name] for name in config.required if name != "label"}

@@ -1,0 +1,147 @@
+"""Examples of a catalogue as arrays, and how a batch is cut from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hsjax.batch import IMAGE, BatchSpec
+from hsjax.data.image import decode_image
+from hsjax.data.records import Record
+from hsjax.data.text import Tokens, drop_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Everything a batch is cut from, one entry per record.
+
+    Attributes:
+      tokens: stream -> tokens.
+      images: decoded (H, W, 3) uint8, encoded bytes, a path, or None.
+      resize: (height, width) of decoded pictures.
+      labels: (N, L) int32.
+      group: (N,) int.
+    """
+
+    spec: BatchSpec
+    tokens: Mapping[str, Tokens]
+    images: Sequence[np.ndarray | bytes | Path | None]
+    resize: tuple[int, int]
+    max_pixels: int
+    labels: np.ndarray
+    group: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> "Examples":
+        """The examples of these positions, in this order."""
+        return Examples(
+            spec=self.spec,
+            tokens={k: Tokens(*(a[index] for a in t)) for k, t in self.tokens.items()},
+            images=[self.images[i] for i in index],
+            resize=self.resize,
+            max_pixels=self.max_pixels,
+            labels=self.labels[index],
+            group=self.group[index],
+        )
+
+    def picture(self, i: int) -> np.ndarray | None:
+        image = self.images[i]
+        if isinstance(image, Path):
+            image = image.read_bytes()
+        if isinstance(image, bytes):
+            return decode_image(image, resize=self.resize, max_pixels=self.max_pixels)
+        return image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What training changes at random; each example draws from (seed, its number)."""
+
+    seed: int = 0
+    crop: bool = False
+    flip: bool = False
+    word_drop: float = 0.0
+
+
+def make_examples(
+    records: Sequence[Record],
+    tokens: Mapping[str, Tokens],
+    *,
+    spec: BatchSpec,
+    labels: np.ndarray,
+    group: np.ndarray,
+    config_image,
+) -> Examples:
+    """Joins records with their tokens and labels."""
+    return Examples(
+        spec=spec,
+        tokens=tokens,
+        images=[r.image for r in records],
+        resize=tuple(config_image.resize),
+        max_pixels=config_image.max_pixels,
+        labels=labels,
+        group=group,
+    )
+
+
+def assemble(
+    examples: Examples,
+    numbers: np.ndarray,
+    index: np.ndarray,
+    augmentation: Augmentation | None = None,
+) -> dict[str, np.ndarray]:
+    """A batch of the examples at `index`.
+
+    Args:
+      numbers: (B,) global example numbers: the counters of the random draws.
+      index: (B,) positions in `examples`.
+      augmentation: None = evaluation: central crop, nothing dropped.
+    """
+    spec, rows = examples.spec, len(index)
+    batch = spec.padding(rows)
+    words = max(
+        (t.words.max(initial=0) + 1 for t in examples.tokens.values()), default=1
+    )
+    draws = np.zeros((rows, 3 + words * len(spec.streams)))
+    if augmentation:
+        for row, number in enumerate(numbers):
+            bits = np.random.Philox(
+                key=augmentation.seed, counter=[0, 0, 0, int(number)]
+            )
+            draws[row] = np.random.Generator(bits).random(draws.shape[1])
+    for position, stream in enumerate(spec.streams):
+        tokens = Tokens(*(a[index] for a in examples.tokens[stream]))
+        if augmentation and augmentation.word_drop:
+            first = 3 + words * position
+            kept = draws[:, first : first + words] >= augmentation.word_drop
+            tokens = drop_tokens(tokens, kept)
+        batch[f"{stream}_ids"], batch[f"{stream}_mask"] = tokens.ids, tokens.mask
+        batch[f"has_{stream}"] = tokens.mask.any(axis=1)
+    if spec.image:
+        for row, i in enumerate(index):
+            picture = examples.picture(i)
+            if picture is not None:
+                view = _crop(picture, spec.image[1:], draws[row], augmentation)
+                batch[IMAGE][row, 0], batch["has_image"][row] = view, True
+    batch["labels"], batch["index"] = examples.labels[index], index.astype(np.int32)
+    batch["group"] = examples.group[index].astype(np.int32)
+    batch["weight"][:] = 1.0
+    return batch
+
+
+def _crop(
+    picture: np.ndarray,
+    size: tuple[int, int],
+    draws: np.ndarray,
+    augmentation: Augmentation | None,
+) -> np.ndarray:
+    room = np.array(picture.shape[:2]) - size
+    where = draws[:2] if augmentation and augmentation.crop else np.array([0.5, 0.5])
+    y, x = np.minimum((where * (room + 1)).astype(int), room)
+    view = picture[y : y + size[0], x : x + size[1]]
+    return (
+        view[:, ::-1] if augmentation and augmentation.flip and draws[2] < 0.5 else view
+    )

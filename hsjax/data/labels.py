@@ -1,0 +1,80 @@
+"""Labels of a catalogue's rows as paths of node codes."""
+
+from hsjax.data.columns import missing_column
+from hsjax.data.sources import UNREADABLE, as_text, column_names, read_rows
+from hsjax.taxonomy import hs_path, join_levels, split_path
+
+
+class LabelError(ValueError):
+    """Why a row has no usable label: a short phrase, then ': ' and the detail."""
+
+
+class Labels:
+    """Reads labels: a code, a path or level columns, through a label map if given."""
+
+    def __init__(self, config, quarantine, *, columns, digits) -> None:
+        self.columns, self.digits = columns, digits
+        self.separator = config.columns.separator
+        self.map = _read_label_map(config.label_map, quarantine)
+        mapped_levels = self.map is not None and config.columns.label_kind == "levels"
+        self.kind = "path" if mapped_levels else config.columns.label_kind
+        # Levels of a complete label; 0 = only the tree knows how deep a path may go.
+        self.depth = {"code": len(digits), "path": 0, "levels": len(columns)}[self.kind]
+
+    def path(self, values: dict) -> tuple[str, ...]:
+        """Node codes, coarsest first; LabelError where the row has no sound label."""
+        fields = [values.get(name) for name in self.columns]
+        parts = [as_text(field) for field in fields]
+        if not any(parts):
+            raise LabelError("no label")
+        if any(isinstance(field, list | dict) for field in fields):
+            raise LabelError("malformed label: it is a list, not one value")
+        if any(UNREADABLE in part for part in parts):
+            raise LabelError(f"malformed label: {parts} has unreadable characters")
+        if self.map is not None:
+            parts = [self.mapped(self.separator.join(filter(None, parts)))]
+        while not parts[-1]:
+            parts.pop()
+        if "" in parts:
+            raise LabelError(f"gap in the label: {parts}, a coarser level is empty")
+        try:
+            if self.kind == "code":
+                return hs_path(parts[0], self.digits)
+            if self.kind == "path":
+                return split_path(parts[0], self.separator)
+            return join_levels(parts, self.separator)
+        except ValueError as error:
+            raise LabelError(f"malformed label: {error}") from None
+
+    def mapped(self, native: str) -> str:
+        labels = sorted(self.map.get(native, ()))
+        if len(labels) > 1:
+            raise LabelError(f"conflicting label map: {native!r} -> {labels}")
+        if not any(labels):
+            raise LabelError(f"unmapped label: {native!r} has none in the label map")
+        return labels[0]
+
+
+def _read_label_map(path: str, quarantine) -> dict[str, set[str]] | None:
+    """{native: labels}; more than one label is a conflict, told and never resolved."""
+    if not path:
+        return None
+    names = column_names(path)
+    for column in ("native", "label"):
+        if column not in names:
+            raise missing_column(path, column, "config.data.label_map", names)
+    labels: dict[str, set[str]] = {}
+    for row, values in read_rows(path, quarantine):
+        native, label = as_text(values["native"]), as_text(values["label"])
+        known = labels.setdefault(native, set())
+        known.add(label)
+        if len(known) > 1:
+            reason = f"conflicting label map: {native!r} -> {sorted(known)}"
+        elif not native:
+            reason = "empty native label"
+        else:
+            continue
+        quarantine.add(
+            file=path, row=row, column="native", reason=reason, action="dropped"
+        )
+    return labels

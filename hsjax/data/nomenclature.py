@@ -1,0 +1,167 @@
+"""Label trees from files: nomenclatures and lists of paths."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hsjax.data.records import CatalogueError, Record
+from hsjax.taxonomy import Taxonomy, TaxonomyError, hs_path, split_path
+
+# international schedules end in chapters 98 and 99 with codes that are no goods
+PSEUDO_CODES = {"99", "9999", "999999", "TOTAL"}
+
+
+def load_taxonomy(config, *, separator: str) -> Taxonomy:
+    """The tree of `config.taxonomy.path`.
+
+    Args:
+      separator: of the parts of a path, for .txt files and code + parent columns.
+
+    Raises:
+      CatalogueError: the file cannot be read as a tree; names the line.
+    """
+    path = Path(config.path)
+    if not path.is_file():
+        raise CatalogueError(f"taxonomy.path: there is no file {path}")
+    readers = {
+        ".json": lambda: Taxonomy.load(path),
+        ".txt": lambda: _read_paths(path, separator, config),
+        ".csv": lambda: KINDS[config.kind](path, separator, config),
+    }
+    if path.suffix not in readers:
+        raise CatalogueError(f"taxonomy.path: {path} is none of {', '.join(readers)}")
+    if config.kind not in KINDS:
+        raise CatalogueError(f"taxonomy.kind is {config.kind!r}; known: {list(KINDS)}")
+    try:
+        return readers[path.suffix]()
+    except TaxonomyError as error:
+        raise CatalogueError(f"{path}: {error}") from None
+
+
+def _read_paths(path: Path, separator: str, config) -> Taxonomy:
+    """A path a line; `#` starts a comment."""
+    paths = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            try:
+                paths.append(split_path(line.strip(), separator))
+            except TaxonomyError as error:
+                raise CatalogueError(f"{path}, line {number}: {error}") from None
+    stop = "all" if config.stop == "all" else "none"
+    return Taxonomy.from_paths(
+        paths, stop=stop, edition=config.edition, separator=separator
+    )
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict]]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = set(columns) - set(reader.fieldnames or ())
+        if missing:
+            raise CatalogueError(
+                f"{path}: the columns {sorted(missing)} are missing; it has"
+                f" {reader.fieldnames}"
+            )
+        return list(enumerate(reader, 1))
+
+
+def _name(row: dict) -> str:
+    return (row.get("name") or row.get("description") or "").strip()
+
+
+def _read_codes(path: Path, separator: str, config) -> Taxonomy:
+    """HS codes with names; sections and pseudo-codes are left out, parents synthesised."""
+    del separator
+    names, paths = {}, []
+    for number, row in _rows(path, ["code"]):
+        code = (row["code"] or "").strip()
+        if code in PSEUDO_CODES or not code[:1].isdigit():
+            continue
+        try:
+            paths.append(hs_path(code, config.digits))
+        except TaxonomyError as error:
+            raise CatalogueError(
+                f"{path}, row {number}, column code: {error}"
+            ) from None
+        if len(code.replace(".", "").replace(" ", "")) == len(paths[-1][-1]):
+            names.setdefault(paths[-1][-1], _name(row))
+    stop = "all" if config.stop == "all" else "none"
+    return Taxonomy.from_paths(paths, stop=stop, names=names, edition=config.edition)
+
+
+def _read_parents(path: Path, separator: str, config) -> Taxonomy:
+    """Columns code, parent ('' = top) and name; node codes become paths of codes."""
+    parents, names = {}, {}
+    for number, row in _rows(path, ["code", "parent"]):
+        code = (row["code"] or "").strip()
+        if not code or code in parents:
+            flaw = f"the code {code!r} stands there twice" if code else "empty code"
+            raise CatalogueError(f"{path}, row {number}, column code: {flaw}")
+        parents[code], names[code] = (row["parent"] or "").strip(), _name(row)
+    paths, labels = [], {}
+    for code in parents:
+        chain = [code]
+        while parent := parents[chain[-1]]:
+            if parent not in parents or parent in chain:
+                flaw = "is its own ancestor" if parent in chain else "has no row"
+                raise CatalogueError(
+                    f"{path}: the parent {parent!r} of {chain[-1]!r} {flaw}"
+                )
+            chain.append(parent)
+        paths.append(split_path(separator.join(reversed(chain)), separator))
+        labels[paths[-1][-1]] = names[code]
+    stop = "all" if config.stop == "all" else "none"
+    return Taxonomy.from_paths(
+        paths, stop=stop, names=labels, edition=config.edition, separator=separator
+    )
+
+
+KINDS = {"codes": _read_codes, "parents": _read_parents}
+
+
+def tree_from_records(
+    records: Sequence[Record], config, *, separator: str, names: dict | None = None
+) -> tuple[Taxonomy, dict[str, int]]:
+    """The tree of the labels of training records.
+
+    Leaves with fewer than `config.min_products` rows are cut to their parent, again and
+    again from the deepest level up.
+
+    Returns:
+      The tree, and what was cut: code -> products.
+    """
+    paths = [(r.path, r.complete) for r in records if r.path]
+    cut: dict[str, int] = {}
+    deepest = max((len(p) for p, _ in paths), default=0)
+    for level in range(deepest, 1, -1):
+        counts = Counter(p[:level] for p, _ in paths if len(p) >= level)
+        rare = {p: n for p, n in counts.items() if n < config.min_products}
+        cut |= {p[-1]: n for p, n in rare.items()}
+        # what lies below a node that was cut is unknown to this tree, not its end
+        paths = [
+            (p[: level - 1], False) if p[:level] in rare else (p, c) for p, c in paths
+        ]
+    try:
+        tree = Taxonomy.from_paths(
+            [p for p, _ in paths],
+            complete=[c for _, c in paths],
+            stop=config.stop,
+            names=names,
+            edition=config.edition,
+            separator=separator,
+        )
+    except TaxonomyError as error:
+        raise CatalogueError(f"the labels make no tree: {error}") from None
+    return tree, cut
+
+
+def encode_labels(
+    records: Sequence[Record], tree: Taxonomy
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, L) int32 labels, and (N,) bool: does the label leave the tree?"""
+    pairs = [tree.encode(r.path, r.complete) for r in records]
+    labels = np.array([p[0] for p in pairs], np.int32).reshape(-1, tree.num_levels)
+    return labels, np.array([p[1] for p in pairs], bool)

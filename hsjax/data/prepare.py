@@ -1,0 +1,177 @@
+"""From a config to a catalogue that is ready to train on, and files to arrays."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from hsjax.batch import IMAGE, BatchSpec
+from hsjax.data.examples import Examples, make_examples
+from hsjax.data.nomenclature import encode_labels, load_taxonomy, tree_from_records
+from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
+from hsjax.data.splits import PARTS, assign_splits, group_keys
+from hsjax.data.text import make_tokenizer, stream_texts, tokenize_streams
+from hsjax.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """A catalogue with its parts, its tree and its tokenizer.
+
+    Attributes:
+      records: usable rows; parts: (N,) train | val | test; groups: (N,).
+      labels: (N, L); outside: (N,) bool, labels that leave the tree.
+      cut: code -> products of leaves that were cut as too rare.
+      manifest: hash of the rows, their groups and parts: a resume needs the same.
+    """
+
+    records: Sequence[Record]
+    parts: np.ndarray
+    groups: np.ndarray
+    tree: Taxonomy
+    labels: np.ndarray
+    outside: np.ndarray
+    tokenizer: Tokenizer | None
+    spec: BatchSpec
+    quarantine: Quarantine
+    cut: Mapping[str, int]
+    manifest: str
+
+    def rows(self, *parts: str) -> np.ndarray:
+        """Positions of the records of these parts."""
+        return np.flatnonzero(np.isin(self.parts, parts))
+
+
+def label_separator(config) -> str:
+    """Between the parts of a node code; '' for HS codes."""
+    columns = config.data.columns
+    return "" if columns.label_kind == "code" else columns.separator
+
+
+def read_catalogue(config, *, source_run: Path | None = None) -> Catalogue:
+    """Reads, groups, splits, builds the tree and the tokenizer.
+
+    Args:
+      source_run: workdir of a run to start from: its tokenizer is kept, as token ids have to
+        mean the same.
+
+    Raises:
+      CatalogueError: whatever a user can mend, in words.
+    """
+    quarantine = Quarantine()
+    records = load_records(
+        config.data, quarantine=quarantine, digits=tuple(config.taxonomy.digits)
+    )
+    groups = group_keys(records)
+    ends = [r.path[-1] if r.path else "" for r in records]
+    leaves = np.unique(ends, return_inverse=True)[1]
+    parts = assign_splits(records, groups, leaves, config.data.split)
+    for part in ("train", "val"):
+        if part not in parts:
+            raise CatalogueError(
+                f"the {part} part of {config.data.path} is empty: {len(records)} usable"
+                " rows are too few, or config.data.split divides them so"
+            )
+    training = [records[i] for i in np.flatnonzero(parts == "train")]
+    tree, cut = make_tree(config, training)
+    labels, outside = encode_labels(records, tree)
+    spec = batch_spec(config, tree)
+    return Catalogue(
+        records=records,
+        parts=parts,
+        groups=groups,
+        tree=tree,
+        labels=labels,
+        outside=outside,
+        tokenizer=_tokenizer(config, training, spec, source_run),
+        spec=spec,
+        quarantine=quarantine,
+        cut=cut,
+        manifest=_manifest(records, parts, groups),
+    )
+
+
+def make_tree(config, training: Sequence[Record]) -> tuple[Taxonomy, Mapping[str, int]]:
+    """The tree of `config.taxonomy`, from a file or from the training rows."""
+    separator = label_separator(config)
+    if config.taxonomy.path:
+        return load_taxonomy(config.taxonomy, separator=separator), {}
+    names = None
+    if config.data.path == "synthetic":
+        from hsjax.data.synthetic import names as synthetic_names
+
+        names = synthetic_names()
+    return tree_from_records(
+        training, config.taxonomy, separator=separator, names=names
+    )
+
+
+def batch_spec(config, tree: Taxonomy) -> BatchSpec:
+    """Static shapes of the batches of a config.
+
+    Raises:
+      CatalogueError: a modality that is neither a text stream nor the image.
+    """
+    text, modalities = config.data.text, config.model.modalities
+    for name in modalities:
+        if name != IMAGE and name not in text.streams:
+            raise CatalogueError(
+                f"model.modalities names {name!r}; there are {[*text.streams, IMAGE]}"
+            )
+    streams = [m for m in modalities if m != IMAGE]
+    lengths = tuple((s, text.lengths.to_dict().get(s, text.length)) for s in streams)
+    height, width = config.data.image.size
+    image = (1, height, width) if IMAGE in modalities else None
+    return BatchSpec(lengths, image, tree.num_levels)
+
+
+def _tokenizer(config, training, spec: BatchSpec, source_run) -> Tokenizer | None:
+    if not spec.streams:
+        return None
+    if source_run:
+        return Tokenizer.from_file(str(source_run / "tokenizer.json"))
+    streams = config.data.text.streams
+    texts = [t for s in spec.streams for t in stream_texts(training, streams[s])]
+    if not any(texts):
+        raise CatalogueError(
+            f"{config.data.path}: every text of the training part is empty; drop the text"
+            " streams from model.modalities or name other data.columns.text"
+        )
+    return make_tokenizer(config.data.text, texts)
+
+
+def examples_of(
+    config,
+    records: Sequence[Record],
+    *,
+    tokenizer: Tokenizer | None,
+    spec: BatchSpec,
+    labels: np.ndarray,
+    groups: np.ndarray,
+) -> Examples:
+    """Records as arrays, tokenized."""
+    streams = {s: config.data.text.streams[s] for s in spec.streams}
+    tokens = tokenize_streams(
+        records, tokenizer, streams=streams, lengths=dict(spec.lengths)
+    )
+    return make_examples(
+        records,
+        tokens,
+        spec=spec,
+        labels=labels,
+        group=groups,
+        config_image=config.data.image,
+    )
+
+
+def _manifest(records, parts, groups) -> str:
+    digest = hashlib.sha256()
+    for record, part, group in zip(
+        records, parts.tolist(), groups.tolist(), strict=True
+    ):
+        key = (record.id, *record.texts.values(), record.image_key, record.path)
+        digest.update(repr((key, PARTS.index(part), group)).encode())
+    return digest.hexdigest()

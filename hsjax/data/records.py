@@ -1,0 +1,224 @@
+"""Products as the rest of the project sees them: `Record`, read from any catalogue."""
+
+import datetime
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from hsjax.data.columns import checked_columns, checked_required, wanted_columns
+from hsjax.data.image import read_image
+from hsjax.data.labels import LabelError, Labels
+from hsjax.data.quarantine import CatalogueError, Quarantine
+from hsjax.data.sources import as_text, read_rows
+
+__all__ = ["CatalogueError", "Quarantine", "Record", "load_records"]
+
+_WINDOW = 256  # rows whose pictures are decoded ahead of the row that is finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One product.
+
+    Attributes:
+      row: 1-based data row of the file.
+      id: unique within the file.
+      texts: text column -> stripped text; '' = absent.
+      image: uint8 (H, W, 3) if pictures are cached, else checked bytes, path or None.
+      image_key: sha1 of the encoded bytes; '' = absent.
+      path: node codes of the label, coarsest first; () = no label.
+      complete: the product ends at the last node of `path`; False = unknown below it.
+      group: value of the group column; '' = to be computed.
+      platform, date, split: values of these columns; the date is ISO (2024-01-31).
+      extra: metadata column -> text.
+    """
+
+    row: int
+    id: str
+    texts: Mapping[str, str]
+    image: np.ndarray | bytes | Path | None
+    image_key: str
+    path: tuple[str, ...]
+    complete: bool
+    group: str
+    platform: str
+    date: str
+    split: str
+    extra: Mapping[str, str]
+
+
+def load_records(
+    config_data, *, quarantine: Quarantine, digits=(2, 4, 6), labelled: bool = True
+) -> list[Record]:
+    """Reads the catalogue of `config.data`; every flaw goes to `quarantine`.
+
+    A field that is empty or unreadable is noted and absent. With `labelled`, rows
+    without a sound label are dropped; without, they are kept for prediction, and the
+    columns of labels, groups and splits may be missing. A row is also dropped where it
+    lacks what `required` names, has neither text nor picture, or repeats another one
+    entirely.
+    Each dropped row has one note `dropped`: records + dropped rows = rows of the file.
+
+    Raises CatalogueError: an unreadable file, a missing column, no usable row at all.
+    """
+    if config_data.path == "synthetic":
+        from hsjax.data import synthetic  # which imports Record from here
+
+        return synthetic.make_records(config_data)
+    loader = _Loader(config_data, quarantine, digits=digits, labelled=labelled)
+    before = len(quarantine.rows)
+    rows = tqdm(
+        loader.rows(), desc="catalogue", unit=" rows", disable=None, leave=False
+    )
+    records = [record for record in rows if record is not None]
+    if not records:
+        raise _nothing_usable(config_data.path, quarantine.rows[before:])
+    return records
+
+
+def _nothing_usable(path, notes) -> CatalogueError:
+    phrases = (note[4].split(": ")[0] for note in notes if note[5] == "dropped")
+    told = "; ".join(f"{x} ({n} rows)" for x, n in Counter(phrases).most_common(3))
+    return CatalogueError(
+        f"{path}: no usable row. {told or 'The file has a header but no rows'}"
+    )
+
+
+class _Loader:
+    """Turns rows into records and tells the quarantine what it met on the way."""
+
+    def __init__(self, config, quarantine, *, digits, labelled) -> None:
+        self.config, self.quarantine, self.labelled = config, quarantine, labelled
+        columns = checked_columns(config, labelled)
+        self.required = checked_required(config)
+        self.labels = Labels(config, quarantine, columns=columns, digits=digits)
+        self.first: dict[tuple, int] = {}  # id and content -> row
+        self.ids: dict[str, int] = {}  # id -> number of rows that had it
+
+    def note(self, record, reason, *, column="", action="kept") -> None:
+        self.quarantine.add(
+            file=self.config.path,
+            row=record.row,
+            id=record.id,
+            column=column,
+            reason=reason,
+            action=action,
+        )
+
+    def rows(self) -> Iterator[Record | None]:
+        """A record per row, None = dropped; threads decode, as Pillow frees the GIL."""
+        config = self.config
+        root = Path(config.image_root or Path(config.path).parent)
+        decode = partial(read_image, root=root, config_image=config.image)
+        rows = read_rows(
+            config.path,
+            self.quarantine,
+            columns=wanted_columns(config),
+            rows=config.rows,
+        )
+        waiting: deque = deque()
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+            for row, values in rows:
+                if (record := self.labelled_record(row, values)) is not None:
+                    future = pool.submit(decode, values.get(config.columns.image))
+                    waiting.append((record, future))
+                if len(waiting) > _WINDOW:
+                    yield self.with_image(*waiting.popleft())
+            for record, future in waiting:
+                yield self.with_image(record, future)
+
+    def fields(self, row: int, values: dict) -> Record:
+        """What the columns say, without label and picture."""
+        columns = self.config.columns
+        return Record(
+            row=row,
+            id=as_text(values.get(columns.id)) or str(row),
+            texts={name: as_text(values.get(name)) for name in columns.text},
+            image=None,
+            image_key="",
+            path=(),
+            complete=False,
+            group=as_text(values.get(columns.group)),
+            platform=as_text(values.get(columns.platform)),
+            date=as_text(values.get(columns.date)),
+            split=as_text(values.get(columns.split)),
+            extra={name: as_text(values.get(name)) for name in columns.metadata},
+        )
+
+    def labelled_record(self, row: int, values: dict) -> Record | None:
+        """The record with its label; None where the row had to be dropped."""
+        columns = self.config.columns
+        record = self.fields(row, values)
+        if columns.id and not as_text(values.get(columns.id)):
+            self.note(record, "empty id: the row number stands in", column=columns.id)
+        try:
+            path = self.labels.path(values)
+            complete = columns.blank_level == "stop" or len(path) == self.labels.depth
+            record = replace(record, path=path, complete=complete)
+        except LabelError as error:
+            column = ",".join(self.labels.columns)
+            if self.labelled:
+                self.note(record, str(error), column=column, action="dropped")
+                return None
+            if str(error) != "no label":  # no flaw of a product to be predicted
+                self.note(record, str(error), column=column)
+        return self.with_date(record)
+
+    def with_date(self, record: Record) -> Record | None:
+        column, text = self.config.columns.date, record.date
+        try:
+            date = datetime.date.fromisoformat(text[:10]).isoformat() if text else ""
+        except ValueError:
+            reason = f"unreadable date: {text[:40]!r} is not like 2024-01-31"
+            self.note(record, reason, column=column)
+            date = ""
+        if not date and self.labelled and self.config.split.by == "date":
+            reason = "no date: config.data.split.by is 'date'"
+            self.note(record, reason, column=column, action="dropped")
+            return None
+        return replace(record, date=date)
+
+    def with_image(self, record: Record, future) -> Record | None:
+        """The finished record; None where the row had to be dropped."""
+        for name, text in record.texts.items():
+            if not text:
+                self.note(record, "empty text", column=name)
+        image, key, flaw = future.result()
+        if flaw and self.config.columns.image:
+            self.note(record, flaw, column=self.config.columns.image)
+        record = replace(record, image=image, image_key=key)
+        if reason := self.unusable(record):
+            self.note(record, reason, action="dropped")
+            return None
+        return self.with_unique_id(record)
+
+    def unusable(self, record: Record) -> str:
+        """Why the record must be dropped; '' = it stays."""
+        for name, columns in self.required.items():
+            texts = [record.texts.get(column) for column in columns]
+            if not (record.image_key if name == "image" else any(texts)):
+                return f"required {name} is absent"
+        if not record.image_key and not any(record.texts.values()):
+            return "nothing to classify: neither text nor picture"
+        content = (record.id, *record.texts.items(), record.image_key, record.path)
+        if (first := self.first.setdefault(content, record.row)) != record.row:
+            return f"repeated row: id, text, picture and label as in row {first}"
+        return ""
+
+    def with_unique_id(self, record: Record) -> Record:
+        id = record.id
+        while id in self.ids:
+            self.ids[record.id] += 1
+            id = f"{record.id}#{self.ids[record.id]}"
+        self.ids[id] = 1
+        if id == record.id:
+            return record
+        self.note(record, f"repeated id: other content, renamed to {id}")
+        return replace(record, id=id)

@@ -1,0 +1,246 @@
+"""Rows of a catalogue from Parquet, CSV, TSV or JSONL; none is lost in silence."""
+
+import csv
+import datetime
+import decimal
+import json
+import re
+from collections import deque
+from collections.abc import Collection, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hsjax.data.parquet import parquet_names, read_parquet
+from hsjax.data.quarantine import CatalogueError, Quarantine, refuse_repeated
+
+EMPTY_WORDS = frozenset(("nan", "NaN", "NaT", "None", "<NA>", "null", "NULL"))
+UNREADABLE = "\ufffd"
+_BAD_CHARACTERS = re.compile("[\0\ud800-\udfff]")
+Row = tuple[int, dict[str, Any]]
+
+
+def as_text(value: Any) -> str:
+    """A field as stripped text: whole numbers without '.0'; None, NaN, 'nan' are ''."""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace").replace("\0", UNREADABLE)
+    elif isinstance(value, float | decimal.Decimal):
+        if value != value:
+            return ""
+        value = str(int(value)) if _is_whole(value) else str(value)
+    elif isinstance(value, list | tuple):
+        value = " ".join(filter(None, map(as_text, value)))
+    elif isinstance(value, datetime.datetime):
+        value = value.isoformat(sep=" ")
+    text = str(value).strip()
+    return "" if text in EMPTY_WORDS else text
+
+
+def _is_whole(value: float | decimal.Decimal) -> bool:
+    return abs(value) < 1e15 and value == int(value)
+
+
+def read_rows(
+    path,
+    quarantine: Quarantine,
+    *,
+    columns: Collection[str] | None = None,
+    rows: int | None = None,
+) -> Iterator[Row]:
+    """Iterates over (1-based data row, {column: value}); bad rows go to `quarantine`.
+
+    Bytes that are not UTF-8 and NULs become U+FFFD and the row is kept: text survives
+    it, while `records` refuses a label with U+FFFD. A row with too few or too many
+    fields, with broken quotes, that is blank, or that is no JSON object is dropped. A
+    row is a record: a quoted line break does not start another. A .csv without commas
+    in its header is read with semicolons. `columns` limits what is read of a Parquet
+    file, `rows` the rows.
+
+    Raises CatalogueError: a file that is missing, empty, corrupt or of another kind, a
+    header that is missing or names a column twice.
+    """
+    path = _checked(path)
+    if path.suffix == ".parquet":
+        return (
+            (row, _cleaned(values, path=path, row=row, quarantine=quarantine))
+            for row, values in read_parquet(path, columns, rows)
+        )
+    if path.suffix == ".jsonl":
+        return _read_jsonl(path, quarantine, rows)
+    return _read_csv(path, quarantine, rows)
+
+
+def column_names(path, *, wanted: Collection[str] = ()) -> list[str]:
+    """The columns of a file; a JSONL file is read until all of `wanted` were seen."""
+    path = _checked(path)
+    if path.suffix == ".parquet":
+        return parquet_names(path)
+    if path.suffix != ".jsonl":
+        with _open_csv(path) as handle:
+            return [
+                name for name in _header(path, _reader(path, handle, handle)) if name
+            ]
+    seen: dict[str, None] = {}
+    for _, values in _read_jsonl(path, Quarantine(), None):
+        seen |= dict.fromkeys(values)
+        if all(name in seen for name in wanted):
+            break
+    return list(seen)
+
+
+def _checked(path) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise CatalogueError(f"{path}: no such file; correct config.data.path")
+    if not path.is_file():
+        raise CatalogueError(f"{path} is not a file; name the catalogue file itself")
+    if path.suffix not in (".parquet", ".csv", ".tsv", ".jsonl"):
+        raise CatalogueError(
+            f"{path}: unknown kind of file {path.suffix!r}; save the catalogue as"
+            " .parquet, .csv, .tsv or .jsonl"
+        )
+    with path.open("rb") as handle:
+        start = handle.read(4)
+    if start in (b"", b"\xef\xbb\xbf"):
+        raise CatalogueError(f"{path} is empty; export the catalogue again")
+    if path.suffix != ".parquet" and start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise CatalogueError(f"{path} is UTF-16 text; save it as UTF-8")
+    return path
+
+
+def _cleaned(values: dict, *, path: Path, row: int, quarantine: Quarantine) -> dict:
+    """Replaces NULs and undecodable bytes by U+FFFD, naming the row and the column."""
+    cleaned = {}
+    for name, value in values.items():
+        flaws: list[str] = []
+        name = _readable(name, flaws)
+        cleaned[name] = _readable(value, flaws)
+        for flaw in flaws[:1]:
+            reason = f"{flaw}, replaced by {UNREADABLE}"
+            quarantine.add(
+                file=path, row=row, column=name, reason=reason, action="kept"
+            )
+    return cleaned
+
+
+def _readable(value: Any, flaws: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_readable(item, flaws) for item in value]
+    if isinstance(value, dict):
+        return {_readable(k, flaws): _readable(x, flaws) for k, x in value.items()}
+    if not isinstance(value, str) or (value.isascii() and "\0" not in value):
+        return value
+    if bad := _BAD_CHARACTERS.search(value):
+        phrase = "NUL byte" if bad.group() == "\0" else "not UTF-8"
+        flaws.append(f"{phrase}: at character {bad.start() + 1}")
+    return _BAD_CHARACTERS.sub(UNREADABLE, value)
+
+
+class _Lines:
+    """Lines that can be handed back, so that a stray quote costs one row only."""
+
+    def __init__(self, handle) -> None:
+        self.handle, self.taken, self.returned = handle, [], deque()
+        self.first = 0  # line number where the current record starts
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> str:
+        self.taken.append(
+            self.returned.popleft() if self.returned else next(self.handle)
+        )
+        return self.taken[-1]
+
+    def start_record(self) -> None:
+        self.first += len(self.taken)
+        self.taken.clear()
+
+    def give_back(self) -> None:
+        self.returned.extendleft(reversed(self.taken[1:]))
+        del self.taken[1:]
+
+
+def _open_csv(path: Path):
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _reader(path: Path, handle, lines):
+    """A strict csv reader: a quote never closed, or closed too early, is an error."""
+    csv.field_size_limit(2**31 - 1)  # a picture in base64 is longer than csv's 131,072
+    first = handle.readline()
+    handle.seek(0)
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    if delimiter == "," and "," not in first and ";" in first:
+        delimiter = ";"
+    return csv.reader(lines, delimiter=delimiter, strict=True)
+
+
+def _header(path: Path, reader) -> list[str]:
+    try:
+        header = [name.strip() for name in next(reader)]
+    except csv.Error as error:
+        raise CatalogueError(f"{path}: unreadable header line: {error}") from None
+    if not any(header):
+        raise CatalogueError(f"{path}: missing header; line 1 must name the columns")
+    if any(_BAD_CHARACTERS.search(name) for name in header):
+        raise CatalogueError(
+            f"{path}: the header is not UTF-8 text; save the file as UTF-8"
+        )
+    refuse_repeated(path, header)
+    return header
+
+
+def _read_csv(path: Path, quarantine: Quarantine, rows: int | None) -> Iterator[Row]:
+    with _open_csv(path) as handle:
+        lines = _Lines(handle)
+        reader = _reader(path, handle, lines)
+        header = _header(path, reader)
+        for row in range(1, rows + 1) if rows else count(1):
+            lines.start_record()
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                lines.give_back()
+                reason = f"broken quotes: line {lines.first + 1}: {error}"
+                quarantine.add(file=path, row=row, reason=reason, action="dropped")
+                continue
+            if fields is None:
+                return
+            if len(fields) == len(header):
+                named = {
+                    name: x for name, x in zip(header, fields, strict=True) if name
+                }
+                yield row, _cleaned(named, path=path, row=row, quarantine=quarantine)
+                continue
+            reason = f"{len(fields)} instead of {len(header)}, line {lines.first + 1}"
+            reason = f"wrong number of columns: {reason}" if fields else "blank line"
+            quarantine.add(file=path, row=row, reason=reason, action="dropped")
+
+
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field is named twice")
+    return fields
+
+
+def _read_jsonl(path: Path, quarantine: Quarantine, rows: int | None) -> Iterator[Row]:
+    with path.open("rb") as handle:
+        for row, line in enumerate(handle, start=1):
+            if rows and row > rows:
+                return
+            text = line.decode("utf-8", "surrogateescape").strip(" \t\r\n\ufeff")
+            reason, values = "" if text else "blank line", None
+            try:
+                if text:
+                    values = json.loads(text, object_pairs_hook=_unique_fields)
+            except (ValueError, RecursionError) as error:
+                reason = f"invalid JSON: {error}"
+            if isinstance(values, dict):
+                yield row, _cleaned(values, path=path, row=row, quarantine=quarantine)
+                continue
+            reason = reason or f"not a JSON object: {text[:40]}"
+            quarantine.add(file=path, row=row, reason=reason, action="dropped")

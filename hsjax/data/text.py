@@ -1,0 +1,175 @@
+"""Texts of a record -> streams of token ids.
+
+The tokenizer is trained on the catalogue itself, or comes from a local directory or the hub;
+either way it is one `tokenizers.Tokenizer`, stored with the run as `tokenizer.json`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from hsjax.data.records import CatalogueError, Record
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+BETWEEN_COLUMNS = " ; "
+
+
+class Tokens(NamedTuple):
+    """Token ids of N texts.
+
+    Attributes:
+      ids: (N, T) int32, 0-padded.
+      mask: (N, T) bool.
+      words: (N, T) int16, which whitespace-separated word a token belongs to; -1 = special.
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray
+    words: np.ndarray
+
+
+def stream_texts(records: Iterable[Record], columns: Sequence[str]) -> list[str]:
+    """One text per record: its present columns joined by ' ; ', '' where none is."""
+    return [
+        BETWEEN_COLUMNS.join(r.texts[c] for c in columns if r.texts.get(c))
+        for r in records
+    ]
+
+
+def make_tokenizer(config, texts: Iterable[str]) -> Tokenizer:
+    """The tokenizer of `config.data.text`: trained on `texts`, or loaded.
+
+    Raises:
+      CatalogueError: the named tokenizer cannot be loaded.
+    """
+    if config.tokenizer == "train":
+        return train_tokenizer(
+            texts, kind=config.kind, size=config.vocab_size, lowercase=config.lowercase
+        )
+    return load_tokenizer(config.tokenizer)
+
+
+def train_tokenizer(
+    texts: Iterable[str], *, kind: str, size: int, lowercase: bool
+) -> Tokenizer:
+    """WordPiece or byte-level BPE vocabulary of at most `size` entries."""
+    if kind == "wordpiece":
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=size, special_tokens=list(SPECIAL), show_progress=False
+        )
+    elif kind == "bpe":
+        tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+        steps = [normalizers.NFC()] + [normalizers.Lowercase()] * lowercase
+        tokenizer.normalizer = normalizers.Sequence(steps)
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=list(SPECIAL),
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        )
+    else:
+        raise CatalogueError(f"data.text.kind is {kind!r}; known: wordpiece, bpe")
+    tokenizer.train_from_iterator(texts, trainer)
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=ends
+    )
+    return tokenizer
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """From a `tokenizer.json`, a directory in the Hugging Face layout, or a hub name."""
+    path = Path(name)
+    if path.is_file():
+        return Tokenizer.from_file(str(path))
+    if (path / "tokenizer.json").is_file():
+        return Tokenizer.from_file(str(path / "tokenizer.json"))
+    # a directory with vocab.txt or merges.txt only, or a hub name: transformers converts
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name).backend_tokenizer
+    except (OSError, ValueError) as error:
+        raise CatalogueError(
+            f"data.text.tokenizer={name!r}: no tokenizer there. Give a directory with"
+            f" tokenizer.json or vocab.txt, a hub name, or `train`. ({error})"
+        ) from None
+
+
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tokens:
+    """Ids of each text, cut at `length` with the special tokens kept; '' gives no token."""
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(length)
+    encodings = tokenizer.encode_batch(list(texts))
+    tokenizer.no_truncation()
+    ids = np.zeros((len(texts), length), np.int32)
+    mask = np.zeros((len(texts), length), bool)
+    words = np.full((len(texts), length), -1, np.int16)
+    for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+        if not text.strip():
+            continue
+        n = len(encoding.ids)
+        ids[row, :n], mask[row, :n] = encoding.ids, True
+        spans = _word_of_character(text)
+        for column, ((start, end), special) in enumerate(
+            zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+        ):
+            if not special and end > start:
+                words[row, column] = spans[start:end].max(initial=0)
+    return Tokens(ids, mask, words)
+
+
+def _word_of_character(text: str) -> np.ndarray:
+    """(characters,) number of the whitespace-separated word that a character is in."""
+    space = np.array([c.isspace() for c in text])
+    starts = ~space & np.concatenate([[True], space[:-1]])
+    return np.maximum(np.cumsum(starts) - 1, 0)
+
+
+def drop_tokens(tokens: Tokens, keep_word: np.ndarray) -> Tokens:
+    """Takes words out of tokenized texts and closes the gaps.
+
+    Args:
+      keep_word: (N, W) bool per word; a token of a word beyond W is kept.
+    """
+    word = np.clip(tokens.words, 0, keep_word.shape[1] - 1)
+    keep = np.take_along_axis(keep_word, word.astype(np.intp), axis=1)
+    keep = tokens.mask & (keep | (tokens.words < 0))
+    # a text that lost every word is as good as absent
+    keep &= (keep & (tokens.words >= 0)).any(axis=1, keepdims=True)
+    order = np.argsort(~keep, axis=1, kind="stable")
+    mask = np.take_along_axis(keep, order, axis=1)
+    ids = np.where(mask, np.take_along_axis(tokens.ids, order, axis=1), 0)
+    words = np.where(mask, np.take_along_axis(tokens.words, order, axis=1), -1)
+    return Tokens(ids, mask, words)
+
+
+def tokenize_streams(
+    records: Sequence[Record],
+    tokenizer: Tokenizer,
+    *,
+    streams: Mapping[str, Sequence[str]],
+    lengths: Mapping[str, int],
+) -> dict[str, Tokens]:
+    """Stream name -> tokens of every record."""
+    return {
+        name: tokenize(tokenizer, stream_texts(records, columns), lengths[name])
+        for name, columns in streams.items()
+    }

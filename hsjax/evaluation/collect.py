@@ -1,0 +1,190 @@
+"""A model's answers to a whole catalogue: params and batches in, `Predictions` out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from tqdm import tqdm
+
+from hsjax.data.records import Record
+from hsjax.evaluation.predictions import Predictions
+from hsjax.hierarchy import (
+    DECODES,
+    label_log_probs,
+    level_topk,
+    node_log_probs,
+    topk_paths,
+)
+from hsjax.taxonomy import Taxonomy
+
+
+class Rows(NamedTuple):
+    """What is known of the rows that are answered.
+
+    Attributes:
+      row, id, group: (N,); truth: (N, L) node codes, '' = none; complete, outside: (N,) bool.
+    """
+
+    row: np.ndarray
+    id: np.ndarray
+    group: np.ndarray
+    truth: np.ndarray
+    complete: np.ndarray
+    outside: np.ndarray
+
+
+def describe_rows(
+    records: Sequence[Record], *, groups: np.ndarray, outside: np.ndarray, levels: int
+) -> Rows:
+    """Rows as the scorer needs them; a label deeper than the tree is cut to its depth."""
+    truth = np.full((len(records), levels), "", object)
+    for i, record in enumerate(records):
+        codes = record.path[:levels]
+        truth[i, : len(codes)] = codes
+    return Rows(
+        row=np.array([r.row for r in records], np.int64),
+        id=np.array([r.id for r in records], object),
+        group=np.asarray(groups, np.int64),
+        truth=truth,
+        complete=np.array([r.complete for r in records], bool),
+        outside=np.asarray(outside, bool),
+    )
+
+
+def make_answer(
+    apply: Callable,
+    tree: Taxonomy,
+    *,
+    decodes: Sequence[str] = tuple(DECODES),
+    main: str = "path",
+    topk: int = 5,
+    objective: Callable | None = None,
+) -> Callable:
+    """`answer(params, stats, batch) -> dict of arrays`, to be jitted.
+
+    Everything that is asked of a batch in one program: decodes, probabilities, top-k,
+    embeddings, and with `objective` the losses.
+    """
+
+    def answer(params, stats, batch):
+        outputs, _ = apply(params, stats, batch)
+        logits = outputs.logits
+        decoded = {name: DECODES[name](logits, tree) for name in decodes}
+        paths, log_probs = topk_paths(logits, tree, topk)
+        found = {f"decoded/{name}": labels for name, labels in decoded.items()}
+        found |= {
+            "prob": _node_probs(logits, decoded[main], tree),
+            "log_prob": label_log_probs(logits, decoded[main], tree).sum(axis=1),
+            "topk_paths": paths,
+            "topk_probs": jnp.exp(log_probs),
+            "level_topk": level_topk(logits, tree, topk),
+            "weight": batch["weight"],
+        }
+        for name in ("text", "image"):
+            if getattr(outputs, name) is not None:
+                found[f"embedding/{name}"] = getattr(outputs, name)
+        found |= {name: here for name, here in batch.items() if name.startswith("has_")}
+        if objective is not None:
+            _, watched = objective(outputs, batch)
+            found |= {f"loss/{name}": jnp.stack(pair) for name, pair in watched.items()}
+        return found
+
+    return answer
+
+
+def _node_probs(logits, labels, tree: Taxonomy):
+    """(B, L) p(node) of each answered node, 0 below the end."""
+    columns = []
+    for level, log_probs in enumerate(node_log_probs(logits, tree)):
+        slots = jnp.asarray(tree.layout[level].slots)[jnp.maximum(labels[:, level], 0)]
+        picked = jnp.take_along_axis(log_probs, slots[:, None], axis=1)[:, 0]
+        columns.append(jnp.where(labels[:, level] >= 0, jnp.exp(picked), 0.0))
+    return jnp.stack(columns, axis=1)
+
+
+def collect_predictions(
+    answer: Callable,
+    batches: Iterable,
+    *,
+    rows: Rows,
+    tree: Taxonomy,
+    main: str = "path",
+    progress: str = "",
+) -> tuple[Predictions, dict[str, float]]:
+    """Runs `answer(batch)` over all batches.
+
+    Args:
+      answer: of one placed batch.
+      progress: what the progress bar says, '' = none.
+
+    Returns:
+      Predictions of the rows of weight above 0, in order; and weighted mean losses.
+    """
+    bar = tqdm(batches, desc=progress, disable=None if progress else True, leave=False)
+    parts = [jax.tree.map(_fetch, answer(batch)) for batch in bar]
+    losses = {
+        k[5:]: np.stack([p.pop(k) for p in parts])
+        for k in list(parts[0])
+        if k[:5] == "loss/"
+    }
+    means = {
+        name: float((m * w).sum() / max(w.sum(), 1e-9))
+        for name, (m, w) in ((k, (v[:, 0], v[:, 1])) for k, v in losses.items())
+    }
+    found = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    real = found.pop("weight") > 0
+    found = {k: v[real] for k, v in found.items()}
+    return _to_predictions(found, rows, tree, main), means
+
+
+def _fetch(x) -> np.ndarray:
+    if jax.process_count() > 1 and not x.is_fully_replicated:
+        x = multihost_utils.process_allgather(x, tiled=True)
+    return np.asarray(x)
+
+
+def _to_predictions(found: dict, rows: Rows, tree: Taxonomy, main: str) -> Predictions:
+    decoded = {k[8:]: v for k, v in found.items() if k.startswith("decoded/")}
+    topk = node_codes(tree, found["topk_paths"])
+    last = np.take_along_axis(topk, _depth(topk)[..., None], axis=-1)[..., 0]
+    tops = [
+        level_codes(tree, k, found["level_topk"][:, k]) for k in range(tree.num_levels)
+    ]
+    return Predictions(
+        **rows._asdict(),
+        decoded={name: node_codes(tree, labels) for name, labels in decoded.items()},
+        valid={name: tree.valid(labels) for name, labels in decoded.items()},
+        # STOP is no class: nothing was answered there
+        prob=np.where(node_codes(tree, decoded[main]) == "", 0.0, found["prob"]).astype(
+            np.float32
+        ),
+        log_prob=found["log_prob"],
+        topk_codes=last,
+        topk_probs=found["topk_probs"],
+        level_topk=np.stack(tops, axis=1),
+        present={k[4:]: v for k, v in found.items() if k.startswith("has_")},
+        embeddings={k[10:]: v for k, v in found.items() if k.startswith("embedding/")},
+        stage=np.full(len(rows.row), "", object),
+        main=main,
+        separator=tree.separator,
+    )
+
+
+def _depth(codes: np.ndarray) -> np.ndarray:
+    """Index of the last node of each path (..., L)."""
+    return np.maximum((codes != "").sum(axis=-1) - 1, 0)
+
+
+def level_codes(tree: Taxonomy, level: int, ids: np.ndarray) -> np.ndarray:
+    """Codes of ids of one level; '' for -1 and for STOP children."""
+    codes = np.where(tree.stop[level], "", tree.codes[level]).astype(object)
+    return np.where(ids >= 0, codes[np.maximum(ids, 0)], "")
+
+
+def node_codes(tree: Taxonomy, labels: np.ndarray) -> np.ndarray:
+    """Codes of (..., L) labels; '' for -1 and for STOP children."""
+    levels = [level_codes(tree, k, labels[..., k]) for k in range(tree.num_levels)]
+    return np.stack(levels, axis=-1)

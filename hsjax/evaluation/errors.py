@@ -1,0 +1,149 @@
+"""Where a model errs: confusions, weak classes, labels that may be wrong."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from hsjax.evaluation.markdown import table
+from hsjax.evaluation.measures import answers
+from hsjax.evaluation.predictions import Predictions, deepest
+
+
+class Confusion(NamedTuple):
+    """`rows` products of `truth` were answered as `answer`."""
+
+    truth: str
+    answer: str
+    rows: int
+
+
+class ClassScore(NamedTuple):
+    """How well one last node is found, and what it is mostly taken for."""
+
+    code: str
+    rows: int
+    precision: float
+    recall: float
+    f1: float
+    mistaken_for: str
+
+
+class Suspect(NamedTuple):
+    """A label that the model contradicts with probability `prob`."""
+
+    row: int
+    id: str
+    label: str
+    answer: str
+    prob: float
+
+
+def confusions(predictions: Predictions, *, limit: int = 20) -> list[Confusion]:
+    """The most frequent pairs of true and wrongly answered last nodes."""
+    truth, answer = _ends(predictions)
+    pairs = Counter((t, a) for t, a in zip(truth, answer, strict=True) if t != a)
+    order = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [Confusion(*pair, rows) for pair, rows in order[:limit]]
+
+
+def worst_classes(
+    predictions: Predictions, *, limit: int = 20, min_support: int = 5
+) -> list[ClassScore]:
+    """The last nodes of at least `min_support` rows with the lowest F1."""
+    truth, answer = _ends(predictions)
+    support, given = Counter(truth), Counter(answer)
+    hits = Counter(t for t, a in zip(truth, answer, strict=True) if t == a)
+    rivals = {}
+    for pair in confusions(predictions, limit=len(truth)):
+        rivals.setdefault(pair.truth, pair.answer)
+    scores = [
+        ClassScore(
+            code=code,
+            rows=rows,
+            precision=hits[code] / max(given[code], 1),
+            recall=hits[code] / rows,
+            f1=2 * hits[code] / (rows + given[code]),
+            mistaken_for=rivals.get(code, ""),
+        )
+        for code, rows in support.items()
+        if rows >= min_support
+    ]
+    return sorted(scores, key=lambda s: (s.f1, -s.rows, s.code))[:limit]
+
+
+def suspected_label_errors(
+    predictions: Predictions, *, limit: int = 20
+) -> list[Suspect]:
+    """Rows in which another path than the label has the highest probability.
+
+    A node below a label that is unknown there contradicts nothing, so it is left out.
+    """
+    p, labels = predictions, deepest(predictions.truth)
+    found = []
+    for index in np.flatnonzero(labels != ""):
+        label, codes, probs = labels[index], p.topk_codes[index], p.topk_probs[index]
+        below = "" if p.complete[index] else label + p.separator
+        for code, prob in zip(codes, probs, strict=True):
+            if code not in ("", label) and not (below and code.startswith(below)):
+                row = Suspect(int(p.row[index]), p.id[index], label, code, float(prob))
+                found.append(row)
+                break
+    return sorted(found, key=lambda s: (-s.prob, s.row))[:limit]
+
+
+def error_sections(
+    predictions: Predictions, names: Mapping[str, str]
+) -> dict[str, str]:
+    """Title -> Markdown table of each of the three; `names` explains node codes."""
+    return {
+        "Worst confusions": _confusions(predictions, names),
+        "Worst classes": _worst_classes(predictions, names),
+        "Suspected label errors": _suspects(predictions, names),
+    }
+
+
+def _confusions(p: Predictions, names: Mapping[str, str]) -> str:
+    rows = [
+        [_node(truth, names), _node(answer, names), n]
+        for truth, answer, n in confusions(p)
+    ]
+    return table(["truth", "answer", "rows"], rows)
+
+
+def _worst_classes(p: Predictions, names: Mapping[str, str]) -> str:
+    rows = []
+    for c in worst_classes(p):
+        shares = [f"{100 * value:.1f}" for value in (c.precision, c.recall, c.f1)]
+        rows.append(
+            [_node(c.code, names), c.rows, *shares, _node(c.mistaken_for, names)]
+        )
+    head = ["class (5 rows or more)", "rows", "precision", "recall", "F1"]
+    return table([*head, "mostly taken for"], rows)
+
+
+def _suspects(p: Predictions, names: Mapping[str, str]) -> str:
+    rows = [
+        [
+            str(s.row),
+            s.id,
+            _node(s.label, names),
+            _node(s.answer, names),
+            f"{s.prob:.3f}",
+        ]
+        for s in suspected_label_errors(p)
+    ]
+    return table(["row", "id", "label", "the model says", "probability"], rows)
+
+
+def _node(code: str, names: Mapping[str, str]) -> str:
+    name = names.get(code, "")
+    return code if not name or code.endswith(name) else f"{code} {name}"
+
+
+def _ends(predictions: Predictions) -> tuple[list[str], list[str]]:
+    """True and answered last nodes of the rows with a label."""
+    rows = predictions.truth[:, 0] != ""
+    truth, answer = deepest(predictions.truth), deepest(answers(predictions))
+    return truth[rows].tolist(), answer[rows].tolist()

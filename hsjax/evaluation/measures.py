@@ -1,0 +1,200 @@
+"""The families of metrics, each a function of row weights (see `intervals`)."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from scipy import sparse
+
+from hsjax.evaluation.intervals import Statistic
+from hsjax.evaluation.predictions import Predictions, deepest, node_names
+from hsjax.evaluation.reliability import calibration_error
+
+MIN_SUPPORT = 5  # rows of a class that counts in macro_f1_min5
+TOP = (3, 5)
+FEW, MANY = 20, 100  # training rows, Liu et al. 2019, https://arxiv.org/abs/1904.05160
+
+Ratios = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (N,) numerator, denominator
+
+
+def answers(predictions: Predictions, decode: str = "") -> Shaped[np.ndarray, "N L"]:
+    """Answers of a decode (default: the main one), '' where the truth is unknown."""
+    answer = predictions.decoded[decode or predictions.main]
+    known = predictions.complete[:, None] | (predictions.truth != "")
+    return np.where(known, answer, "")
+
+
+def common_depth(
+    truth: Shaped[np.ndarray, "N L"], answer: Shaped[np.ndarray, "N L"]
+) -> Float[np.ndarray, "N"]:
+    """Number of nodes from the top on which both paths agree."""
+    agree = (truth == answer) & (truth != "")
+    return np.cumprod(agree, axis=1).sum(axis=1).astype(np.float64)
+
+
+def class_averages(
+    truth: Shaped[np.ndarray, "N"], answer: Shaped[np.ndarray, "N"]
+) -> Callable[[Float[np.ndarray, "N R"]], dict[str, np.ndarray]]:
+    """Macro and weighted precision, recall and F1 over the classes with support.
+
+    Rows with truth '' are skipped. A class that is never answered has precision 0, as
+    in scikit-learn with `labels=np.unique(truth)` and `zero_division=0`.
+    """
+    kept = truth != ""
+    codes = np.unique(np.concatenate([truth[kept], answer[kept]]))
+    labels, answered = np.searchsorted(codes, truth), np.searchsorted(codes, answer)
+    support_of = _membership(labels, kept, len(codes))
+    answered_of = _membership(answered, kept, len(codes))
+    hits_of = _membership(labels, kept & (truth == answer), len(codes))
+
+    def average(weights: np.ndarray) -> dict[str, np.ndarray]:
+        support, hits = support_of @ weights, hits_of @ weights
+        given = answered_of @ weights
+        per_class = {
+            "precision": hits / np.maximum(given, 1),
+            "recall": hits / np.maximum(support, 1),
+            "f1": 2 * hits / np.maximum(support + given, 1),
+        }
+        present, steady = support > 0, support >= MIN_SUPPORT
+        result = {
+            "macro_f1_min5": _share(
+                (per_class["f1"] * steady).sum(axis=0), steady.sum(axis=0)
+            )
+        }
+        for name, values in per_class.items():
+            total = (values * present).sum(axis=0)
+            result[f"macro_{name}"] = _share(total, present.sum(axis=0))
+            mass = (values * support).sum(axis=0)
+            result[f"weighted_{name}"] = _share(mass, support.sum(axis=0))
+        return result
+
+    return average
+
+
+def _membership(index: np.ndarray, rows: Bool[np.ndarray, "N"], size: int):
+    """(C, N) sparse matrix: row i of the file belongs to class index[i]."""
+    kept = np.flatnonzero(rows)
+    entries = (np.ones(len(kept)), (index[kept], kept))
+    return sparse.csr_array(entries, shape=(size, len(rows)))
+
+
+def _share(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    empty = np.full(np.shape(numerator), np.nan)
+    return np.divide(numerator, denominator, out=empty, where=denominator > 0)
+
+
+def ratio_statistic(ratios: Ratios) -> Statistic:
+    """Metrics that are a sum over rows divided by another."""
+    if not ratios:
+        return lambda weights: {}
+    names = list(ratios)
+    above = np.stack([ratios[name][0] for name in names]).astype(np.float64)
+    below = np.stack([ratios[name][1] for name in names]).astype(np.float64)
+
+    def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+        values = _share(above @ weights, below @ weights)
+        return dict(zip(names, values, strict=True))
+
+    return measure
+
+
+def level_ratios(predictions: Predictions, level: int) -> Ratios:
+    truth, answer = predictions.truth[:, level], answers(predictions)[:, level]
+    prefix, rows = f"level{level + 1}", truth != ""
+    names = [node_names(codes, predictions.separator) for codes in (truth, answer)]
+    ratios = {
+        f"{prefix}/accuracy": (rows & (truth == answer), rows),
+        f"{prefix}/name_accuracy": (rows & (names[0] == names[1]), rows),
+    }
+    nodes = predictions.level_topk[:, level]
+    for k in (k for k in TOP if k <= nodes.shape[1]):
+        found = (nodes[:, :k] == truth[:, None]).any(axis=1)
+        ratios[f"{prefix}/top{k}_accuracy"] = (rows & found, rows)
+    return ratios
+
+
+def level_statistics(predictions: Predictions, level: int) -> list[Statistic]:
+    """Class averages of nodes and of names, and the calibration error."""
+    truth, answer = predictions.truth[:, level], answers(predictions)[:, level]
+    prefix = f"level{level + 1}"
+    nodes = class_averages(truth, answer)
+    separator = predictions.separator
+    names = class_averages(node_names(truth, separator), node_names(answer, separator))
+    rows = calibrated_rows(predictions, level)
+    stated, right = predictions.prob[rows, level], (truth == answer)[rows]
+
+    def averages(weights):
+        return {f"{prefix}/{name}": value for name, value in nodes(weights).items()}
+
+    def rest(weights):
+        return {
+            f"{prefix}/name_macro_f1": names(weights)["macro_f1"],
+            f"{prefix}/ece": calibration_error(stated, right, weights[rows]),
+        }
+
+    return [averages, rest]
+
+
+def calibrated_rows(predictions: Predictions, level: int) -> Shaped[np.ndarray, "K"]:
+    """Rows in which a node was answered at a level where the truth has one."""
+    answered = answers(predictions)[:, level] != ""
+    return np.flatnonzero(answered & (predictions.truth[:, level] != ""))
+
+
+def decode_ratios(predictions: Predictions) -> Ratios:
+    """Hierarchical measures of the main decode, and every decode beside each other.
+
+    hP = sum |answer & truth| / sum |answer|, hR = sum |answer & truth| / sum |truth|,
+    where a path stands for the set of its nodes without the root (Kiritchenko et al.
+    2005, micro).
+    """
+    truth, ratios = predictions.truth, {}
+    every, size = np.ones(len(truth)), (truth != "").sum(axis=1)
+    for name in predictions.decoded:
+        answer = answers(predictions, name)
+        shared = ((answer == truth) & (truth != "")).sum(axis=1)
+        given = (answer != "").sum(axis=1)
+        right = deepest(answer) == deepest(truth)
+        f1 = (2 * shared, given + size)
+        ratios[f"decode/{name}/leaf_accuracy"] = (right, every)
+        ratios[f"decode/{name}/hierarchical_f1"] = f1
+        ratios[f"invalid_paths/{name}"] = (~predictions.valid[name], every)
+        if name == predictions.main:
+            ratios["hierarchical/precision"] = (shared, given)
+            ratios["hierarchical/recall"] = (shared, size)
+            ratios["hierarchical/f1"] = f1
+    return ratios
+
+
+def mistake_ratios(predictions: Predictions) -> Ratios:
+    """Whole paths, and how bad the mistakes are.
+
+    Tree distance: edges between the two last nodes. Height of the lowest common
+    ancestor: levels from it down to the deeper of the two (Bertinetto et al. 2020,
+    https://arxiv.org/abs/1912.09393; the same where all leaves are equally deep).
+    """
+    truth, answer = predictions.truth, answers(predictions)
+    wrong = (truth != answer).any(axis=1)
+    shared = common_depth(truth, answer)
+    depth, reached = (truth != "").sum(axis=1), (answer != "").sum(axis=1)
+    distance = depth + reached - 2 * shared
+    height = np.maximum(depth, reached) - shared
+    return {
+        "path/accuracy": (~wrong, np.ones(len(truth))),
+        "severity/tree_distance": (distance * wrong, wrong),
+        "severity/lca_height": (height * wrong, wrong),
+    }
+
+
+def rarity_ratios(predictions: Predictions, train_counts: Mapping[str, int]) -> Ratios:
+    """Leaf accuracy by how many training rows the true leaf had."""
+    if not train_counts:
+        return {}
+    leaf = deepest(predictions.truth)
+    seen = np.array([train_counts.get(code, 0) for code in leaf.tolist()])
+    right = deepest(answers(predictions)) == leaf
+    bands = {"few": seen < FEW, "many": seen > MANY}
+    bands["medium"] = ~(bands["few"] | bands["many"])
+    return {
+        f"leaf/{k}_shot_accuracy": (right & rows, rows) for k, rows in bands.items()
+    }

@@ -1,0 +1,134 @@
+"""Every number of a report, from `Predictions`, with intervals.
+
+Rules. Only rows with a label are scored. At level k a row whose truth has no real node
+there is skipped; a prediction that stopped earlier is wrong there, and so is everything
+where the truth has left the tree. Where the truth is unknown below its last node, what
+was predicted below it is not looked at. STOP is no node. Nodes are compared as nodes:
+two nodes of the same name are different.
+
+Every metric is a function of row weights (see `intervals`), so that a bootstrap
+resample means exactly the same file with some rows repeated and others left out.
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from hsjax.evaluation import intervals
+from hsjax.evaluation.intervals import Statistic
+from hsjax.evaluation.measures import (
+    decode_ratios,
+    level_ratios,
+    level_statistics,
+    mistake_ratios,
+    rarity_ratios,
+    ratio_statistic,
+)
+from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.retrieval import retrieval_hits
+
+
+def score(
+    predictions: Predictions,
+    *,
+    bootstrap: int = 1000,
+    gallery_size: int = 1000,
+    seed: int = 0,
+    train_counts: Mapping[str, int] | None = None,
+) -> dict[str, float]:
+    """All metrics by name, each with `NAME_low` and `NAME_high`; nan = not measured.
+
+    Levels count from 1; HS trees have `digits6/...` beside `level3/...`. Counts
+    (`count/...`, `labels/outside_tree`) have no interval.
+
+    Args:
+      bootstrap: resamples of groups; 0 = no intervals, which is what a training loop
+        wants.
+      gallery_size: groups in the gallery of retrieval.
+      seed: of resamples and gallery.
+      train_counts: node code -> training rows, for accuracy on rare and frequent
+        leaves.
+    """
+    scored = labelled(predictions)
+    result = counts(scored)
+    if not len(scored):
+        return result
+    measure = statistic(
+        scored, gallery_size=gallery_size, seed=seed, train_counts=train_counts
+    )
+    found = intervals.bootstrap(measure, scored.group, count=bootstrap, seed=seed)
+    for name, interval in found.items():
+        result[name] = interval.value
+        if bootstrap:
+            result[f"{name}_low"], result[f"{name}_high"] = interval[1:]
+    for alias, level in digit_aliases(scored).items():
+        for name in [n for n in result if n.startswith(f"{level}/")]:
+            result[alias + name.removeprefix(level)] = result[name]
+    return result
+
+
+def statistic(
+    predictions: Predictions,
+    *,
+    names: Collection[str] | None = None,
+    gallery_size: int = 1000,
+    seed: int = 0,
+    train_counts: Mapping[str, int] | None = None,
+) -> Statistic:
+    """The metrics of labelled predictions as a function of row weights.
+
+    Args:
+      names: compute these only (whole families may come along), for speed.
+    """
+    ratios = decode_ratios(predictions) | mistake_ratios(predictions)
+    for level in range(predictions.num_levels):
+        ratios |= level_ratios(predictions, level)
+    ratios |= rarity_ratios(predictions, train_counts or {})
+    hits, queries = retrieval_hits(predictions, size=gallery_size, seed=seed)
+    ratios |= {name: (values, queries) for name, values in hits.items()}
+    if names is not None:
+        ratios = {name: pair for name, pair in ratios.items() if name in names}
+    families = [ratio_statistic(ratios)]
+    for level in range(predictions.num_levels):
+        prefix = f"level{level + 1}/"
+        if names is None or any(name.startswith(prefix) for name in names):
+            families += level_statistics(predictions, level)
+
+    def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {k: v for family in families for k, v in family(weights).items()}
+
+    return measure
+
+
+def labelled(predictions: Predictions) -> Predictions:
+    """The rows that have a label."""
+    return predictions.select(np.flatnonzero(predictions.truth[:, 0] != ""))
+
+
+def counts(predictions: Predictions) -> dict[str, float]:
+    """Rows, groups, labels outside the tree; rows and classes of each level."""
+    result = {
+        "count/rows": len(predictions),
+        "count/groups": len(np.unique(predictions.group)),
+        "labels/outside_tree": predictions.outside.sum(),
+    }
+    for level in range(predictions.num_levels):
+        codes = predictions.truth[:, level]
+        codes = codes[codes != ""]
+        result[f"count/level{level + 1}_rows"] = len(codes)
+        result[f"count/level{level + 1}_classes"] = len(np.unique(codes))
+    return {name: float(value) for name, value in result.items()}
+
+
+def digit_aliases(predictions: Predictions) -> dict[str, str]:
+    """`digits6` -> `level3` and so on, where codes are HS digits."""
+    if predictions.separator or not len(predictions):
+        return {}
+    aliases = {}
+    for level in range(predictions.num_levels):
+        lengths = {
+            len(code) for code in set(predictions.truth[:, level].tolist()) - {""}
+        }
+        if len(lengths) == 1:
+            aliases[f"digits{lengths.pop()}"] = f"level{level + 1}"
+    return aliases

@@ -1,0 +1,85 @@
+"""Cross-modal retrieval: which picture belongs to this text, and the other way round.
+
+One product per group; the gallery is the first `size` groups, in the order of a hash,
+that have both modalities. A hit is the same group.
+"""
+
+import hashlib
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from hsjax.evaluation.predictions import Predictions
+
+RANKS = (1, 5, 10)
+TIE = 1e-6  # similarities closer than this are equal: float32 rounding must not rank
+
+
+def gallery(
+    predictions: Predictions, *, size: int = 1000, seed: int = 0
+) -> Integer[np.ndarray, "G"]:
+    """Row indices of the gallery: of each group the first row with both modalities."""
+    p = predictions
+    both = _present(p, "text") & _present(p, "image")
+    rows = np.flatnonzero(both)
+    rows = rows[np.argsort(p.row[rows], kind="stable")]
+    groups, first = np.unique(p.group[rows], return_index=True)
+    keys = [hashlib.sha1(f"{seed}:{g}".encode()).digest() for g in groups.tolist()]
+    order = sorted(range(len(groups)), key=keys.__getitem__)[:size]
+    return rows[first[order]]
+
+
+def recall_at(
+    queries: Float[np.ndarray, "G E"], items: Float[np.ndarray, "G E"], ranks=RANKS
+) -> Float[np.ndarray, "G K"]:
+    """Chance that item i is among the first k answers to query i.
+
+    Items as near as the right one are ordered at random: with b better and t tied ones
+    it is min(1, (k - b) / (t + 1)), at least 0. A collapsed model therefore scores k /
+    G, which is chance, and neither 0 nor 1.
+    """
+    similarity = queries.astype(np.float64) @ items.astype(np.float64).T
+    own = np.diag(similarity)[:, None]
+    better = (similarity > own + TIE).sum(axis=1, keepdims=True)
+    tied = (np.abs(similarity - own) <= TIE).sum(axis=1, keepdims=True)  # itself too
+    return np.clip((np.array(ranks) - better) / tied, 0, 1)
+
+
+def retrieval_hits(
+    predictions: Predictions, *, size: int = 1000, seed: int = 0
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Name -> (N,) hits of each query, and the (N,) mask of the queries.
+
+    Empty where the predictions have no embeddings of both sides, or fewer than two
+    groups.
+    """
+    vectors = predictions.embeddings
+    if not {"text", "image"} <= vectors.keys():
+        return {}, np.zeros(len(predictions), bool)
+    rows = gallery(predictions, size=size, seed=seed)
+    mask = np.zeros(len(predictions), bool)
+    mask[rows] = True
+    if len(rows) < 2:
+        return {}, mask
+    text, image = vectors["text"][rows], vectors["image"][rows]
+    sides = {"text_to_image": (text, image), "image_to_text": (image, text)}
+    hits = {}
+    for name, (queries, items) in sides.items():
+        found = recall_at(queries, items)
+        for column, rank in enumerate(RANKS):
+            values = np.zeros(len(predictions))
+            values[rows] = found[:, column]
+            hits[f"retrieval/{name}_r{rank}"] = values
+    return hits, mask
+
+
+def _present(predictions: Predictions, name: str) -> np.ndarray:
+    """Rows that have it; `text` is any modality but the image if not named itself."""
+    p = predictions
+    others = [mask for key, mask in p.present.items() if key != "image"]
+    if name in p.present:
+        mask = p.present[name]
+    else:
+        mask = np.any(others, axis=0) if others else np.ones(len(p), bool)
+    vectors = p.embeddings[name]
+    return mask & np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)

@@ -1,0 +1,223 @@
+"""The report of a run: `report.md` for people, `report.json` for programs."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hsjax.evaluation.errors import error_sections
+from hsjax.evaluation.intervals import Interval
+from hsjax.evaluation.markdown import DASH, cell, signed, table
+from hsjax.evaluation.measures import answers
+from hsjax.evaluation.metrics import digit_aliases, labelled
+from hsjax.evaluation.predictions import Predictions
+
+HEADER = ("run", "data", "part", "step", "taxonomy", "config_hash")
+LEVEL_ROWS = {
+    "accuracy": "accuracy",
+    "top3_accuracy": "top-3 accuracy",
+    "top5_accuracy": "top-5 accuracy",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "macro_f1": "macro F1",
+    "macro_f1_min5": "macro F1, classes with 5 rows or more",
+    "weighted_precision": "weighted precision",
+    "weighted_recall": "weighted recall",
+    "weighted_f1": "weighted F1",
+    "name_accuracy": "accuracy by bare name",
+    "name_macro_f1": "macro F1 by bare name",
+}
+
+
+def write_report(
+    directory: Path | str,
+    predictions: Predictions,
+    metrics: Mapping[str, float],
+    *,
+    context: Mapping,
+) -> None:
+    """Writes `report.md` and `report.json` into the directory.
+
+    Args:
+      metrics: of `score`.
+      context: what the numbers were measured on. `run`, `data`, `part`, `step`,
+        `taxonomy` and `config_hash` head the report; `names` (node code -> name for
+        people) explains HS codes; `quarantine` ({(reason, action): rows}) is a table;
+        anything else goes to the JSON only.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    kept = {k: v for k, v in context.items() if k != "names"}
+    kept |= {"decode": predictions.main}
+    document = {"metrics": _plain(metrics), "context": _plain(kept)}
+    text = report_markdown(predictions, metrics, context=context)
+    _write(directory / "report.md", text)
+    _write(directory / "report.json", json.dumps(document, indent=1, allow_nan=False))
+
+
+def report_markdown(
+    predictions: Predictions, metrics: Mapping[str, float], *, context: Mapping
+) -> str:
+    """The text of `report.md`."""
+    sections = {
+        f"Report: {context.get('run', DASH)}": _header(predictions, metrics, context),
+        "Levels": _levels(predictions, metrics),
+        "Hierarchy": _hierarchy(metrics),
+        "Decodes": _decodes(predictions, metrics),
+        "Calibration": _calibration(predictions, metrics),
+        "Retrieval": _retrieval(metrics),
+        "Modalities": _modalities(predictions),
+        "Frequency in training": _frequency(metrics),
+        "Quarantine": _quarantine(context.get("quarantine") or {}),
+        **error_sections(predictions, context.get("names") or {}),
+    }
+    marks = ["#"] + ["##"] * (len(sections) - 1)
+    parts = [
+        f"{mark} {title}\n\n{body}"
+        for mark, (title, body) in zip(marks, sections.items(), strict=True)
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_table(
+    differences: Mapping[str, Interval], *, a: str = "A", b: str = "B"
+) -> str:
+    """Markdown of paired differences (see `comparison.paired_difference`)."""
+    rows = []
+    for name, (value, low, high) in differences.items():
+        scale = 1 if name.startswith("severity/") else 100
+        numbers = [signed(scale * x) for x in (value, low, high)]
+        clear = low > 0 or high < 0
+        verdict = "yes" if clear else "no" if math.isfinite(low) else DASH
+        rows.append([name, numbers[0], f"{numbers[1]} to {numbers[2]}", verdict])
+    head = ["metric", f"{a} − {b}", "95 % interval", "differs from 0"]
+    return table(head, rows)
+
+
+def _header(p: Predictions, metrics: Mapping, context: Mapping) -> str:
+    rows = [[k.replace("_", " "), context[k]] for k in HEADER if k in context]
+    rows += [
+        ["decode", p.main],
+        ["rows with a label", metrics.get("count/rows", math.nan)],
+        ["groups", metrics.get("count/groups", math.nan)],
+        ["labels outside the tree", metrics.get("labels/outside_tree", math.nan)],
+    ]
+    note = (
+        "Shares are in %. Brackets hold 95 % intervals from resampled groups; a dash"
+        " says that nothing was measured. Nodes are compared as nodes, STOP never counts."
+    )
+    return f"{table(['', ''], rows)}\n\n{note}"
+
+
+def _levels(p: Predictions, metrics: Mapping) -> str:
+    levels = [f"level{k + 1}" for k in range(p.num_levels)]
+    digits = {level: alias for alias, level in digit_aliases(labelled(p)).items()}
+    head = [""]
+    for level in levels:
+        alias = f" ({digits[level][6:]} digits)" if level in digits else ""
+        head.append(f"level {level[5:]}{alias}")
+    rows = [
+        [title, *(cell(metrics, f"{level}/{name}") for level in levels)]
+        for name, title in LEVEL_ROWS.items()
+    ]
+    for name in ("rows", "classes"):
+        counts = (metrics.get(f"count/{level}_{name}", math.nan) for level in levels)
+        rows.append([name, *counts])
+    return table(head, rows)
+
+
+def _hierarchy(metrics: Mapping) -> str:
+    shares = {
+        "hierarchical/precision": "hierarchical precision",
+        "hierarchical/recall": "hierarchical recall",
+        "hierarchical/f1": "hierarchical F1",
+        "path/accuracy": "whole path right",
+    }
+    steps = {
+        "severity/tree_distance": "tree distance of a mistake (edges)",
+        "severity/lca_height": "height of the common ancestor of a mistake (levels)",
+    }
+    rows = [[title, cell(metrics, name)] for name, title in shares.items()]
+    rows += [[title, cell(metrics, name, scale=1)] for name, title in steps.items()]
+    return table(["", "value"], rows)
+
+
+def _decodes(p: Predictions, metrics: Mapping) -> str:
+    rows = []
+    for name in p.decoded:
+        keys = ("leaf_accuracy", "hierarchical_f1")
+        cells = [cell(metrics, f"decode/{name}/{key}") for key in keys]
+        title = f"{name} (the answer)" if name == p.main else name
+        rows.append([title, *cells, cell(metrics, f"invalid_paths/{name}")])
+    return table(["decode", "leaf accuracy", "hierarchical F1", "invalid paths"], rows)
+
+
+def _calibration(p: Predictions, metrics: Mapping) -> str:
+    rows = [
+        [f"level {k + 1}", cell(metrics, f"level{k + 1}/ece")]
+        for k in range(p.num_levels)
+    ]
+    return table(["", "ECE, 15 bins of equal mass"], rows)
+
+
+def _retrieval(metrics: Mapping) -> str:
+    rows = []
+    for name in ("text_to_image", "image_to_text"):
+        cells = [cell(metrics, f"retrieval/{name}_r{k}") for k in (1, 5, 10)]
+        rows.append([name.replace("_", " "), *cells])
+    return table(["", "R@1", "R@5", "R@10"], rows)
+
+
+def _frequency(metrics: Mapping) -> str:
+    bands = {"few": "below 20", "medium": "20 to 100", "many": "above 100"}
+    rows = [
+        [title, cell(metrics, f"leaf/{name}_shot_accuracy")]
+        for name, title in bands.items()
+    ]
+    return table(["training rows of the true leaf", "leaf accuracy"], rows)
+
+
+def _modalities(p: Predictions) -> str:
+    """Rows and share of right paths for each combination of modalities."""
+    p = labelled(p)
+    right = (answers(p) == p.truth).all(axis=1)
+    present = np.stack([*p.present.values(), np.ones(len(p), bool)], axis=1)
+    rows = []
+    for pattern in np.unique(present, axis=0)[::-1]:
+        same = (present == pattern).all(axis=1)
+        has = [name for name, there in zip(p.present, pattern, strict=False) if there]
+        share = f"{100 * right[same].mean():.1f}"
+        rows.append([" + ".join(has) or "none", int(same.sum()), share])
+    return table(["present", "rows", "whole path right"], rows)
+
+
+def _quarantine(counts: Mapping[tuple[str, str], int]) -> str:
+    order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rows = [[reason, action, n] for (reason, action), n in order]
+    return table(["reason", "action", "rows"], rows)
+
+
+def _plain(value):
+    """What JSON can hold: nan becomes null, pairs as keys become `reason | action`."""
+    if isinstance(value, Mapping):
+        join = " | ".join
+        return {
+            join(map(str, k)) if isinstance(k, tuple) else str(k): _plain(v)
+            for k, v in value.items()
+        }
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, (str, int, type(None))) else str(value)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,37 @@
+"""Flags -> config -> task: `python -m hsjax.main --config=FILE --workdir=DIR`."""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment.", lock_config=True
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run.")
+
+
+def run(argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    # jax must not be touched before the config has said how
+    from hsjax.tasks import TASKS, user_errors
+
+    config = CONFIG.value
+    if config.task not in TASKS:
+        raise app.UsageError(
+            f"config.task is {config.task!r}; known: {', '.join(TASKS)}"
+        )
+    with user_errors():
+        TASKS[config.task](config, Path(WORKDIR.value))
+
+
+def main() -> None:
+    flags.mark_flags_as_required(["config", "workdir"])
+    logging.set_verbosity(logging.INFO)
+    app.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

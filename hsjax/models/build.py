@@ -1,0 +1,208 @@
+"""A model from a config: two pure functions."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import FrozenConfigDict
+
+from hsjax.batch import IMAGE, BatchSpec
+from hsjax.models.fusion import FUSIONS
+from hsjax.models.head import HierarchicalHead
+from hsjax.models.joint import Projection, drop_modalities, mean_embedding, unit_length
+from hsjax.models.resnet import ResNet
+from hsjax.models.text import TextEncoder
+from hsjax.models.vit import VisionTransformer
+from hsjax.taxonomy import Taxonomy
+
+
+class Outputs(NamedTuple):
+    """What a model says of a batch.
+
+    Attributes:
+      logits: (B, C) per level, raw, in slot order.
+      text, image: (B, E) unit length, None without that modality.
+      fused: (B, F).
+      scale: () 1 / temperature of the contrastive loss.
+    """
+
+    logits: tuple[Float[Array, "B _"], ...]
+    text: Float[Array, "B E"] | None
+    image: Float[Array, "B E"] | None
+    fused: Float[Array, "B F"]
+    scale: Float[Array, ""]
+
+
+class Model(NamedTuple):
+    """Two pure functions.
+
+    init(key, batch) -> (params, stats)
+    apply(params, stats, batch, *, dropout_key=None) -> (Outputs, stats)
+
+    A dropout key means training; without one the answer is deterministic. `stats` holds
+    BatchNorm statistics and is an empty dict where there is no BatchNorm.
+    """
+
+    init: Callable
+    apply: Callable
+
+
+IMAGE_ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet": lambda c, **kw: ResNet(
+        c.stem, c.block, tuple(c.stages), tuple(c.widths), c.norm, c.dropout, **kw
+    ),
+    "vit": lambda c, **kw: VisionTransformer(
+        c.patch, c.width, c.depth, c.heads, c.mlp, c.dropout, c.pool, **kw
+    ),
+}
+
+
+class ProductClassifier(nn.Module):
+    """Encoders -> projections -> fusion -> hierarchical head.
+
+    `config` is the model group of a config, with the objective's temperature beside it.
+    """
+
+    config: FrozenConfigDict
+    spec: BatchSpec
+    tree: Taxonomy
+    vocab_size: int
+
+    @nn.compact
+    def __call__(self, batch, training: bool) -> Outputs:
+        names = tuple(self.config.modalities)
+        present = jnp.stack([batch[f"has_{m}"] for m in names], axis=1)  # (B, M)
+        kept = present
+        if training and self.config.modality_dropout and len(names) > 1:
+            key = self.make_rng("dropout")
+            kept = drop_modalities(present, self.config.modality_dropout, key)
+        parts, embeddings = self._modalities(batch, names, kept, training)
+        texts = [m for m in names if m != IMAGE]
+        text = (
+            mean_embedding(
+                [embeddings[m] for m in texts], [batch[f"has_{m}"] for m in texts]
+            )
+            if texts
+            else None
+        )
+        fuse = FUSIONS[self.config.fusion.kind](self.config.fusion.norm, name="fusion")
+        fused = fuse(parts, names)
+        head = self.config.head
+        logits = HierarchicalHead(
+            self.tree,
+            head.width,
+            head.level_width,
+            head.norm,
+            head.dropout,
+            head.feed,
+            self._dtype,
+            name="head",
+        )(fused, batch["weight"], training)
+        image = unit_length(embeddings[IMAGE]) if IMAGE in names else None
+        return Outputs(logits, text, image, fused, self._scale())
+
+    @property
+    def _dtype(self):
+        return jnp.dtype(self.config.dtype)
+
+    def _modalities(self, batch, names, kept, training):
+        """Projections for fusion (tokens where not kept) and as embeddings."""
+        parts, embeddings, encoders, projections = [], {}, {}, {}
+        for position, name in enumerate(names):
+            # text streams share an encoder unless one has its own settings
+            own = name == IMAGE or name in self.config.text
+            tower = name if own else "text"
+            if tower not in encoders:
+                encoders[tower] = self._encoder(name, tower)
+                projections[tower] = Projection(
+                    self.config.joint_width,
+                    self.config.absent,
+                    self._dtype,
+                    name=f"{tower}_joint",
+                )
+            feature = self._encode(encoders[tower], batch, name, training)
+            embeddings[name], part = projections[tower](feature, kept[:, position])
+            parts.append(part)
+        return parts, embeddings
+
+    def _encoder(self, name: str, tower: str) -> nn.Module:
+        if name == IMAGE:
+            settings = self.config.image
+            return IMAGE_ENCODERS[settings.family](
+                settings, dtype=self._dtype, name=tower
+            )
+        c = self.config.text[name] if name in self.config.text else self.config.text
+        return TextEncoder(
+            self.vocab_size,
+            max(length for _, length in self.spec.lengths),
+            c.width,
+            c.depth,
+            c.heads,
+            c.mlp,
+            c.dropout,
+            c.pool,
+            c.pre_norm,
+            self._dtype,
+            name=tower,
+        )
+
+    def _encode(self, encoder, batch, name, training):
+        """Features of one modality; what is absent is zeroed before it can do anything."""
+        here = batch[f"has_{name}"]
+        if name == IMAGE:
+            pixels = jnp.where(here[:, None, None, None], batch[IMAGE][:, 0], 0)
+            mean = jnp.array(self.config.image.mean).reshape(1, 1, 1, 3)
+            std = jnp.array(self.config.image.std).reshape(1, 1, 1, 3)
+            pixels = (pixels.astype(jnp.float32) / 255.0 - mean) / std
+            weight = jnp.where(here, batch["weight"], 0.0)
+            return encoder(pixels.astype(self._dtype), weight, training)
+        mask = batch[f"{name}_mask"] & here[:, None]
+        return encoder(jnp.where(mask, batch[f"{name}_ids"], 0), mask, training)
+
+    def _scale(self) -> Float[Array, ""]:
+        """1 / temperature; learned as its logarithm, clamped."""
+        start = -jnp.log(jnp.float32(self.config.temperature))
+        if not self.config.learn_temperature:
+            return jnp.exp(start)
+        log_scale = self.param("temperature", lambda key: start)
+        return jnp.exp(jnp.minimum(log_scale, jnp.log(self.config.max_scale)))
+
+
+def build_model(config, spec: BatchSpec, tree: Taxonomy, *, vocab_size: int) -> Model:
+    """The model of a whole config.
+
+    Raises:
+      ValueError: a modality that the batches do not have.
+    """
+    missing = set(config.model.modalities) - set(spec.modalities)
+    if missing or not config.model.modalities:
+        raise ValueError(
+            f"model.modalities has {sorted(missing)}, the data has {spec.modalities}"
+        )
+    settings = config.model.copy_and_resolve_references()
+    with settings.unlocked():
+        for key in ("temperature", "learn_temperature", "max_scale"):
+            settings[key] = config.objective[key]
+    module = ProductClassifier(FrozenConfigDict(settings), spec, tree, vocab_size)
+
+    def init(key, batch):
+        variables = dict(module.init({"params": key}, batch, training=False))
+        return variables["params"], variables.get("stats", {})
+
+    def apply(params, stats, batch, *, dropout_key: jax.Array | None = None):
+        variables = {"params": params, **({"stats": stats} if stats else {})}
+        if dropout_key is None:
+            return module.apply(variables, batch, training=False), stats
+        outputs, changed = module.apply(
+            variables,
+            batch,
+            training=True,
+            rngs={"dropout": dropout_key},
+            mutable=["stats"],
+        )
+        return outputs, changed.get("stats", {})
+
+    return Model(init, apply)

@@ -1,0 +1,62 @@
+"""Projections of every modality into one space (Paper A, eq. 5) and what stands for absence."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from hsjax.models.layers import TOKEN_INIT
+
+
+def unit_length(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
+    """x / |x|, with a finite gradient at 0."""
+    return x * jax.lax.rsqrt(
+        jnp.maximum(jnp.square(x).sum(axis=-1, keepdims=True), 1e-12)
+    )
+
+
+class Projection(nn.Module):
+    """h = W z for what is present, h = W token for what is not.
+
+    The learned token replaces the *feature*, so an absent modality's content cannot matter.
+    With `zeros` the feature is literally zero.
+    """
+
+    width: int
+    absent: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, feature: Float[Array, "B D"], kept: Bool[Array, "B"]
+    ) -> tuple[Float[Array, "B E"], Float[Array, "B E"]]:
+        """Returns W z, and the same with the token where a modality is not kept."""
+        width = feature.shape[-1]
+        if self.absent == "token":
+            token = self.param("absent_token", TOKEN_INIT, (width,))
+        else:
+            token = jnp.zeros(width)
+        project = nn.Dense(self.width, dtype=self.dtype, name="projection")
+        rows = jnp.concatenate([feature, token[None]])
+        projected = project(rows).astype(jnp.float32)
+        present, stand_in = projected[:-1], projected[-1:]
+        return present, jnp.where(kept[:, None], present, stand_in)
+
+
+def drop_modalities(
+    present: Bool[Array, "B M"], share: float, key: jax.Array
+) -> Bool[Array, "B M"]:
+    """Drops each present modality with probability `share`, never the last one."""
+    draw = jnp.where(present, jax.random.uniform(key, present.shape), -1.0)
+    luckiest = draw == draw.max(axis=1, keepdims=True)
+    return present & ((draw >= share) | luckiest)
+
+
+def mean_embedding(
+    embeddings: list[Float[Array, "B E"]], present: list[Bool[Array, "B"]]
+) -> Float[Array, "B E"]:
+    """Unit-length mean of the present, unit-length embeddings of several text streams."""
+    total = jnp.zeros_like(embeddings[0])
+    for embedding, here in zip(embeddings, present, strict=True):
+        total += jnp.where(here[:, None], unit_length(embedding), 0.0)
+    return unit_length(total)

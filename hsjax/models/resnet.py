@@ -1,0 +1,83 @@
+"""Residual network (ResNet-18 and -50 shapes, and smaller): one vector per picture."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hsjax.models.layers import BatchNorm, GroupNorm
+
+EXPANSION = {"basic": 1, "bottleneck": 4}
+
+
+class ResNet(nn.Module):
+    """f_v of Paper A, eq. 4, by convolutions (He et al., 2016, the v1 order).
+
+    Args:
+      stem: `small` = 3x3 for small pictures, `large` = 7x7 stride 2 and max pooling.
+      block: basic (18, 34) or bottleneck (50; stride in the 3x3).
+      stages: blocks per stage; each stage after the first halves the sides.
+      widths: channels per stage before expansion.
+      norm: `group` (default from scratch) or `batch`.
+    """
+
+    stem: str
+    block: str
+    stages: Sequence[int]
+    widths: Sequence[int]
+    norm: str
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "B H W 3"], weight: Float[Array, "B"], training: bool
+    ) -> Float[Array, "B D"]:
+        def norm(x, name):
+            if self.norm == "batch":
+                return BatchNorm(name=name)(x, weight, training)
+            return GroupNorm(name=name)(x)
+
+        def conv(x, width, side, stride, name):
+            pad = [(side // 2, side // 2)] * 2
+            return nn.Conv(
+                width,
+                (side, side),
+                stride,
+                pad,
+                use_bias=False,
+                dtype=self.dtype,
+                name=name,
+            )(x)
+
+        def block(x, width, stride, name):
+            wide = width * EXPANSION[self.block]
+            if self.block == "basic":
+                plan = [(width, 3, stride), (wide, 3, 1)]
+            else:
+                plan = [(width, 1, 1), (width, 3, stride), (wide, 1, 1)]
+            y = x
+            for i, (channels, side, step) in enumerate(plan):
+                y = norm(
+                    conv(y, channels, side, step, f"{name}_conv{i}"), f"{name}_norm{i}"
+                )
+                y = nn.relu(y) if i < len(plan) - 1 else y
+            if stride != 1 or x.shape[-1] != wide:
+                x = conv(x, wide, 1, stride, f"{name}_shortcut")
+                x = norm(x, f"{name}_shortcut_norm")
+            return nn.relu(x + y)
+
+        large = self.stem == "large"
+        x = conv(image, self.widths[0], 7 if large else 3, 2 if large else 1, "stem")
+        x = nn.relu(norm(x, "stem_norm"))
+        if large:
+            x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+        for stage, (blocks, width) in enumerate(
+            zip(self.stages, self.widths, strict=True)
+        ):
+            for i in range(blocks):
+                stride = 2 if stage and i == 0 else 1
+                x = block(x, width, stride, f"stage{stage}_block{i}")
+        x = x.astype(jnp.float32).mean(axis=(1, 2))
+        return nn.Dropout(self.dropout, deterministic=not training)(x)

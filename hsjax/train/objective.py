@@ -1,0 +1,62 @@
+"""What is minimised: the weighted sum of the losses of a config, and what is watched."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from hsjax.batch import IMAGE
+from hsjax.losses import hierarchical_cross_entropy, info_nce, weighted_mean
+from hsjax.taxonomy import Taxonomy
+
+Terms = dict[str, tuple]  # name -> (value, weight) per example
+
+
+def make_objective(config, tree: Taxonomy, modalities: tuple[str, ...]) -> Callable:
+    """`objective(outputs, batch) -> (loss, metrics)`.
+
+    metrics: name -> (mean, sum of weights), so that means of means stay exact. A term of
+    weight 0 is not traced.
+
+    Raises:
+      ValueError: a contrastive loss without text or without image, or no loss at all.
+    """
+    texts = tuple(m for m in modalities if m != IMAGE)
+    if config.contrastive and not (texts and IMAGE in modalities):
+        raise ValueError(
+            "objective.contrastive needs text and image; set it to 0 for one modality"
+        )
+    if not (config.contrastive or config.classification):
+        raise ValueError("objective: both weights are 0, nothing would be learnt")
+
+    def terms(outputs, batch) -> Terms:
+        found, weight = {}, batch["weight"]
+        if config.classification:
+            found["classification"] = hierarchical_cross_entropy(
+                outputs.logits,
+                batch["labels"],
+                tree,
+                weight=weight,
+                reduction=config.level_reduction,
+            )
+        if config.contrastive:
+            text = jnp.stack([batch[f"has_{m}"] for m in texts]).any(axis=0)
+            found["contrastive"] = info_nce(
+                outputs.text,
+                outputs.image,
+                outputs.scale,
+                group=batch["group"],
+                weight=jnp.where(text & batch["has_image"], weight, 0.0),
+                direction=config.direction,
+            )
+        return found
+
+    def objective(outputs, batch):
+        found = terms(outputs, batch)
+        means = {name: weighted_mean(*pair) for name, pair in found.items()}
+        loss = sum(config[name] * mean for name, mean in means.items())
+        metrics = {
+            name: (means[name], weight.sum()) for name, (_, weight) in found.items()
+        }
+        return loss, {"loss": (loss, batch["weight"].sum()), **metrics}
+
+    return objective

@@ -1,0 +1,80 @@
+"""One update. Imports no model: it is handed `apply`, `objective` and `optimizer`."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from clu import metrics
+
+from hsjax.train.state import TrainState
+
+
+class Running(NamedTuple):
+    """What the device collects between two looks of the host.
+
+    Attributes:
+      averages: name -> running mean of a training metric.
+      bad_step: () int32, the first step whose loss or gradient was not finite; -1 = none.
+    """
+
+    averages: dict[str, metrics.Average]
+    bad_step: jax.Array
+
+    @classmethod
+    def empty(cls, names) -> "Running":
+        # clu counts rows as integers; weights are floats
+        zeros = {n: metrics.Average(jnp.zeros(()), jnp.zeros(())) for n in names}
+        return cls(zeros, jnp.full((), -1, jnp.int32))
+
+
+def make_step(
+    apply: Callable,
+    objective: Callable,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    ema: float = 0.0,
+) -> Callable[[TrainState, Running, Any], tuple[TrainState, Running]]:
+    """`step(state, running, batch)`, to be jitted with donated state.
+
+    The dropout key is folded from (seed, step). A step with a loss or gradient that is not
+    finite changes nothing and is remembered.
+    """
+
+    def loss_of(params, stats, batch, key):
+        outputs, stats = apply(params, stats, batch, dropout_key=key)
+        loss, watched = objective(outputs, batch)
+        return loss, (stats, watched)
+
+    def step(state: TrainState, running: Running, batch):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        (loss, (stats, watched)), grads = jax.value_and_grad(loss_of, has_aux=True)(
+            state.params, state.stats, batch, key
+        )
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+            norm = optax.global_norm(grads)
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        average = state.ema and jax.tree.map(
+            lambda old, new: old * ema + new * (1.0 - ema), state.ema, (params, stats)
+        )
+        after = state._replace(
+            params=params, stats=stats, opt_state=opt_state, ema=average
+        )
+        after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+        after = after._replace(step=state.step + 1)
+        watched = {**watched, "gradient_norm": (norm, jnp.ones(()))}
+        averages = {
+            name: running.averages[name].merge(
+                metrics.Average(total=mean * weight, count=weight)
+            )
+            for name, (mean, weight) in watched.items()
+        }
+        first = (running.bad_step < 0) & ~finite
+        bad = jnp.where(first, state.step, running.bad_step)
+        return after, Running(averages, bad)
+
+    return step

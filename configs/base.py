@@ -119,10 +119,10 @@ def model() -> ConfigDict:
     c.image.mean = (0.5, 0.5, 0.5)  # of pixels in 0..1
     c.image.std = (0.25, 0.25, 0.25)
     c.image.dropout = 0.0
-    c.image.stem = "small"  # resnet: small (3x3, no pooling) | large (7x7, stride 2, pooling)
+    c.image.stem = "strided"  # resnet: small (3x3) | strided (two 3x3, stride 4) | large (7x7, stride 4)
     c.image.block = "basic"  # resnet: basic (18) | bottleneck (50)
-    c.image.stages = (1, 1, 1, 1)  # resnet: blocks per stage
-    c.image.widths = (32, 64, 128, 256)  # resnet: channels per stage (before expansion)
+    c.image.stages = (1, 1, 1)  # resnet: blocks per stage
+    c.image.widths = (32, 64, 128)  # resnet: channels per stage (before expansion)
     c.image.norm = "group"  # resnet: group | batch
     c.image.patch = 8  # vit
     c.image.width = 128  # vit

@@ -5,7 +5,6 @@ the trainer is scikit-learn's.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
@@ -18,18 +17,16 @@ from sklearn.svm import LinearSVC
 from hsjax.data.records import CatalogueError, Record
 from hsjax.data.splits import group_keys
 from hsjax.evaluation.predictions import Predictions, deepest
-
-if TYPE_CHECKING:
-    from hsjax.taxonomy import Taxonomy
+from hsjax.taxonomy import Taxonomy
 
 WEIGHTS = 2 * 10**8  # classes x features kept in memory: 1.6 GB
 BATCH = 1024  # rows whose probabilities are held at once
 HELD_OUT = 0.1  # of the training groups, for the temperature
-Path = tuple[str, ...]
+NodePath = tuple[str, ...]
 
 
 class SvmBaseline:
-    """TF-IDF of 1-2-grams (sublinear) and one linear SVM per last node, one against rest.
+    """TF-IDF of 1-2-grams (sublinear), one linear SVM per last node against the rest.
 
     An SVM has no probabilities. softmax(margins / T) stands for them, where the one
     number T is fitted by likelihood on a held-out tenth of the training groups; then
@@ -45,19 +42,19 @@ class SvmBaseline:
     def fit(
         self,
         texts: Sequence[str],
-        paths: Sequence[Path],
+        paths: Sequence[NodePath],
         *,
         groups: Integer[np.ndarray, "N"] | None = None,
     ) -> "SvmBaseline":
         """Learns from texts and their paths of node codes; the classes are whole paths.
 
         Raises:
-          CatalogueError: fewer than two different paths, or texts without a word.
+          CatalogueError: fewer than two different paths, or no text at all.
         """
         self.paths = sorted(set(paths))
         if len(self.paths) < 2:
             raise CatalogueError(
-                f"the SVM needs two different labels to train on, found {len(self.paths)}"
+                f"the SVM needs two different labels, found {len(self.paths)}"
             )
         number = {path: index for index, path in enumerate(self.paths)}
         target = np.array([number[path] for path in paths])
@@ -65,12 +62,9 @@ class SvmBaseline:
         self.vectorizer = TfidfVectorizer(
             ngram_range=(1, 2), sublinear_tf=True, max_features=limit
         )
-        try:
-            features = self.vectorizer.fit_transform(texts)
-        except ValueError:
-            raise CatalogueError(
-                "no training text has a word: check columns.text"
-            ) from None
+        if not any(text.strip() for text in texts):
+            raise CatalogueError("every training text is empty: check columns.text")
+        features = self.vectorizer.fit_transform(texts)
         if self.calibrate:
             groups = np.arange(len(target)) if groups is None else groups
             self.temperature = self._fit_temperature(features, target, groups)
@@ -78,7 +72,7 @@ class SvmBaseline:
         return self
 
     def log_probs(self, texts: Sequence[str]) -> Float[np.ndarray, "N C"]:
-        """Log-probability of each of `paths`; a text without known words gives the prior."""
+        """Log-probability of each of `paths`."""
         margins = _margins(self.svm, self.vectorizer.transform(texts))
         return log_softmax(margins / self.temperature, axis=1)
 
@@ -86,7 +80,7 @@ class SvmBaseline:
         return LinearSVC(C=self.penalty, dual=True, random_state=self.seed)
 
     def _fit_temperature(self, features, target, groups) -> float:
-        """T that maximises the likelihood of held-out groups; 1 if it cannot be told."""
+        """The T of highest likelihood on held-out groups; 1 if it cannot be told."""
         if len(np.unique(groups)) < 2:
             return 1.0
         split = GroupShuffleSplit(1, test_size=HELD_OUT, random_state=self.seed)
@@ -112,79 +106,66 @@ def svm_predictions(
     test: Sequence[Record],
     *,
     columns: Sequence[str] = ("title",),
-    tree: "Taxonomy | None" = None,
+    tree: Taxonomy,
     groups: Integer[np.ndarray, "N"] | None = None,
     train_groups: Integer[np.ndarray, "T"] | None = None,
     topk: int = 5,
     calibrate: bool = True,
     seed: int = 0,
 ) -> Predictions:
-    """Trains the SVM on `train` and answers `test`.
+    """Trains `SvmBaseline` on `train` and answers `test`.
 
-    Training rows whose label is unknown below an inner node are left out: an SVM over
-    last nodes cannot learn from them. Its only decode is `flat`; a path of the training
-    rows is always a path of the tree.
+    Training rows whose label is unknown below an inner node are left out: they have no
+    last node to learn. The only decode is `flat`, and its paths are always in the tree.
 
     Args:
-      columns: text columns, joined by ' ; '.
-      tree: labels are cut to it and it says what is outside; default: the training
-        paths.
+      columns: of text, joined by ' ; '.
+      tree: training labels are cut to it; test labels beyond it are `outside`.
       groups, train_groups: group numbers of the rows, computed where not given.
-      topk: how many answers are kept, K.
-      calibrate: see `SvmBaseline`.
+      topk: answers kept, K.
 
     Raises:
       CatalogueError: no such column, or nothing to learn from.
     """
     paths = [_cut(record, tree) for record in train]
     inner = {path[: i + 1] for path, _ in paths for i in range(len(path) - 1)}
-    usable = [
-        i
-        for i, (path, complete) in enumerate(paths)
-        if path and (complete or path not in inner)
-    ]
-    if train_groups is None:
-        train_groups = group_keys(train)
+    usable = np.flatnonzero([p != () and (end or p not in inner) for p, end in paths])
+    train_groups = group_keys(train) if train_groups is None else train_groups
     model = SvmBaseline(calibrate=calibrate, seed=seed).fit(
         [_text(train[i], columns) for i in usable],
         [paths[i][0] for i in usable],
         groups=train_groups[usable],
     )
-    depth = tree.num_levels if tree else max(len(p) for p, _ in paths)
-    known = {path[: i + 1] for path, _ in paths for i in range(len(path))}
-    outside = [
-        tree.encode(r.path, r.complete)[1]
-        if tree
-        else bool(r.path) and r.path not in known
-        for r in test
-    ]
-    answers = answer_table(
-        model, [_text(record, columns) for record in test], depth=depth, topk=topk
-    )
-    separator = tree.separator if tree else _separator(model.paths)
+    texts = [_text(record, columns) for record in test]
+    outside = [tree.encode(record.path, record.complete)[1] for record in test]
     return Predictions(
         row=np.array([record.row for record in test], np.int64),
         id=np.array([record.id for record in test], object),
         group=group_keys(test) if groups is None else groups,
-        truth=_table([record.path for record in test], depth),
+        truth=_table([record.path for record in test], tree.num_levels),
         complete=np.array([record.complete for record in test], bool),
         outside=np.array(outside, bool),
         present=_present(test, columns),
         embeddings={},
         stage=np.full(len(test), "", object),
         main="flat",
-        separator=separator,
-        **answers,
+        separator=tree.separator,
+        **answer_table(model, texts, depth=tree.num_levels, topk=topk),
     )
 
 
 def answer_table(
     model: SvmBaseline, texts: Sequence[str], *, depth: int, topk: int
-) -> dict[str, np.ndarray]:
+) -> dict:
     """The columns of `Predictions` that the model decides.
 
     The probability of a node is the sum over the paths through it, so levels agree.
+
+    Raises:
+      CatalogueError: no text to answer.
     """
+    if not len(texts):
+        raise CatalogueError("the part to score has no rows: check data.split")
     codes = _table(model.paths, depth)
     nodes, members = zip(*(_members(codes[:, k]) for k in range(depth)), strict=True)
     ends, rows = deepest(codes), []
@@ -230,17 +211,15 @@ def _largest(values: Float[np.ndarray, "N C"], count: int) -> np.ndarray:
 
 
 def _members(codes: Shaped[np.ndarray, "C"]):
-    """Real nodes of a level in order, and the (C, nodes) matrix of the paths through them."""
+    """Nodes of a level, sorted, and (C, nodes): which paths lead through them."""
     nodes = np.unique(codes[codes != ""])
     paths = np.flatnonzero(codes != "")
     entries = (np.ones(len(paths)), (paths, np.searchsorted(nodes, codes[paths])))
     return nodes, sparse.csr_array(entries, shape=(len(codes), len(nodes)))
 
 
-def _cut(record: Record, tree: "Taxonomy | None") -> tuple[Path, bool]:
+def _cut(record: Record, tree: Taxonomy) -> tuple[NodePath, bool]:
     """The label as far as the tree knows it, and whether it is known to end there."""
-    if tree is None:
-        return record.path, record.complete
     labels, outside = tree.encode(record.path, record.complete)
     return tree.decode(labels), record.complete and not outside
 
@@ -258,24 +237,13 @@ def _text(record: Record, columns: Sequence[str]) -> str:
 def _present(
     records: Sequence[Record], columns: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    present = {
-        column: np.array([bool(record.texts[column]) for record in records], bool)
-        for column in columns
-    }
-    image = np.array([record.image is not None for record in records], bool)
-    return present | {"image": image}
+    present = {c: np.array([r.texts[c] != "" for r in records], bool) for c in columns}
+    image = [record.image is not None for record in records]
+    return present | {"image": np.array(image, bool)}
 
 
-def _table(paths: Sequence[Path], depth: int) -> Shaped[np.ndarray, "N L"]:
+def _table(paths: Sequence[NodePath], depth: int) -> Shaped[np.ndarray, "N L"]:
     table = np.full((len(paths), depth), "", object)
     for row, path in enumerate(paths):
         table[row, : len(path)] = path[:depth]
     return table
-
-
-def _separator(paths: Sequence[Path]) -> str:
-    """`A`, `A > B` have ' > '; HS codes `01`, `0101` have none."""
-    pairs = [pair for path in paths for pair in zip(path, path[1:], strict=False)]
-    return (
-        " > " if all(below.startswith(f"{above} > ") for above, below in pairs) else ""
-    )

@@ -1,9 +1,11 @@
 """Flags -> config -> task: `python -m hsjax.main --config=FILE --workdir=DIR`."""
 
+import logging
 import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -27,9 +29,20 @@ def run(argv) -> None:
         TASKS[config.task](config, Path(WORKDIR.value))
 
 
+def show_log() -> None:
+    """Our own lines on stderr; libraries only where they warn."""
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log = logging.getLogger("hsjax")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+
+
 def main() -> None:
     flags.mark_flags_as_required(["config", "workdir"])
-    logging.set_verbosity(logging.INFO)
+    show_log()
     app.run(run)
 
 

@@ -1,12 +1,12 @@
 """What a config can ask for, from catalogue to report."""
 
 import contextlib
+import logging
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
-from absl import logging
 from jax.experimental.compilation_cache import compilation_cache
 
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
@@ -19,7 +19,7 @@ from hsjax.evaluation.tables import write_report
 from hsjax.inference.predict import load_run, vocabulary
 from hsjax.models.build import build_model
 from hsjax.sharding import make_mesh
-from hsjax.taxonomy import TaxonomyError
+from hsjax.taxonomy import Taxonomy, TaxonomyError
 from hsjax.train.loop import Diverged, Interrupted, Task, fit
 from hsjax.train.watch import read_metrics
 from hsjax.train.workdir import (
@@ -29,6 +29,8 @@ from hsjax.train.workdir import (
     keep_taxonomy,
     open_workdir,
 )
+
+log = logging.getLogger("hsjax")
 
 USER_ERRORS = (CatalogueError, TaxonomyError, WorkdirError, FileNotFoundError)
 
@@ -64,7 +66,7 @@ def train(config, workdir: Path) -> None:
         vocab_size=vocabulary(catalogue.tokenizer),
     )
     finished = fit(config, workdir, model, training_task(config, catalogue), mesh)
-    logging.info("best step %d; compiles after warm-up: %d", *finished[::2])
+    log.info("best step %d; compiles after warm-up: %d", *finished[::2])
     run = load_run(workdir)
     rows = catalogue.rows(*config.eval.parts)
     predictions = run.predict(
@@ -72,7 +74,7 @@ def train(config, workdir: Path) -> None:
         groups=catalogue.groups[rows],
         progress="test",
     )
-    context = {"best_step": run.step, "seconds": round(time.perf_counter() - start, 1)}
+    context = {"step": run.step, "seconds": round(time.perf_counter() - start, 1)}
     report(config, workdir, catalogue, predictions, context)
 
 
@@ -137,17 +139,28 @@ def report(
         "rows": len(predictions.row),
         "decode": config.eval.decode,
         "config_hash": config_hash(config),
-        "taxonomy_hash": catalogue.tree.hash,
-        "quarantine": {
-            f"{r} ({a})": n for (r, a), n in catalogue.quarantine.counts().items()
-        },
+        "taxonomy": f"{catalogue.tree.edition} {catalogue.tree!r}".strip(),
+        "quarantine": catalogue.quarantine.counts(),
+        "names": node_names(catalogue.tree),
         **context,
     }
     rows = read_metrics(workdir / "metrics.jsonl")
     if rows:
-        plot_curves(rows, workdir / "curves.png", best_step=context.get("best_step"))
+        plot_curves(rows, workdir / "curves.png", best_step=context.get("step"))
     write_report(workdir, predictions, metrics, context=context)
     print((workdir / "report.md").read_text())
+
+
+def node_names(tree: Taxonomy) -> dict[str, str]:
+    """Code -> name, for reports; paths speak for themselves."""
+    if tree.separator:
+        return {}
+    pairs = zip(tree.codes, tree.names, strict=True)
+    return {
+        str(c): str(n)
+        for codes, names in pairs
+        for c, n in zip(codes, names, strict=True)
+    }
 
 
 TASKS = {"train": train}

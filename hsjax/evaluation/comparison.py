@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.intervals import Interval, percentiles, resamples
+from hsjax.evaluation.intervals import Interval, bootstrap
 from hsjax.evaluation.metrics import digit_aliases, labelled, statistic
 from hsjax.evaluation.predictions import Predictions
 
@@ -53,19 +53,11 @@ def paired_difference(
                 raise KeyError(f"not every run has the metric {name!r}")
         table = {name: [found[key] for found in values] for name, key in plain.items()}
         return {
-            name: np.mean(runs[:split], axis=0) - np.mean(runs[split:], axis=0)
-            for name, runs in table.items()
+            name: np.mean(rows[:split], axis=0) - np.mean(rows[split:], axis=0)
+            for name, rows in table.items()
         }
 
-    point = difference(np.ones((len(first), 1)))
-    chunks = [difference(w) for w in resamples(first.group, count=count, seed=seed)]
-    return {
-        name: Interval(
-            float(value[0]),
-            *percentiles(np.concatenate([np.empty(0), *(c[name] for c in chunks)])),
-        )
-        for name, value in point.items()
-    }
+    return bootstrap(difference, first.group, count=count, seed=seed)
 
 
 def align(run: Predictions, reference: Predictions, *, by: str = "row") -> Predictions:

@@ -23,7 +23,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
-def cell(metrics: Mapping[str, float], name: str, *, scale: float = 100) -> str:
+def cell(metrics: Mapping[str, float], name: str, *, scale: float = 100.0) -> str:
     """`91.2 [90.5, 91.9]`, a dash where the metric was not measured."""
     value, low, high = (
         scale * float(metrics.get(key, math.nan))

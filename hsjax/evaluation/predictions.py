@@ -6,7 +6,7 @@ scorer, one report and one paired comparison serve them all.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -30,17 +30,15 @@ class Predictions:
     Attributes:
       row, id, group: 1-based data row, name and group number of each product.
       truth: node codes of the label. '' = the label has no real node at this level.
-      complete: the product ends where the label ends. False: unknown below, not scored
-        there.
+      complete: the product ends where its label ends. False: unknown, unscored below.
       outside: the label leaves the model's tree; its codes stay in `truth`, so they are
         wrong.
       decoded: decode (path, greedy, independent, flat) -> node codes of its answer.
       valid: decode -> is the answer one path of the tree?
-      prob: probability of the node that the main decode answered, 0 where it answered
-        none.
+      prob: probability of the node that the main decode answered, 0 where none.
       log_prob: of the whole path that the main decode answered.
       topk_codes, topk_probs: deepest node and probability of the K best paths.
-      level_topk: the K most probable real nodes of each level, '' = fewer.
+      level_topk: the J most probable real nodes of each level, '' = fewer.
       present: modality -> which rows have it.
       embeddings: name -> unit vectors (E,), zeros where absent; not written to disk.
       stage: which model of a cascade answered, '' without one.
@@ -61,7 +59,7 @@ class Predictions:
     log_prob: Float[np.ndarray, "N"]
     topk_codes: Shaped[np.ndarray, "N K"]
     topk_probs: Float[np.ndarray, "N K"]
-    level_topk: Shaped[np.ndarray, "N L K"]
+    level_topk: Shaped[np.ndarray, "N L J"]
     present: Mapping[str, Bool[np.ndarray, "N"]]
     embeddings: Mapping[str, Float[np.ndarray, "N E"]]
     stage: Shaped[np.ndarray, "N"]
@@ -98,7 +96,7 @@ class Predictions:
             elif isinstance(value, np.ndarray):
                 yield field.name, value
 
-    def select(self, rows: np.ndarray) -> "Predictions":
+    def select(self, rows: np.ndarray | Sequence[int]) -> "Predictions":
         """The given rows: a mask, or indices in the wanted order (repeats allowed)."""
 
         def pick(value):

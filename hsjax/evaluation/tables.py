@@ -107,7 +107,8 @@ def _header(p: Predictions, metrics: Mapping, context: Mapping) -> str:
     ]
     note = (
         "Shares are in %. Brackets hold 95 % intervals from resampled groups; a dash"
-        " says that nothing was measured. Nodes are compared as nodes, STOP never counts."
+        " says that nothing was measured. Nodes are compared as nodes, STOP never"
+        " counts."
     )
     return f"{table(['', ''], rows)}\n\n{note}"
 
@@ -141,7 +142,7 @@ def _hierarchy(metrics: Mapping) -> str:
         "severity/lca_height": "height of the common ancestor of a mistake (levels)",
     }
     rows = [[title, cell(metrics, name)] for name, title in shares.items()]
-    rows += [[title, cell(metrics, name, scale=1)] for name, title in steps.items()]
+    rows += [[title, cell(metrics, name, scale=1.0)] for name, title in steps.items()]
     return table(["", "value"], rows)
 
 

@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 
 from hsjax.models.layers import BatchNorm, GroupNorm
 
+# name -> (side, stride) of each convolution before the first stage
+STEMS = {"small": ((3, 1),), "strided": ((3, 2), (3, 2)), "large": ((7, 2),)}
 EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
@@ -15,7 +17,8 @@ class ResNet(nn.Module):
     """f_v of Paper A, eq. 4, by convolutions (He et al., 2016, the v1 order).
 
     Args:
-      stem: `small` = 3x3 for small pictures, `large` = 7x7 stride 2 and max pooling.
+      stem: `small` = 3x3 for small pictures, `strided` = two 3x3 of stride 2 (fast on a
+        CPU), `large` = 7x7 stride 2 and max pooling (the papers').
       block: basic (18, 34) or bottleneck (50; stride in the 3x3).
       stages: blocks per stage; each stage after the first halves the sides.
       widths: channels per stage before expansion.
@@ -68,10 +71,11 @@ class ResNet(nn.Module):
                 x = norm(x, f"{name}_shortcut_norm")
             return nn.relu(x + y)
 
-        large = self.stem == "large"
-        x = conv(image, self.widths[0], 7 if large else 3, 2 if large else 1, "stem")
-        x = nn.relu(norm(x, "stem_norm"))
-        if large:
+        x = image
+        for i, (side, stride) in enumerate(STEMS[self.stem]):
+            x = conv(x, self.widths[0], side, stride, f"stem{i}")
+            x = nn.relu(norm(x, f"stem{i}_norm"))
+        if self.stem == "large":
             x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
         for stage, (blocks, width) in enumerate(
             zip(self.stages, self.widths, strict=True)

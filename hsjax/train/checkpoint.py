@@ -1,13 +1,15 @@
 """State and data position as one, saved atomically in the background (Orbax)."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+log = logging.getLogger("hsjax")
 
 
 class Checkpoints:
@@ -58,9 +60,7 @@ class Checkpoints:
             try:
                 return step, *self._restore(step, like)
             except Exception as error:  # whatever a torn file makes of the reader
-                logging.warning(
-                    "checkpoint %d cannot be read, skipped: %s", step, error
-                )
+                log.warning("checkpoint %d cannot be read, skipped: %s", step, error)
                 self._manager.delete(step)
         return None
 

@@ -1,5 +1,6 @@
 """The order of a training run: look, restore, step, look, save, stop."""
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from absl import logging
 from jax.sharding import Mesh, NamedSharding
 from tqdm import tqdm
 
@@ -24,6 +24,8 @@ from hsjax.train.optim import make_optimizer
 from hsjax.train.state import TrainState, make_state
 from hsjax.train.step import Running, make_step
 from hsjax.train.watch import CompileCounter, MetricsLog, Stopwatch, TerminationFlag
+
+log = logging.getLogger("hsjax")
 
 
 class Diverged(RuntimeError):
@@ -131,7 +133,7 @@ def fit(
                 f"{workdir} was trained on other rows or another split: the catalogue has"
                 " changed since; take a new workdir, or init_from for a warm start"
             )
-        logging.info("resuming at step %d", step)
+        log.info("resuming at step %d", step)
     run = _Run(
         config, workdir, model, task, mesh, checkpoints, steps, optimizer, shardings
     )

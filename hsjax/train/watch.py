@@ -1,12 +1,14 @@
 """What the loop tells people: metrics.jsonl, TensorBoard, log lines, time spent waiting."""
 
 import json
+import logging
 import signal
 import time
 from pathlib import Path
 
 import jax
-from absl import logging
+
+log = logging.getLogger("hsjax")
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -38,7 +40,7 @@ class MetricsLog:
         for name, value in values.items() if self.writer else ():
             self.writer.add_scalar(name, value, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        logging.info("step %d  %s", step, shown)
+        log.info("step %d  %s", step, shown)
 
     def close(self) -> None:
         if self.writer:

@@ -1,0 +1,420 @@
+"""Metrics against hand-computed cases, slow loops, scikit-learn and hiclass."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+from hsjax.data.records import CatalogueError
+from hsjax.evaluation.comparison import paired_difference
+from hsjax.evaluation.errors import suspected_label_errors, worst_classes
+from hsjax.evaluation.intervals import Interval, resamples, seed_interval
+from hsjax.evaluation.metrics import score
+from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
+from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.reliability import calibration_error
+from hsjax.evaluation.retrieval import recall_at
+from hsjax.evaluation.tables import comparison_table, table, write_report
+
+
+def codes(paths, depth, separator=" > "):
+    """(N, L) node codes of paths such as 'Men > Shoes'."""
+    table = np.full((len(paths), depth), "", object)
+    for row, path in enumerate(paths):
+        parts = path.split(separator) if path else []
+        for level in range(len(parts)):
+            table[row, level] = separator.join(parts[: level + 1])
+    return table
+
+
+def make_predictions(truth, answer, *, depth=3, **changes):
+    """Predictions of paths (strings) or of (N, L) node codes."""
+    truth = codes(truth, depth) if isinstance(truth, list) else truth
+    answer = codes(answer, depth) if isinstance(answer, list) else answer
+    n, levels = truth.shape
+    prob = np.where(answer != "", 0.9, 0.0).astype(np.float32)
+    columns = {
+        "row": np.arange(1, n + 1),
+        "id": np.array([f"p{i}" for i in range(n)], object),
+        "group": np.arange(n),
+        "truth": truth,
+        "complete": np.ones(n, bool),
+        "outside": np.zeros(n, bool),
+        "decoded": {"path": answer},
+        "valid": {"path": np.ones(n, bool)},
+        "prob": prob,
+        "log_prob": np.full(n, np.log(0.9), np.float32),
+        "topk_codes": np.array([[max(row, key=len)] for row in answer], object),
+        "topk_probs": np.full((n, 1), 0.9, np.float32),
+        "level_topk": answer[:, :, None],
+        "present": {"title": np.ones(n, bool), "image": np.ones(n, bool)},
+        "embeddings": {},
+        "stage": np.full(n, "", object),
+        "main": "path",
+        "separator": " > ",
+    }
+    return Predictions(**(columns | changes))
+
+
+def random_tree_predictions(n=300, seed=0, **changes):
+    """Full-depth paths of a 3-level tree; two rows in three are right."""
+    rng = np.random.default_rng(seed)
+    leaf = rng.geometric(0.08, n).clip(max=30)
+    wrong = rng.random(n) < 1 / 3
+    answer = np.where(wrong, rng.integers(1, 31, n), leaf)
+    paths = [[f"{i % 3} > {i % 6} > {i}" for i in ids] for ids in (leaf, answer)]
+    prob = np.sort(rng.random((n, 3)), axis=1)[:, ::-1].astype(np.float32)
+    columns = {"prob": prob, "group": rng.integers(0, n // 2, n)} | changes
+    return make_predictions(*paths, **columns)
+
+
+def points(predictions, **options):
+    return score(predictions, bootstrap=0, **options)
+
+
+def test_hand_computed_paths():
+    truth = ["A > B > C", "A > B > C", "A > B > D", "E > F > G"]
+    answer = ["A > B > C", "A > B > D", "A > B > D", "A > B > C"]
+    found = points(make_predictions(truth, answer))
+    assert found["level1/accuracy"] == 0.75
+    assert found["level3/accuracy"] == 0.5
+    assert found["path/accuracy"] == 0.5
+    assert found["hierarchical/f1"] == pytest.approx((3 + 2 + 3 + 0) / 12)
+    assert found["severity/tree_distance"] == (2 + 6) / 2
+    assert found["severity/lca_height"] == (1 + 3) / 2
+    # C: 1 hit, 2 rows, 2 answers; D: 1 hit, 1 row, 2 answers; G: never found
+    assert found["level3/macro_f1"] == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
+    assert found["level3/weighted_f1"] == pytest.approx((2 / 2 + 2 / 3 + 0) / 4)
+    assert np.isnan(found["level3/macro_f1_min5"])  # no class has five rows
+    assert found["count/rows"] == 4
+    assert found["count/level3_classes"] == 3
+
+
+def test_same_name_is_not_the_same_node():
+    found = points(
+        make_predictions(["Men > Shoes"] * 2, ["Women > Shoes"] * 2, depth=2)
+    )
+    assert found["level2/accuracy"] == 0
+    assert found["level2/macro_f1"] == 0
+    assert found["level2/name_accuracy"] == 1
+    assert found["level2/name_macro_f1"] == 1
+    assert found["hierarchical/f1"] == 0
+
+
+def test_swapped_path_shares_no_node():
+    found = points(make_predictions(["A > B"], ["B > A"], depth=2))
+    assert found["hierarchical/precision"] == 0
+    assert found["hierarchical/recall"] == 0
+    assert found["severity/tree_distance"] == 4
+
+
+def test_ragged_truth_skips_missing_levels():
+    """A product ends at B: going on to C is a mistake, but none of level 3."""
+    found = points(make_predictions(["A > B", "A > B > C"], ["A > B > C"] * 2))
+    assert found["level2/accuracy"] == 1
+    assert found["level3/accuracy"] == 1
+    assert found["count/level3_rows"] == 1
+    assert found["level3/macro_precision"] == 1
+    assert found["hierarchical/precision"] == pytest.approx(5 / 6)
+    assert found["hierarchical/recall"] == 1
+    assert found["path/accuracy"] == 0.5
+    assert found["decode/path/leaf_accuracy"] == 0.5
+    assert found["severity/tree_distance"] == 1
+    assert found["severity/lca_height"] == 1
+
+
+def test_unknown_below_is_not_scored():
+    truth, answer = ["A > B", "A > B"], ["A > B > C", "A > X > Y"]
+    predictions = make_predictions(truth, answer, complete=np.zeros(2, bool))
+    found = points(predictions)
+    assert found["hierarchical/precision"] == 0.75
+    assert found["hierarchical/recall"] == 0.75
+    assert found["path/accuracy"] == 0.5
+    assert found["decode/path/leaf_accuracy"] == 0.5
+    assert found["severity/tree_distance"] == 2
+    assert np.isnan(found["level3/accuracy"])
+    assert np.isnan(found["level3/ece"])
+
+
+def test_early_stop_is_wrong_below():
+    found = points(make_predictions(["A > B > C"] * 2, ["A > B > C", "A"]))
+    assert found["level1/accuracy"] == 1
+    assert found["level2/accuracy"] == 0.5
+    assert found["level3/accuracy"] == 0.5
+    assert found["hierarchical/precision"] == 1
+    assert found["hierarchical/recall"] == pytest.approx(4 / 6)
+    assert found["severity/lca_height"] == 2
+    assert found["level3/ece"] == pytest.approx(0.1)  # only the row that answered
+
+
+def test_label_outside_the_tree_is_wrong_below():
+    predictions = make_predictions(
+        ["A > new > one"], ["A > B > C"], outside=np.array([True])
+    )
+    found = points(predictions)
+    assert found["labels/outside_tree"] == 1
+    assert [found[f"level{k}/accuracy"] for k in (1, 2, 3)] == [1, 0, 0]
+    assert found["level3/macro_f1"] == 0
+
+
+def test_rows_without_a_label_do_not_count():
+    found = points(make_predictions(["A > B", ""], ["A > B", "C > D"], depth=2))
+    assert found["count/rows"] == 1
+    assert found["path/accuracy"] == 1
+    assert found["hierarchical/precision"] == 1
+    assert points(make_predictions([""], ["A"]))["count/rows"] == 0
+
+
+def test_decodes_side_by_side():
+    truth = codes(["A > B", "C > D"], 2)
+    greedy, mixed = codes(["A > B", "A > B"], 2), truth.copy()
+    mixed[1, 0] = "A"
+    predictions = make_predictions(
+        truth,
+        greedy,
+        decoded={"greedy": greedy, "independent": mixed},
+        valid={"greedy": np.ones(2, bool), "independent": np.array([True, False])},
+        main="greedy",
+    )
+    found = points(predictions)
+    assert found["decode/greedy/leaf_accuracy"] == 0.5
+    assert found["decode/independent/leaf_accuracy"] == 1
+    assert found["decode/independent/hierarchical_f1"] == 0.75
+    assert found["invalid_paths/greedy"] == 0
+    assert found["invalid_paths/independent"] == 0.5
+    assert found["hierarchical/f1"] == found["decode/greedy/hierarchical_f1"]
+
+
+def test_top_k_and_digit_aliases():
+    truth = np.array([["01", "0101", "010121"], ["02", "0201", "020110"]], object)
+    ranked = np.full((2, 3, 5), "", object)
+    ranked[:, 2] = ["99", "98", "010121", "97", "020110"]
+    found = points(make_predictions(truth, truth, separator="", level_topk=ranked))
+    assert found["level3/top3_accuracy"] == 0.5
+    assert found["level3/top5_accuracy"] == 1
+    assert found["digits6/top3_accuracy"] == 0.5
+    assert found["digits4/accuracy"] == found["level2/accuracy"] == 1
+    assert "digits2/macro_f1" in found
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_averages_equal_scikit_learn(level):
+    predictions = random_tree_predictions()
+    found = points(predictions)
+    truth = predictions.truth[:, level - 1].astype(str)
+    answer = predictions.decoded["path"][:, level - 1].astype(str)
+    options = {"labels": np.unique(truth), "zero_division": 0}
+    for average in ("macro", "weighted"):
+        expected = precision_recall_fscore_support(
+            truth, answer, average=average, **options
+        )
+        for name, value in zip(("precision", "recall", "f1"), expected, strict=False):
+            assert found[f"level{level}/{average}_{name}"] == pytest.approx(value)
+    accuracy = accuracy_score(truth, answer)
+    assert found[f"level{level}/accuracy"] == pytest.approx(accuracy)
+    per_class = precision_recall_fscore_support(truth, answer, **options)
+    steady = per_class[2][per_class[3] >= 5].mean()
+    assert found[f"level{level}/macro_f1_min5"] == pytest.approx(steady)
+
+
+def test_hierarchical_scores_equal_hiclass():
+    metrics = pytest.importorskip("hiclass.metrics")
+    predictions = random_tree_predictions()
+    truth, answer = predictions.truth.tolist(), predictions.decoded["path"].tolist()
+    found = points(predictions)
+    for name in ("precision", "recall", "f1"):
+        expected = getattr(metrics, name)(truth, answer)
+        assert found[f"hierarchical/{name}"] == pytest.approx(expected)
+
+
+def test_calibration_error_by_hand_and_by_weights():
+    confidence = np.array([0.9, 0.8, 0.2, 0.1])
+    correct = np.array([True, False, True, False])
+    two = calibration_error(confidence, correct, np.ones((4, 1)), bins=2)
+    assert two == pytest.approx([(abs(1.7 - 1) + abs(0.3 - 1)) / 4])
+    rng = np.random.default_rng(0)
+    confidence, correct = rng.random(40).round(1), rng.random(40) < 0.6
+    weights = rng.integers(0, 4, (40, 1)).astype(float)
+    rows = np.repeat(np.arange(40), weights[:, 0].astype(int))
+    repeated = calibration_error(
+        confidence[rows], correct[rows], np.ones((len(rows), 1))
+    )
+    assert calibration_error(confidence, correct, weights) == pytest.approx(repeated)
+
+
+def test_bootstrap_equals_a_slow_loop():
+    """A weight of two is a row given twice, for every metric of the dictionary."""
+    predictions = random_tree_predictions(n=60)
+    (weights,) = resamples(predictions.group, count=40, seed=3)
+    draws = []
+    for column in weights.T.astype(int):
+        repeated = predictions.select(np.repeat(np.arange(60), column))
+        draws.append(points(repeated))
+    found = score(predictions, bootstrap=40, seed=3)
+    names = [name for name in found if f"{name}_low" in found]
+    assert len(names) > 30
+    for name in names:
+        values = [draw[name] for draw in draws if np.isfinite(draw[name])]
+        low, high = np.percentile(values, (2.5, 97.5)) if values else (np.nan, np.nan)
+        assert found[f"{name}_low"] == pytest.approx(low, nan_ok=True), name
+        assert found[f"{name}_high"] == pytest.approx(high, nan_ok=True), name
+
+
+def test_resamples_are_of_groups_and_do_not_depend_on_row_order():
+    group = np.array([7, 7, 3, 3, 3, 9])
+    weights = np.concatenate(list(resamples(group, count=50, seed=1)), axis=1)
+    assert weights.shape == (6, 50)
+    assert (weights[0] == weights[1]).all()
+    assert (weights[2] == weights[4]).all()
+    assert (weights[[0, 2, 5]].sum(axis=0) == 3).all()
+    (other,) = resamples(group[::-1], count=50, seed=1)
+    np.testing.assert_array_equal(other[::-1], weights)
+
+
+def test_interval_covers_the_truth_about_95_times_in_100():
+    rng, covered = np.random.default_rng(0), 0
+    for trial in range(100):
+        right = rng.random(150) < 0.7
+        answer = np.where(right, "A", "B")[:, None].astype(object)
+        truth = np.full((150, 1), "A", object)
+        found = score(make_predictions(truth, answer), bootstrap=200, seed=trial)
+        low, high = found["level1/accuracy_low"], found["level1/accuracy_high"]
+        covered += low <= 0.7 <= high
+    assert 88 <= covered <= 100
+
+
+def test_score_is_deterministic():
+    predictions = random_tree_predictions()
+    assert score(predictions, bootstrap=50) == pytest.approx(
+        score(predictions, bootstrap=50), abs=0, nan_ok=True
+    )
+
+
+def test_few_and_many_training_rows():
+    predictions = make_predictions(["A", "B", "C"], ["A", "B", "A"], depth=1)
+    found = points(predictions, train_counts={"A": 500, "B": 50})
+    assert found["leaf/many_shot_accuracy"] == 1
+    assert found["leaf/medium_shot_accuracy"] == 1
+    assert found["leaf/few_shot_accuracy"] == 0
+
+
+def test_retrieval_ranks_and_ties():
+    items = np.eye(12)
+    np.testing.assert_array_equal(recall_at(items, items), np.ones((12, 3)))
+    same = np.ones((12, 12)) / np.sqrt(12)  # a collapsed model is at chance
+    np.testing.assert_allclose(recall_at(same, same)[0], [1 / 12, 5 / 12, 10 / 12])
+    shifted = recall_at(items + 0.9 * np.roll(items, -1, axis=1) * 2, items)
+    np.testing.assert_array_equal(shifted[0], [0, 1, 1])
+
+
+def test_retrieval_takes_one_product_per_group_with_both_modalities():
+    vectors = np.eye(6, dtype=np.float32)
+    swapped = vectors[[1, 0, 2, 3, 4, 5]]
+    predictions = make_predictions(
+        ["A"] * 6,
+        ["A"] * 6,
+        depth=1,
+        group=np.array([0, 1, 2, 2, 3, 4]),
+        present={"title": np.ones(6, bool), "image": np.arange(6) < 5},
+        embeddings={"text": vectors, "image": swapped},
+    )
+    found = points(predictions)  # rows 0, 1, 2, 4; rows 0 and 1 find each other
+    assert found["retrieval/text_to_image_r1"] == 0.5
+    assert found["retrieval/image_to_text_r1"] == 0.5
+    assert found["retrieval/text_to_image_r5"] == 1
+    assert "retrieval/text_to_image_r1" not in points(predictions.select([0]))
+
+
+def test_paired_difference_of_seeds_joins_by_row():
+    a = [random_tree_predictions(seed=0)] * 2
+    shuffled = a[0].select(np.random.default_rng(1).permutation(300))
+    names = ["level3/macro_f1", "hierarchical/f1", "severity/tree_distance"]
+    for interval in paired_difference(a, shuffled, names, count=50).values():
+        assert interval == pytest.approx((0, 0, 0), abs=1e-12)
+    worse = a[0].decoded["path"].copy()
+    worse[:60] = codes(["0 > 0 > 30"], 3)
+    b = make_predictions(a[0].truth, worse, group=a[0].group)
+    found = paired_difference(a, [b], names, count=50, by="id")
+    first, second = points(a[0]), points(b)
+    for name, interval in found.items():
+        assert interval.value == pytest.approx(first[name] - second[name])
+        assert interval.low <= interval.value <= interval.high
+    assert found["level3/macro_f1"].low > 0
+    assert "| level3/macro_f1 |" in comparison_table(found, a="one", b="two")
+
+
+def test_paired_difference_refuses_other_rows_and_labels():
+    a = make_predictions(["A", "B"], ["A", "B"], depth=1)
+    with pytest.raises(CatalogueError, match="different rows: 1 are only in the first"):
+        paired_difference(a, a.select([0]), ["level1/accuracy"])
+    b = make_predictions(["A", "C"], ["A", "B"], depth=1)
+    with pytest.raises(CatalogueError, match="different labels .* row 2"):
+        paired_difference(a, b, ["level1/accuracy"])
+    with pytest.raises(KeyError, match="level9"):
+        paired_difference(a, a, ["level9/accuracy"])
+
+
+def test_seed_interval():
+    assert seed_interval([0.8, 0.82, 0.84]) == pytest.approx(
+        (0.82, 0.77032, 0.86968), 1e-5
+    )
+    value, low, high = seed_interval([0.5])
+    assert value == 0.5
+    assert np.isnan(low)
+    assert np.isnan(high)
+
+
+def test_suspected_label_errors_and_worst_classes():
+    truth = ["A > B"] * 6 + ["A"]
+    answer = ["A > B", *["A > C"] * 5, "A > C"]
+    complete = np.array([True] * 6 + [False])
+    predictions = make_predictions(truth, answer, depth=2, complete=complete)
+    suspects = suspected_label_errors(predictions)
+    assert [s.row for s in suspects] == [2, 3, 4, 5, 6]  # not 7: unknown below A
+    (worst,) = worst_classes(predictions)
+    assert worst.code == "A > B"
+    assert worst.recall == pytest.approx(1 / 6)
+    assert worst.mistaken_for == "A > C"
+
+
+def test_report_shows_dashes_and_never_nan(tmp_path):
+    predictions = make_predictions(["A > B"] * 3, ["A > B"] * 3)
+    metrics = score(predictions, bootstrap=20)
+    assert np.isnan(metrics["level3/accuracy"])
+    context = {
+        "run": "demo",
+        "config_hash": "0a1b",
+        "quarantine": {("no text | no image", "dropped"): 12345},
+        "names": {"A > B": "trousers"},
+        "val_loss": np.float32("nan"),
+    }
+    write_report(tmp_path, predictions, metrics, context=context)
+    text = (tmp_path / "report.md").read_text()
+    assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+    assert "12,345" in text
+    assert "no text \\| no image" in text
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert document["metrics"]["level3/accuracy"] is None
+    assert document["metrics"]["level2/accuracy"] == 1
+    assert document["context"]["val_loss"] is None
+    assert document["context"]["decode"] == "path"
+
+
+def test_tables_are_markdown():
+    assert table(["a", "b"], []).splitlines()[-1] == "| – | – |"
+    text = comparison_table({"x": Interval(np.nan, np.nan, np.nan)})
+    assert "nan" not in text
+
+
+def test_plots_are_written(tmp_path):
+    predictions = random_tree_predictions()
+    rows = [{"step": s, "train/loss": 5 / s} for s in range(1, 50)]
+    rows += [{"step": 25, "val/loss": 1.0, "val/level3/accuracy": 0.5, "x": None}]
+    plot_curves(rows, tmp_path / "curves.png")
+    plot_curves([], tmp_path / "empty.png")
+    plot_reliability(predictions, tmp_path / "reliability.png")
+    plot_confusion(predictions, tmp_path / "confusion.png")
+    for path in tmp_path.iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")

@@ -74,7 +74,7 @@ def data() -> ConfigDict:
     c.text.kind = "wordpiece"  # of a trained tokenizer: wordpiece | bpe
     c.text.vocab_size = 4000  # of a trained tokenizer
     c.text.lowercase = True  # before a trained tokenizer
-    c.text.word_drop = 0.0  # share of words dropped in training, drawn anew each time
+    c.text.word_drop = 0.0  # training loses a share of words, drawn per text from 0 to this
 
     c.image = ConfigDict()
     c.image.resize = (36, 36)  # (height, width) of the decoded, kept picture

@@ -1,4 +1,4 @@
-"""The built-in synthetic catalogue: text + image to HS codes on a laptop."""
+"""The built-in synthetic catalogue: text + image to HS codes, on a laptop."""
 
 from ml_collections import ConfigDict
 
@@ -8,8 +8,14 @@ from configs import base
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.data.columns.text = ("title", "brand")
-    config.data.image.size = (32, 32)
+    config.data.batch_size = 64
     config.data.text.length = 24
     config.data.text.vocab_size = 1000
-    config.train.epochs = 10.0
+    config.data.text.word_drop = 0.2
+    config.model.text.width = 64
+    config.model.text.mlp = 256
+    config.model.modality_dropout = 0.15
+    config.objective.contrastive = 0.3
+    config.optim.learning_rate = 2e-3
+    config.train.epochs = 14.0
     return config

@@ -102,22 +102,15 @@ def assemble(
     """
     spec, rows = examples.spec, len(index)
     batch = spec.padding(rows)
-    words = max(
-        (t.words.max(initial=0) + 1 for t in examples.tokens.values()), default=1
-    )
-    draws = np.zeros((rows, 3 + words * len(spec.streams)))
-    if augmentation:
-        for row, number in enumerate(numbers):
-            bits = np.random.Philox(
-                key=augmentation.seed, counter=[0, 0, 0, int(number)]
-            )
-            draws[row] = np.random.Generator(bits).random(draws.shape[1])
+    longest = max((length for _, length in spec.lengths), default=0)
+    draws = _draws(numbers, 4 + longest * len(spec.streams), augmentation)
     for position, stream in enumerate(spec.streams):
         tokens = Tokens(*(a[index] for a in examples.tokens[stream]))
         if augmentation and augmentation.word_drop:
-            first = 3 + words * position
-            kept = draws[:, first : first + words] >= augmentation.word_drop
-            tokens = drop_tokens(tokens, kept)
+            first = 4 + longest * position
+            # an example's own rate, so that whole and broken texts both occur
+            rate = draws[:, 3:4] * augmentation.word_drop
+            tokens = drop_tokens(tokens, draws[:, first : first + longest] >= rate)
         batch[f"{stream}_ids"], batch[f"{stream}_mask"] = tokens.ids, tokens.mask
         batch[f"has_{stream}"] = tokens.mask.any(axis=1)
     if spec.image:
@@ -130,6 +123,19 @@ def assemble(
     batch["group"] = examples.group[index].astype(np.int32)
     batch["weight"][:] = 1.0
     return batch
+
+
+def _draws(
+    numbers: np.ndarray, count: int, augmentation: Augmentation | None
+) -> np.ndarray:
+    """(B, count) uniform draws: crop y and x, flip, rate of lost words, each word."""
+    draws = np.zeros((len(numbers), count))
+    if augmentation:
+        for row, number in enumerate(numbers):
+            counter = [0, 0, 0, int(number)]
+            bits = np.random.Philox(key=augmentation.seed, counter=counter)
+            draws[row] = np.random.Generator(bits).random(count)
+    return draws
 
 
 def _crop(

@@ -1,0 +1,30 @@
+"""Myntra, three levels, from scratch on 2 cores: title + image.
+
+--config.data.path=.../myntra.parquet
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.data.columns.id = "id"
+    config.data.columns.image = "image"
+    config.data.columns.label = ("level1", "level2", "level3")
+    config.data.columns.label_kind = "levels"
+    config.data.columns.group = "group"
+    config.data.columns.platform = "platform"
+    config.data.batch_size = 128
+    config.data.text.length = 24
+    config.data.text.vocab_size = 8000
+    config.data.text.word_drop = 0.8
+    config.data.image.resize = (72, 54)
+    config.data.image.size = (64, 48)
+    config.model.image.stages = (1, 2, 1)
+    config.model.image.widths = (48, 96, 192)
+    config.model.modality_dropout = 0.1
+    config.objective.contrastive = 0.3
+    config.train.epochs = 10.0
+    return config

@@ -301,7 +301,7 @@ class Taxonomy:
             labels[last + 1] = self._stop_child[last][labels[last]]
         return labels, False
 
-    def decode(self, labels: Sequence[int]) -> tuple[str, ...]:
+    def decode(self, labels: Sequence[int] | np.ndarray) -> tuple[str, ...]:
         """Node codes of (L,) ids; -1 and STOP children are left out."""
         return tuple(
             str(self.codes[level][i])

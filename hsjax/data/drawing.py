@@ -1,7 +1,7 @@
 """Pictures of the synthetic catalogue: one object on a cluttered, pale background.
 
 A picture draws the parts of a shape at twice the size under a random scale, rotation,
-shift and mirror, lays the surface (knit ribs, woven checks) over the cloth, and adds
+shift and mirror, lays the surface (knit ribs, woven warp) over the cloth, and adds
 grain. Everything but `shape` and `surface` is independent of the product's class.
 """
 
@@ -37,11 +37,9 @@ def _surface_tile(surface: str) -> Image.Image:
     """Draw the darkening of a surface, larger than the canvas by two periods."""
     side = CANVAS + 2 * PERIOD
     y, x = np.mgrid[:side, :side]
-    if surface == "knit":  # ribs
-        shade = (y % PERIOD < PERIOD // 2).astype(float)
-    else:  # checks: two crossing sets of bands
-        wide = PERIOD // 2
-        shade = 0.5 * ((x % PERIOD < wide).astype(float) + (y % PERIOD < wide))
+    # a knit has ribs, a woven cloth a warp: level and upright bands
+    along = y if surface == "knit" else x
+    shade = along % PERIOD < PERIOD // 2
     return Image.fromarray((255 - 140 * shade).astype(np.uint8))
 
 

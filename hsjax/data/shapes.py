@@ -47,7 +47,7 @@ def _arch(x, y, outer, inner, height, tone) -> Part:
     return Part(np.concatenate([far, near]) + (x, y), tone, False)
 
 
-def _mirrored(*half) -> list[tuple[float, float]]:
+def _mirrored(*half) -> list:
     """Close an outline whose right half is given from top to bottom."""
     return [*half, *((-x, y) for x, y in reversed(half))]
 

@@ -1,0 +1,28 @@
+"""Strictness of the test run: 8 simulated devices, checked shapes, no silent promotion."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from jaxtyping import install_import_hook
+
+# before any import of hsjax: every annotated shape is checked from here on
+install_import_hook("hsjax", "beartype.beartype")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from absl import flags  # noqa: E402
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# grain's worker processes read absl flags
+flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture
+def standard_promotion():
+    """For jax's own bfloat16 attention, which mixes dtypes."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

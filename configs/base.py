@@ -1,6 +1,7 @@
 """Every key of an experiment, once, with its default and one comment.
 
-An experiment is a file whose `get_config()` takes this one and changes a few lines. Groups
+An experiment is a file whose `get_config()` takes this one and changes a few lines.
+Groups
 follow the flow of the data: data, taxonomy, model, objective, optim, train, eval.
 """
 

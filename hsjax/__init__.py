@@ -11,3 +11,12 @@ Arrays count levels from 0 (coarsest); every name that a user sees counts from 1
 """
 
 __version__ = "0.1.0"
+
+
+def load(workdir):
+    """A trained run, ready to `predict(records)`; see `hsjax.inference.predict.Run`."""
+    from hsjax.inference.predict import (
+        load_run,
+    )  # jax is only imported where it is used
+
+    return load_run(workdir)

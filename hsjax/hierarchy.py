@@ -1,15 +1,18 @@
-"""One probability distribution over the whole label tree, and every decision drawn from it.
+"""One probability distribution over the whole label tree, and every decision drawn from
+it.
 
-Raw level logits are renormalised among the children of each parent and summed down the path:
+Raw level logits are renormalised among the children of each parent and summed down the
+path:
 
     log p(node) = log p(parent) + logits[node] - logsumexp(logits[siblings])
 
-so every leaf has one log-probability and they sum to 1. Training scores the true path, which is
-the same as masking each level to the children of the *true* parent (Paper B's dynamic mask,
-Fig. 4, in its differentiable form). Decodes are pure functions of logits and tree.
+so every leaf has one log-probability and they sum to 1. Training scores the true path,
+which is the same as masking each level to the children of the *true* parent (Paper B's
+dynamic mask, Fig. 4, in its differentiable form). Decodes are pure functions of logits
+and tree.
 
-Logits come in slot order (`Taxonomy.layout`), as the head emits them; labels are ids, -1 = none.
-Everything is float32, O(nodes), and needs no parents x children matrix.
+Logits come in slot order (`Taxonomy.layout`), as the head emits them; labels are ids,
+-1 = none. Everything is float32, O(nodes), and needs no parents x children matrix.
 """
 
 from collections.abc import Callable, Sequence
@@ -126,8 +129,8 @@ def _leaf_columns(levels: Logits, tree: Taxonomy) -> Float[Array, "B leaves"]:
 def exact_path(logits: Logits, tree: Taxonomy) -> Int[Array, "B L"]:
     """The most probable whole path: argmax over leaves of log p(leaf), by max-product.
 
-    Goes bottom-up through the best child of every parent, so no leaf array is formed. Ties go
-    to the first slot.
+    Goes bottom-up through the best child of every parent, so no leaf array is formed.
+    Ties go to the first slot.
     """
     below = None  # (B, C): best log p(path below | node)
     best_child = [None] * tree.num_levels

@@ -1,7 +1,7 @@
 """Losses as pure functions: each returns a value and a weight per example.
 
-None has a collective. Under `jax.jit` with the batch sharded over a mesh the plain function is
-the loss of the whole batch. Division happens once, in `weighted_mean`.
+None has a collective. Under `jax.jit` with the batch sharded over a mesh the plain
+function is the loss of the whole batch. Division happens once, in `weighted_mean`.
 """
 
 import jax
@@ -35,7 +35,8 @@ def hierarchical_cross_entropy(
     Args:
       labels: ids, -1 where there is none; STOP children count as classes.
       weight: 0 = padding.
-      reduction: `sum` over present levels, the likelihood of the tree distribution, or `mean`.
+      reduction: `sum` over present levels, the likelihood of the tree distribution, or
+        `mean`.
 
     Returns:
       Value and weight per example; a row without any label has weight 0.
@@ -60,8 +61,8 @@ def info_nce(
     """InfoNCE (Paper A, eq. 7), with the positive in the numerator and duplicates left out.
 
     value_i = -log( exp(s_ii) / (exp(s_ii) + sum over negatives j of exp(s_ij)) ) with
-    s_ij = scale * text_i . image_j. Negatives are pairs of another group whose weight is above
-    0, so a product listed twice is never its own negative.
+    s_ij = scale * text_i . image_j. Negatives are pairs of another group whose weight
+    is above 0, so a product listed twice is never its own negative.
 
     Args:
       text, image: unit length.

@@ -1,8 +1,9 @@
 """Mesh, rules, and placing of batches and parameters.
 
-Sharding is data: (regex on a parameter's name -> mesh axis of each dimension), first match
-wins, and every parameter must match. Losses stay plain functions of the global batch; XLA
-inserts the communication.
+Sharding is data: (regex on a parameter's name -> mesh axis of each dimension), first
+  match
+wins, and every parameter must match. Losses stay plain functions of the global batch;
+XLA inserts the communication.
 """
 
 import re
@@ -58,7 +59,8 @@ def first_match(name: str, rules: Sequence[tuple]) -> tuple:
 def parameter_specs(params, rules: Rules, mesh: Mesh):
     """A PartitionSpec per parameter, as a tree like `params`.
 
-    A rule lists mesh axes for the *last* dimensions. A dimension that its axis does not divide
+    A rule lists mesh axes for the *last* dimensions. A dimension that its axis does not
+    divide
     stays whole: sharding must never change a shape.
     """
 

@@ -2,37 +2,47 @@
 
 import contextlib
 import logging
+import os
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
+from clu import parameter_overview
 
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.collect import describe_rows
-from hsjax.evaluation.metrics import score
-from hsjax.evaluation.plots import plot_curves
-from hsjax.evaluation.predictions import Predictions, write_predictions
-from hsjax.evaluation.tables import write_report
-from hsjax.inference.predict import load_run, vocabulary
+from hsjax.inference.predict import load_parameters, load_run, vocabulary
 from hsjax.models.build import build_model
+from hsjax.reports import (
+    baseline_predictions,
+    catalogue_context,
+    leaf_counts,
+    write_results,
+)
 from hsjax.sharding import make_mesh
-from hsjax.taxonomy import Taxonomy, TaxonomyError
+from hsjax.taxonomy import TaxonomyError
 from hsjax.train.loop import Diverged, Interrupted, Task, fit
-from hsjax.train.watch import read_metrics
+from hsjax.train.warmstart import warm_start
 from hsjax.train.workdir import (
     WorkdirError,
-    config_hash,
     is_done,
     keep_taxonomy,
     open_workdir,
+    read_config,
 )
 
 log = logging.getLogger("hsjax")
 
-USER_ERRORS = (CatalogueError, TaxonomyError, WorkdirError, FileNotFoundError)
+USER_ERRORS = (
+    CatalogueError,
+    TaxonomyError,
+    WorkdirError,
+    FileNotFoundError,
+    Diverged,
+    Interrupted,
+)
 
 
 @contextlib.contextmanager
@@ -42,8 +52,6 @@ def user_errors():
         yield
     except USER_ERRORS as error:
         raise SystemExit(f"hsjax: {error}") from None
-    except (Diverged, Interrupted) as error:
-        raise SystemExit(f"hsjax: {error}") from None
 
 
 def train(config, workdir: Path) -> None:
@@ -52,12 +60,9 @@ def train(config, workdir: Path) -> None:
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
     start = time.perf_counter()
-    if config.train.compile_cache:
-        compilation_cache.set_cache_dir(config.train.compile_cache)
+    set_up_jax(config)
     open_workdir(config, workdir)
-    source = Path(config.init_from) if config.init_from else None
-    catalogue = read_catalogue(config, source_run=source)
-    keep_inputs(catalogue, workdir)
+    catalogue = open_catalogue(config, workdir)
     mesh = make_mesh(config.train.data_devices, config.train.fsdp_devices)
     model = build_model(
         config,
@@ -65,8 +70,16 @@ def train(config, workdir: Path) -> None:
         catalogue.tree,
         vocab_size=vocabulary(catalogue.tokenizer),
     )
-    finished = fit(config, workdir, model, training_task(config, catalogue), mesh)
-    log.info("best step %d; compiles after warm-up: %d", *finished[::2])
+    shapes, _ = jax.eval_shape(model.init, jax.random.key(0), catalogue.spec.padding(2))
+    log.info(
+        "\n%s", parameter_overview.get_parameter_overview(shapes, include_stats=False)
+    )
+    task = training_task(config, catalogue)
+    begin = source_parameters(config, catalogue) if config.init_from else None
+    finished = fit(config, workdir, model, task, mesh, warm_start=begin)
+    log.info(
+        "best step %d; compiled after warm-up: %d", finished.step, finished.compiles
+    )
     run = load_run(workdir)
     rows = catalogue.rows(*config.eval.parts)
     predictions = run.predict(
@@ -74,17 +87,65 @@ def train(config, workdir: Path) -> None:
         groups=catalogue.groups[rows],
         progress="test",
     )
-    context = {"step": run.step, "seconds": round(time.perf_counter() - start, 1)}
-    report(config, workdir, catalogue, predictions, context)
+    context = catalogue_context(config, catalogue) | {
+        "run": workdir.name,
+        "step": run.step,
+        "seconds": round(time.perf_counter() - start, 1),
+        "compiled_after_warmup": finished.compiles,
+    }
+    write_results(
+        workdir,
+        predictions,
+        config=config,
+        tree=catalogue.tree,
+        context=context,
+        train_counts=leaf_counts(
+            [catalogue.records[i] for i in catalogue.rows("train")]
+        ),
+    )
 
 
-def keep_inputs(catalogue: Catalogue, workdir: Path) -> None:
-    """What the run was built on, beside it."""
+def set_up_jax(config) -> None:
+    """Before the first computation."""
+    if config.train.compile_cache:
+        jax.config.update("jax_compilation_cache_dir", config.train.compile_cache)
+    if config.train.deterministic and "xla_gpu_deterministic" not in xla_flags():
+        # no effect on CPU; on GPU scatters and convolutions repeat bit for bit
+        os.environ["XLA_FLAGS"] = f"{xla_flags()} --xla_gpu_deterministic_ops=true"
+
+
+def xla_flags() -> str:
+    return os.environ.get("XLA_FLAGS", "")
+
+
+def open_catalogue(config, workdir: Path) -> Catalogue:
+    """Reads the catalogue and keeps beside the run what it is built on."""
+    source = Path(config.init_from) if config.init_from else None
+    catalogue = read_catalogue(config, source_run=source)
+    for code, count in sorted(catalogue.cut.items()):
+        log.info("too rare, cut to its parent: %s (%d products)", code, count)
     keep_taxonomy(catalogue.tree, workdir)
     if jax.process_index() == 0:
         catalogue.quarantine.write(workdir / "quarantine.csv")
         if catalogue.tokenizer:
             catalogue.tokenizer.save(str(workdir / "tokenizer.json"))
+    counts = {part: len(catalogue.rows(part)) for part in ("train", "val", "test")}
+    log.info("%s, %r", counts, catalogue.tree)
+    return catalogue
+
+
+def source_parameters(config, catalogue: Catalogue):
+    """Fresh parameters -> those of `config.init_from`, classes by code."""
+    source = Path(config.init_from)
+    run = load_run(source)
+    _, params, _ = load_parameters(source, read_config(source), run.model, run.spec)
+    return warm_start(
+        jax.tree.map(np.asarray, params),
+        run.tree,
+        catalogue.tree,
+        rules=config.init_rules,
+        keep=lambda name: log.info("starts fresh: %s", name),
+    )
 
 
 def training_task(config, catalogue: Catalogue) -> Task:
@@ -103,7 +164,7 @@ def training_task(config, catalogue: Catalogue) -> Task:
         )
         return rows, records, examples
 
-    train_rows, train_records, train_examples = part("train")
+    _, train_records, train_examples = part("train")
     rows, records, val_examples = part("val")
     return Task(
         tree=catalogue.tree,
@@ -120,47 +181,49 @@ def training_task(config, catalogue: Catalogue) -> Task:
     )
 
 
-def report(
-    config, workdir: Path, catalogue: Catalogue, predictions: Predictions, context: dict
-) -> None:
-    """Writes everything that people look at."""
-    if jax.process_index():
+def baseline(config, workdir: Path) -> None:
+    """B1 of Paper A on the same split, scored the same way."""
+    if is_done(config, workdir):
+        print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
-    metrics = score(
-        predictions,
-        bootstrap=config.eval.bootstrap,
-        gallery_size=config.eval.gallery_size,
+    set_up_jax(config)
+    open_workdir(config, workdir)
+    catalogue = open_catalogue(config, workdir)
+    rows = catalogue.rows(*config.eval.parts)
+    predictions = baseline_predictions(
+        config,
+        catalogue,
+        [catalogue.records[i] for i in rows],
+        catalogue.groups[rows],
     )
-    write_predictions(predictions, workdir / "predictions.parquet")
-    context = {
-        "run": workdir.name,
-        "data": config.data.path,
-        "part": "+".join(config.eval.parts),
-        "rows": len(predictions.row),
-        "decode": config.eval.decode,
-        "config_hash": config_hash(config),
-        "taxonomy": f"{catalogue.tree.edition} {catalogue.tree!r}".strip(),
-        "quarantine": catalogue.quarantine.counts(),
-        "names": node_names(catalogue.tree),
-        **context,
-    }
-    rows = read_metrics(workdir / "metrics.jsonl")
-    if rows:
-        plot_curves(rows, workdir / "curves.png", best_step=context.get("step"))
-    write_report(workdir, predictions, metrics, context=context)
-    print((workdir / "report.md").read_text())
+    context = catalogue_context(config, catalogue) | {"run": workdir.name}
+    write_results(
+        workdir, predictions, config=config, tree=catalogue.tree, context=context
+    )
 
 
-def node_names(tree: Taxonomy) -> dict[str, str]:
-    """Code -> name, for reports; paths speak for themselves."""
-    if tree.separator:
-        return {}
-    pairs = zip(tree.codes, tree.names, strict=True)
-    return {
-        str(c): str(n)
-        for codes, names in pairs
-        for c, n in zip(codes, names, strict=True)
-    }
+def prepare(config, workdir: Path) -> None:
+    """Writes the synthetic catalogue as a Parquet file, such as any user has.
+
+    Raises:
+      CatalogueError: another catalogue is configured.
+    """
+    if config.data.path != "synthetic":
+        raise CatalogueError("task=prepare writes data.path=synthetic as a file")
+    from hsjax.data.synthetic import write_catalogue
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_catalogue(workdir / "catalogue.parquet", config.data)
+    print(f"wrote {workdir / 'catalogue.parquet'}")
 
 
-TASKS = {"train": train}
+def check(config, workdir: Path) -> None:
+    """Reads the catalogue, says what a run would meet, trains nothing."""
+    from hsjax.check import write_check
+
+    set_up_jax(config)
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_check(config, workdir)
+
+
+TASKS = {"train": train, "check": check, "baseline": baseline, "prepare": prepare}

@@ -1,9 +1,10 @@
 """The label tree as arrays.
 
-A node is (level, id): `Men > Shoes` and `Women > Shoes` are two nodes. Ids are append-only and
-stand in labels, heads and JSON. *Slots* are the same nodes in another order, in which siblings
-lie side by side and parents of equal fan-out follow each other, so that a softmax among
-siblings is a reshape. Nothing outside `hierarchy` and the head needs to know slots.
+A node is (level, id): `Men > Shoes` and `Women > Shoes` are two nodes. Ids are
+append-only and stand in labels, heads and JSON. *Slots* are the same nodes in another
+order, in which siblings lie side by side and parents of equal fan-out follow each
+other, so that a softmax among siblings is a reshape. Nothing outside `hierarchy` and
+the head needs to know slots.
 """
 
 import hashlib
@@ -27,8 +28,8 @@ class TaxonomyError(ValueError):
 def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
     """Node codes of a Harmonized System code, coarsest first.
 
-    Dots and spaces are accepted, digits beyond the deepest level are cut, a shorter code gives
-    a shorter path. An odd number of digits is refused, never padded.
+    Dots and spaces are accepted, digits beyond the deepest level are cut, a shorter
+    code gives a shorter path. An odd number of digits is refused, never padded.
 
     >>> hs_path("0101.21")
     ('01', '0101', '010121')
@@ -36,7 +37,8 @@ def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
     (('01', '0101', '010121'), ('61', '6109'))
 
     Raises:
-      TaxonomyError: not digits, an odd number of them, or fewer than the coarsest level has.
+      TaxonomyError: not digits, an odd number of them, or fewer than the coarsest level
+        has.
     """
     bare = code.strip().replace(".", "").replace(" ", "")
     if not (bare.isascii() and bare.isdigit()):
@@ -109,7 +111,8 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Taxonomy:
-    """The tree; equality and hash by content, arrays read-only, so that jit closes over it.
+    """The tree; equality and hash by content, arrays read-only, so that jit closes over
+    it.
 
     Attributes:
       codes: per level (C,) unique node codes, by id.
@@ -170,8 +173,8 @@ class Taxonomy:
         Args:
           paths: node codes, coarsest first.
           complete: per path, whether products end at its last node (default: all do).
-          stop: `data` adds a STOP child where a complete path ends at an inner node, `all` to
-            every inner node, `none` nowhere.
+          stop: `data` adds a STOP child where a complete path ends at an inner node,
+            `all` to every inner node, `none` nowhere.
           names: code -> name; a path code without one is called by its last part.
         """
         paths = [tuple(path) for path in paths]
@@ -286,8 +289,10 @@ class Taxonomy:
         """Ids of a path of node codes.
 
         Returns:
-          (L,) int32, -1 where there is none; the STOP child where a complete path ends at an
-          inner node that has one. And whether the path leaves the tree: it is then cut to its
+          (L,) int32, -1 where there is none; the STOP child where a complete path ends
+          at an
+          inner node that has one. And whether the path leaves the tree: it is then cut
+            to its
           deepest known ancestor.
         """
         labels = np.full(self.num_levels, -1, np.int32)
@@ -360,7 +365,8 @@ class Taxonomy:
         """Reads `taxonomy.json`.
 
         Raises:
-          TaxonomyError: not such a file, another format, or content that belies its hash.
+          TaxonomyError: not such a file, another format, or content that belies its
+            hash.
         """
         try:
             document = json.loads(Path(path).read_text())

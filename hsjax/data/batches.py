@@ -83,8 +83,8 @@ def evaluation_batches(
 ) -> grain.MapDataset:
     """Every example once, in order; the last batch is filled up with rows of weight 0.
 
-    `ds[k]` is the part of this process: rows process * b .. (process + 1) * b of the k-th
-    global batch, b = batch_size / processes.
+    `ds[k]` is the part of this process: rows process * b .. (process + 1) * b of the
+    k-th global batch, b = batch_size / processes.
     """
     rows = batch_size // processes
     count = -(-len(examples) // batch_size)

@@ -55,8 +55,8 @@ def read_catalogue(config, *, source_run: Path | None = None) -> Catalogue:
     """Reads, groups, splits, builds the tree and the tokenizer.
 
     Args:
-      source_run: workdir of a run to start from: its tokenizer is kept, as token ids have to
-        mean the same.
+      source_run: workdir of a run to start from: its tokenizer is kept, as token ids
+        have to mean the same.
 
     Raises:
       CatalogueError: whatever a user can mend, in words.

@@ -1,7 +1,8 @@
 """Texts of a record -> streams of token ids.
 
-The tokenizer is trained on the catalogue itself, or comes from a local directory or the hub;
-either way it is one `tokenizers.Tokenizer`, stored with the run as `tokenizer.json`.
+The tokenizer is trained on the catalogue itself, or comes from a local directory or the
+hub; either way it is one `tokenizers.Tokenizer`, stored with the run as
+`tokenizer.json`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +32,8 @@ class Tokens(NamedTuple):
     Attributes:
       ids: (N, T) int32, 0-padded.
       mask: (N, T) bool.
-      words: (N, T) int16, which whitespace-separated word a token belongs to; -1 = special.
+      words: (N, T) int16, which whitespace-separated word a token belongs to; -1 =
+        special.
     """
 
     ids: np.ndarray
@@ -101,7 +103,8 @@ def load_tokenizer(name: str) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     if (path / "tokenizer.json").is_file():
         return Tokenizer.from_file(str(path / "tokenizer.json"))
-    # a directory with vocab.txt or merges.txt only, or a hub name: transformers converts
+    # a directory with vocab.txt or merges.txt only, or a hub name: transformers
+    # converts
     from transformers import AutoTokenizer
 
     try:

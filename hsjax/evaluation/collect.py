@@ -25,7 +25,8 @@ class Rows(NamedTuple):
     """What is known of the rows that are answered.
 
     Attributes:
-      row, id, group: (N,); truth: (N, L) node codes, '' = none; complete, outside: (N,) bool.
+      row, id, group: (N,); truth: (N, L) node codes, '' = none; complete, outside: (N,)
+        bool.
     """
 
     row: np.ndarray

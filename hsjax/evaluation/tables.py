@@ -45,12 +45,13 @@ def write_report(
       metrics: of `score`.
       context: what the numbers were measured on. `run`, `data`, `part`, `step`,
         `taxonomy` and `config_hash` head the report; `names` (node code -> name for
-        people) explains HS codes; `quarantine` ({(reason, action): rows}) is a table;
-        anything else goes to the JSON only.
+        people) explains HS codes; `sections` (title -> Markdown) go into the text;
+        `quarantine` ({(reason, action): rows}) is a table; anything else goes to the
+        JSON only.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    kept = {k: v for k, v in context.items() if k != "names"}
+    kept = {k: v for k, v in context.items() if k not in ("names", "sections")}
     kept |= {"decode": predictions.main}
     document = {"metrics": _plain(metrics), "context": _plain(kept)}
     text = report_markdown(predictions, metrics, context=context)
@@ -65,6 +66,7 @@ def report_markdown(
     sections = {
         f"Report: {context.get('run', DASH)}": _header(predictions, metrics, context),
         "Levels": _levels(predictions, metrics),
+        **context.get("sections", {}),
         "Hierarchy": _hierarchy(metrics),
         "Decodes": _decodes(predictions, metrics),
         "Calibration": _calibration(predictions, metrics),

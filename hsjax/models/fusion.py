@@ -13,7 +13,8 @@ class Concat(nn.Module):
     """Early fusion: the modalities side by side.
 
     Args:
-      norm: `layer` normalises each first, so that no modality drowns another; `raw` does not.
+      norm: `layer` normalises each first, so that no modality drowns another; `raw`
+        does not.
     """
 
     norm: str

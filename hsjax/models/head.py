@@ -14,7 +14,8 @@ from hsjax.taxonomy import Taxonomy
 class LevelLogits(nn.Module):
     """Linear classifier of one level, zero at the start.
 
-    Columns are stored by id, so that they survive an edited tree, and are put into slot order
+    Columns are stored by id, so that they survive an edited tree, and are put into slot
+    order
     here: the kernel is permuted, not the logits.
     """
 
@@ -38,7 +39,8 @@ class LevelLogits(nn.Module):
 
 
 class HierarchicalHead(nn.Module):
-    """Paper B's head: a shared layer, a layer per level, coarser predictions fed forward.
+    """Paper B's head: a shared layer, a layer per level, coarser predictions fed
+    forward.
 
     With `feed = probabilities` level l also sees p(node) of level l - 1 from the tree
     distribution, with stopped gradient (B5).
@@ -73,7 +75,8 @@ class HierarchicalHead(nn.Module):
             seen = shared
             if level and self.feed == "probabilities":
                 coarser = jnp.exp(node_log_probs(logits, self.tree.top(level))[-1])
-                # by id, as kernels are stored: rows keep their meaning in an edited tree
+                # by id, as kernels are stored: rows keep their meaning in an edited
+                # tree
                 coarser = coarser[:, self.tree.layout[level - 1].slots]
                 seen = jnp.concatenate(
                     [shared, jax.lax.stop_gradient(coarser)], axis=-1

@@ -18,8 +18,8 @@ def unit_length(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
 class Projection(nn.Module):
     """h = W z for what is present, h = W token for what is not.
 
-    The learned token replaces the *feature*, so an absent modality's content cannot matter.
-    With `zeros` the feature is literally zero.
+    The learned token replaces the *feature*, so an absent modality's content cannot
+    matter. With `zeros` the feature is literally zero.
     """
 
     width: int

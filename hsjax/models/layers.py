@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
-# names under which the absent-modality contract and the optimizer rules know these arrays
+# names under which the absent-modality contract and the optimizer rules know these
+# arrays
 TOKEN_INIT = nn.initializers.normal(0.02)
 
 
@@ -50,10 +51,12 @@ class GroupNorm(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Normalises over the weighted rows of the whole batch; running statistics elsewhere.
+    """Normalises over the weighted rows of the whole batch; running statistics
+    elsewhere.
 
-    Statistics live in the collection `stats`. Rows of weight 0 (padding, an absent modality)
-    do not count, and a batch without any weight leaves the statistics as they are.
+    Statistics live in the collection `stats`. Rows of weight 0 (padding, an absent
+    modality) do not count, and a batch without any weight leaves the statistics as they
+    are.
     """
 
     momentum: float = 0.9

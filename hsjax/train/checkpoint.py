@@ -15,8 +15,10 @@ log = logging.getLogger("hsjax")
 class Checkpoints:
     """Best and latest checkpoints of a workdir.
 
-    The data part is three numbers: the order of examples is a pure function of the seed and
-    the number of examples seen, so any number of workers, processes or devices can go on.
+    The data part is three numbers: the order of examples is a pure function of the seed
+      and
+    the number of examples seen, so any number of workers, processes or devices can go
+    on.
     """
 
     def __init__(self, workdir: Path):
@@ -51,7 +53,8 @@ class Checkpoints:
     def restore_latest(self, like):
         """(step, state, position) of the newest checkpoint that can be read, or None.
 
-        A damaged checkpoint is named in the log, deleted, and the one before it is taken.
+        A damaged checkpoint is named in the log, deleted, and the one before it is
+        taken.
 
         Args:
           like: a state of the same shapes; its shardings are those of the result.

@@ -19,7 +19,7 @@ from hsjax.models.build import Model
 from hsjax.sharding import place_batch, replicated, state_specs
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import Checkpoints
-from hsjax.train.objective import make_objective
+from hsjax.train.objective import make_objective, watched
 from hsjax.train.optim import make_optimizer
 from hsjax.train.state import TrainState, make_state
 from hsjax.train.step import Running, make_step
@@ -114,7 +114,8 @@ def fit(
 ) -> Finished:
     """Trains until the steps are done or validation stops getting better.
 
-    Goes on from the newest checkpoint of `workdir`, bit for bit as if never interrupted.
+    Goes on from the newest checkpoint of `workdir`, bit for bit as if never
+    interrupted.
 
     Raises:
       Diverged: the last good state is saved; the message names the examples.
@@ -193,9 +194,7 @@ class _Run:
         epoch = max(1, math.ceil(len(task.train) / data.batch_size))
         self.eval_every = config.train.eval_every or epoch
         self.save_every = config.train.checkpoint_every or self.eval_every
-        terms = ["classification"] * bool(config.objective.classification)
-        terms += ["contrastive"] * bool(config.objective.contrastive)
-        self.watched = ["loss", *terms, "gradient_norm"]
+        self.watched = watched(config.objective)
 
     def loop(self, state: TrainState) -> int:
         """Steps until the end; returns how many programs were compiled after warm-up."""

@@ -11,10 +11,17 @@ from hsjax.taxonomy import Taxonomy
 Terms = dict[str, tuple]  # name -> (value, weight) per example
 
 
+def watched(config) -> tuple[str, ...]:
+    """Names of what a training step reports."""
+    losses = [name for name in ("classification", "contrastive") if config[name]]
+    return ("loss", *losses, "gradient_norm")
+
+
 def make_objective(config, tree: Taxonomy, modalities: tuple[str, ...]) -> Callable:
     """`objective(outputs, batch) -> (loss, metrics)`.
 
-    metrics: name -> (mean, sum of weights), so that means of means stay exact. A term of
+    metrics: name -> (mean, sum of weights), so that means of means stay exact. A term
+      of
     weight 0 is not traced.
 
     Raises:

@@ -34,7 +34,8 @@ def parameter_rules(config, params):
 
 
 def make_optimizer(config, params, steps: int) -> optax.GradientTransformation:
-    """Clip, Adam, decoupled decay, schedule, multiplier; frozen parameters keep no moments.
+    """Clip, Adam, decoupled decay, schedule, multiplier; frozen parameters keep no
+    moments.
 
     Raises:
       ValueError: a parameter that no rule covers, or an unknown name.

@@ -16,7 +16,8 @@ class Running(NamedTuple):
 
     Attributes:
       averages: name -> running mean of a training metric.
-      bad_step: () int32, the first step whose loss or gradient was not finite; -1 = none.
+      bad_step: () int32, the first step whose loss or gradient was not finite; -1 =
+        none.
     """
 
     averages: dict[str, metrics.Average]
@@ -39,8 +40,8 @@ def make_step(
 ) -> Callable[[TrainState, Running, Any], tuple[TrainState, Running]]:
     """`step(state, running, batch)`, to be jitted with donated state.
 
-    The dropout key is folded from (seed, step). A step with a loss or gradient that is not
-    finite changes nothing and is remembered.
+    The dropout key is folded from (seed, step). A step with a loss or gradient that is
+    not finite changes nothing and is remembered.
     """
 
     def loss_of(params, stats, batch, key):

@@ -1,0 +1,60 @@
+"""Scores a trained run, or compares scored runs.
+
+python -m hsjax.evaluate --run=WORKDIR --input=FILE --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --part=test --corrupt=word_drop:0.5 --output=DIR
+python -m hsjax.evaluate --compare=DIR,DIR --against=DIR,DIR --output=DIR
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from hsjax.main import show_log
+
+RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.")
+INPUT = flags.DEFINE_string(
+    "input", None, "Labelled catalogue with the run's columns; default: the run's own."
+)
+PART = flags.DEFINE_string("part", "test", "Part of the run's own catalogue.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for report and predictions.")
+CORRUPT = flags.DEFINE_string("corrupt", "", "Damage first, for example word_drop:0.5.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the damage.")
+COMPARE = flags.DEFINE_list("compare", [], "Folders with predictions, one per seed.")
+AGAINST = flags.DEFINE_list("against", [], "Folders of the reference.")
+METRICS = flags.DEFINE_list("metrics", [], "What to compare; default: the main ones.")
+
+
+def run(argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    if bool(RUN.value) == bool(COMPARE.value) or not OUTPUT.value:
+        raise app.UsageError(
+            "give --output and either --run or --compare with --against"
+        )
+    from hsjax.reports import compare_runs, evaluate_run
+    from hsjax.tasks import user_errors
+
+    with user_errors():
+        if RUN.value:
+            evaluate_run(
+                Path(RUN.value),
+                Path(OUTPUT.value),
+                source=INPUT.value,
+                part=PART.value,
+                corrupt=CORRUPT.value,
+                seed=SEED.value,
+            )
+        else:
+            compare_runs(
+                COMPARE.value, AGAINST.value, Path(OUTPUT.value), METRICS.value
+            )
+
+
+def main() -> None:
+    show_log()
+    app.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

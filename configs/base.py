@@ -12,7 +12,9 @@ from ml_collections.config_dict import placeholder
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.task = "train"  # train | check | baseline | prepare
-    config.seed = 0  # of parameters, order, augmentation and dropout; splits have their own
+    config.seed = (
+        0  # of parameters, order, augmentation and dropout; splits have their own
+    )
     config.init_from = placeholder(str)  # WORKDIR whose best parameters start this run
     config.init_rules = ((".*", "load"),)  # (regex on parameter names, load | fresh)
     config.data = data()
@@ -31,7 +33,9 @@ def data() -> ConfigDict:
     c.rows = placeholder(int)  # read only the first so many rows
     c.required = ()  # of (text stream | image | label): rows without it are dropped
     c.batch_size = 128  # global, over all devices
-    c.weighted_sampling = 0.0  # draw with weight 1 / (leaf frequency ** this); 0 = shuffle
+    c.weighted_sampling = (
+        0.0  # draw with weight 1 / (leaf frequency ** this); 0 = shuffle
+    )
     c.threads = 2  # that assemble batches ahead of the step
     c.workers = 0  # processes that assemble batches; 0 = threads only
     c.prefetch = 8  # batches kept ready
@@ -46,7 +50,9 @@ def data() -> ConfigDict:
     c.columns = ConfigDict()
     c.columns.id = ""  # '' = the row number
     c.columns.text = ("title",)  # columns read as text
-    c.columns.image = ""  # bytes (Parquet), base64 or a path below image_root; '' = none
+    c.columns.image = (
+        ""  # bytes (Parquet), base64 or a path below image_root; '' = none
+    )
     c.columns.label = ()  # one code or path column, or level columns, coarsest first
     c.columns.label_kind = "code"  # code (HS digits) | path | levels
     c.columns.separator = " > "  # between the parts of a path label
@@ -68,14 +74,18 @@ def data() -> ConfigDict:
     c.split.test_from = ""  # by = date: first day of test
 
     c.text = ConfigDict()
-    c.text.streams = ConfigDict({"title": ("title",)})  # stream -> its columns, joined by ' ; '
+    c.text.streams = ConfigDict(
+        {"title": ("title",)}
+    )  # stream -> its columns, joined by ' ; '
     c.text.length = 32  # tokens of a stream, longer texts are cut
     c.text.lengths = ConfigDict()  # stream -> another length
     c.text.tokenizer = "train"  # train | a directory | a hub name
     c.text.kind = "wordpiece"  # of a trained tokenizer: wordpiece | bpe
     c.text.vocab_size = 4000  # of a trained tokenizer
     c.text.lowercase = True  # before a trained tokenizer
-    c.text.word_drop = 0.0  # training loses a share of words, drawn per text from 0 to this
+    c.text.word_drop = (
+        0.0  # training loses a share of words, drawn per text from 0 to this
+    )
 
     c.image = ConfigDict()
     c.image.resize = (36, 36)  # (height, width) of the decoded, kept picture
@@ -104,7 +114,9 @@ def model() -> ConfigDict:
     c.dtype = "float32"  # of matrix products: float32 | bfloat16
     c.joint_width = 128  # E: projections, and the space of the contrastive loss
     c.absent = "token"  # what stands for a missing modality: token (learned) | zeros
-    c.modality_dropout = 0.0  # share of present modalities dropped at fusion in training
+    c.modality_dropout = (
+        0.0  # share of present modalities dropped at fusion in training
+    )
 
     c.text = ConfigDict()
     c.text.width = 128
@@ -141,7 +153,9 @@ def model() -> ConfigDict:
     c.head.level_width = 0  # of the layer per level; 0 = none
     c.head.norm = "layer"  # layer | batch | none
     c.head.dropout = 0.1
-    c.head.feed = "probabilities"  # what finer levels see of coarser: probabilities | none
+    c.head.feed = (
+        "probabilities"  # what finer levels see of coarser: probabilities | none
+    )
     return c
 
 

@@ -370,6 +370,10 @@ class Taxonomy:
         """
         try:
             document = json.loads(Path(path).read_text())
+            if document["format"] != FORMAT:
+                raise TaxonomyError(
+                    f"{path} has format {document['format']}, this version reads {FORMAT}"
+                )
             levels = [[] for _ in range(max(n["level"] for n in document["nodes"]))]
             for n in sorted(document["nodes"], key=lambda n: (n["level"], n["id"])):
                 if n["id"] != len(levels[n["level"] - 1]):
@@ -377,7 +381,9 @@ class Taxonomy:
                 row = (n["code"], n["name"], n["parent"] or 0, n["stop"])
                 levels[n["level"] - 1].append(row)
             extra = {"edition": document["edition"], "separator": document["separator"]}
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except TaxonomyError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
             raise TaxonomyError(f"{path} is not a taxonomy file: {error!r}") from None
         tree = cls.from_nodes(levels, **extra)
         if document.get("hash", tree.hash) != tree.hash:
@@ -399,7 +405,7 @@ def _check(tree: Taxonomy) -> None:
         unique, counts = np.unique(codes, return_counts=True)
         if (counts > 1).any():
             raise TaxonomyError(
-                f"level {level + 1} has {unique[counts > 1][0]!r} twice"
+                f"level {level + 1} has {str(unique[counts > 1][0])!r} twice"
             )
         if (unique == "").any():
             raise TaxonomyError(f"level {level + 1} has a node without a code")

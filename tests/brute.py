@@ -4,7 +4,7 @@ import numpy as np
 
 
 class Brute:
-    """Level logits (C,) in id order; enumerates nodes, siblings and leaves one by one."""
+    """Level logits (C,) in id order; enumerates what there is."""
 
     def __init__(self, tree, levels):
         self.tree, self.raw = tree, levels

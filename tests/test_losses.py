@@ -1,4 +1,4 @@
-"""Every loss against a plain loop; what weighs nothing or repeats itself is not there."""
+"""Every loss against a plain loop; weight 0 and duplicates leave no trace."""
 
 import functools
 
@@ -92,7 +92,7 @@ def numeric_gradient(f, x, eps=1e-5):
 
 
 def mean(value, weight):
-    return float((value * weight).sum() / weight.sum())
+    return (value * weight).sum() / weight.sum()
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -133,8 +133,8 @@ def test_hierarchical_cross_entropy_equals_a_plain_loop(reduction):
     labelled = np.asarray(LABELS >= 0).any(axis=1)
     np.testing.assert_array_equal(weight, np.where(labelled, WEIGHT, 0))
     assert not labelled.all()
-    stops = [TREE.stop[k][LABELS[:, k]] & (LABELS[:, k] >= 0) for k in range(3)]
-    assert np.any(stops), "the case has labels that stop at an inner node"
+    deepest = int((np.asarray(LABELS[0]) >= 0).sum()) - 1
+    assert TREE.stop[deepest][LABELS[0, deepest]], "the case has a STOP label"
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])

@@ -39,9 +39,12 @@ def random_logits(tree, rows, seed, scale=2.0):
 
 
 def random_labels(tree, rows, seed):
-    """Paths to leaves (STOP included), some of them unknown from some level on."""
+    """Paths to leaves, a STOP first where there is one; the last ones are not known."""
     rng = np.random.default_rng(seed)
-    labels = leaf_paths(tree)[rng.integers(0, len(leaf_paths(tree)), rows)]
+    leaves = leaf_paths(tree)
+    labels = leaves[rng.integers(0, len(leaves), rows)]
+    stopped = [any(tree.stop[k][i] for k, i in enumerate(p) if i >= 0) for p in leaves]
+    labels[0] = leaves[int(np.argmax(stopped))]
     labels[rows // 2 :, 1:] = -1
     labels[-1] = -1
     return labels.astype(np.int32)

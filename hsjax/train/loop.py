@@ -73,6 +73,25 @@ def total_steps(config, examples: int) -> int:
     )
 
 
+def training_order(config, examples: Examples):
+    """This process's endless batches; `[k]` is its part of the k-th global batch."""
+    data, image = config.data, config.data.image
+    return training_batches(
+        examples,
+        batch_size=data.batch_size,
+        seed=config.seed,
+        augmentation=Augmentation(
+            seed=config.seed,
+            crop=image.crop,
+            flip=image.flip,
+            word_drop=data.text.word_drop,
+        ),
+        weighted_sampling=data.weighted_sampling,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+
+
 def initial_state(
     config,
     model: Model,
@@ -176,21 +195,7 @@ class _Run:
             model.apply, task.tree, decodes=("path",), topk=1, objective=objective
         )
         self.answer = jax.jit(answer)
-        data, image = config.data, config.data.image
-        self.data = training_batches(
-            task.train,
-            batch_size=data.batch_size,
-            seed=config.seed,
-            augmentation=Augmentation(
-                seed=config.seed,
-                crop=image.crop,
-                flip=image.flip,
-                word_drop=data.text.word_drop,
-            ),
-            weighted_sampling=data.weighted_sampling,
-            process=jax.process_index(),
-            processes=jax.process_count(),
-        )
+        self.data, data = training_order(config, task.train), config.data
         epoch = max(1, math.ceil(len(task.train) / data.batch_size))
         self.eval_every = config.train.eval_every or epoch
         self.save_every = config.train.checkpoint_every or self.eval_every

@@ -1,0 +1,20 @@
+"""Grocery Store photographs: image only, as its text is the class name; official split.
+
+--config.data.path=.../grocery.parquet
+"""
+
+from ml_collections import ConfigDict
+
+from configs.fashion import myntra
+
+
+def get_config() -> ConfigDict:
+    config = myntra.get_config()
+    config.data.columns.group = ""
+    config.data.columns.split = "split"
+    config.data.split.by = "column"
+    config.data.batch_size = 64
+    config.model.modalities = ("image",)
+    config.objective.contrastive = 0.0
+    config.train.epochs = 30.0
+    return config

@@ -84,7 +84,7 @@ def data() -> ConfigDict:
     c.text.vocab_size = 4000  # of a trained tokenizer
     c.text.lowercase = True  # before a trained tokenizer
     c.text.word_drop = (
-        0.0  # training loses a share of words, drawn per text from 0 to this
+        0.0  # half of the training texts lose a share of words, drawn from 0 to this
     )
 
     c.image = ConfigDict()

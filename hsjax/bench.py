@@ -1,6 +1,6 @@
 """Speed, as JSON with a ratio to a peer that ran in turn with it.
 
-python -m hsjax.bench tree --taxonomy=FILE    the tree distribution against a plain softmax
+python -m hsjax.bench tree --taxonomy=FILE   the tree distribution, against softmax
 python -m hsjax.bench input --config=FILE     loader alone, step alone, both together
 """
 
@@ -55,7 +55,7 @@ def circumstances() -> dict:
 
 
 def bench_tree() -> dict:
-    """Every decode and the loss of `hierarchy` against softmax + argmax over the leaves."""
+    """Every decode and the loss of `hierarchy` against softmax + argmax of leaves."""
     import jax
     import jax.numpy as jnp
     from ml_collections import ConfigDict

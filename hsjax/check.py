@@ -12,9 +12,9 @@ from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.evaluation.markdown import table
 from hsjax.inference.predict import vocabulary
 from hsjax.models.build import build_model
-from hsjax.sharding import make_mesh, place_batch, replicated
-from hsjax.train.loop import initial_state, total_steps
+from hsjax.sharding import place_batch, replicated
 from hsjax.train.objective import make_objective, watched
+from hsjax.train.start import initial_state, total_steps, training_mesh
 from hsjax.train.step import Running, make_step
 
 ROWS = 50_000  # more are not read unless data.rows says so
@@ -100,7 +100,7 @@ def _classes(catalogue: Catalogue) -> str:
 
 
 def _needs(config, catalogue: Catalogue) -> str:
-    mesh = make_mesh(config.train.data_devices, config.train.fsdp_devices)
+    mesh = training_mesh(config)
     train = len(catalogue.rows("train"))
     steps = total_steps(config, train)
     step, state, running = make_timed_step(config, catalogue, mesh)

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from hsjax.taxonomy import Block, Taxonomy
+from hsjax.layout import Block
+from hsjax.taxonomy import Taxonomy
 
 Logits = Sequence[Float[Array, "B _"]]  # one array (B, C) per level
 
@@ -42,7 +43,7 @@ def _joined(parts: Sequence[Shaped[Array, "B ..."]]) -> Shaped[Array, "B C"]:
 
 
 def sibling_log_probs(logits: Logits, tree: Taxonomy) -> list[Float[Array, "B _"]]:
-    """log p(node | parent) of every node, in slot order: a log-softmax among siblings."""
+    """log p(node | parent), in slot order: a log-softmax among siblings."""
     result = []
     for x, layout in zip(logits, tree.layout, strict=True):
         x = x.astype(jnp.float32)
@@ -98,12 +99,12 @@ def _parent_slots(tree: Taxonomy, level: int) -> np.ndarray:
 
 
 def leaf_log_probs(logits: Logits, tree: Taxonomy) -> Float[Array, "B leaves"]:
-    """log p(leaf) of all leaves of all levels, in the order of `leaf_paths`."""
+    """log p(leaf) of the leaves of all levels, in the order of `leaf_paths`."""
     return _leaf_columns(node_log_probs(logits, tree), tree)
 
 
 def leaf_paths(tree: Taxonomy) -> np.ndarray:
-    """(leaves, L) int32 ids of the path to every leaf, coarser leaves first, in slot order."""
+    """(leaves, L) int32 ids of the path to every leaf, coarser leaves first."""
     return np.concatenate(
         [
             tree.ancestors[level][layout.ids[slots]]
@@ -150,7 +151,7 @@ def exact_path(logits: Logits, tree: Taxonomy) -> Int[Array, "B L"]:
 
 
 def greedy_path(logits: Logits, tree: Taxonomy) -> Int[Array, "B L"]:
-    """Paper B's hard mask: the best child of the node just chosen, from the top down."""
+    """Paper B's hard mask: the best child of the node just chosen, top down."""
     best_child = [
         _joined([jnp.argmax(part, axis=-1) for part in _siblings(x, layout.blocks)])
         for x, layout in zip(logits, tree.layout, strict=True)
@@ -170,7 +171,7 @@ def _position(tree: Taxonomy, level: int) -> np.ndarray:
 
 
 def _first_child(tree: Taxonomy, level: int) -> np.ndarray:
-    """Slot of the first child, for parents in the order of the blocks; -1 appended."""
+    """Slot of the first child of each parent, in block order; -1 appended."""
     starts = [
         b.start + b.fan_out * np.arange(len(b.parents))
         for b in tree.layout[level].blocks
@@ -198,7 +199,7 @@ def _descend(
 
 
 def independent_levels(logits: Logits, tree: Taxonomy) -> Int[Array, "B L"]:
-    """The best node of every level by its raw logit; often no path of the tree (baseline)."""
+    """The best node of every level by raw logit; often no path (baseline)."""
     pairs = zip(logits, tree.layout, strict=True)
     return jnp.stack(
         [jnp.asarray(o.ids)[jnp.argmax(x, axis=1)] for x, o in pairs], axis=1
@@ -226,7 +227,7 @@ def topk_paths(
 def confident_path(
     logits: Logits, tree: Taxonomy, confidence: float
 ) -> Int[Array, "B L"]:
-    """The path to the deepest node with p(node) >= confidence, -1 below; all -1 if none.
+    """The path to the deepest node with p(node) >= confidence, -1 below it.
 
     At equal depth the most probable node; above 0.5 there is only one.
     """
@@ -241,7 +242,7 @@ def confident_path(
 
 
 def level_topk(logits: Logits, tree: Taxonomy, k: int) -> Int[Array, "B L K"]:
-    """Ids of the k most probable real nodes of every level, -1 where there are fewer."""
+    """Ids of the k most probable real nodes of each level, -1 for fewer."""
     columns = []
     for level, log_probs in enumerate(node_log_probs(logits, tree)):
         layout = tree.layout[level]

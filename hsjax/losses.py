@@ -30,7 +30,7 @@ def hierarchical_cross_entropy(
     weight: Float[Array, "B"],
     reduction: str = "sum",
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
-    """-log p(path): the cross-entropy of every present level among the true parent's children.
+    """-log p(path): at each present level, cross-entropy among the true siblings.
 
     Args:
       labels: ids, -1 where there is none; STOP children count as classes.
@@ -58,7 +58,7 @@ def info_nce(
     weight: Float[Array, "B"],
     direction: str = "both",
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
-    """InfoNCE (Paper A, eq. 7), with the positive in the numerator and duplicates left out.
+    """InfoNCE (Paper A, eq. 7), with the positive in the numerator, without duplicates.
 
     value_i = -log( exp(s_ii) / (exp(s_ii) + sum over negatives j of exp(s_ij)) ) with
     s_ij = scale * text_i . image_j. Negatives are pairs of another group whose weight

@@ -124,21 +124,12 @@ def evaluate_run(
       CatalogueError: the part or the damage is unknown, or the file cannot be read.
     """
     config = read_config(workdir)
-    if config.eval.decode and (output / "config.json").exists():
+    if (output / "config.json").exists():
         raise CatalogueError(f"{output} is a workdir of a run; take another --output")
-    quarantine = Quarantine()
     catalogue = None
     if source is None or config.task == "baseline":
-        catalogue = read_catalogue(config, source_run=_tokenizer_run(config, workdir))
-    if source is None:
-        if part not in PARTS:
-            raise CatalogueError(f"--part={part}: known are {', '.join(PARTS)}")
-        rows = catalogue.rows(part)
-        records = [catalogue.records[i] for i in rows]
-        groups, quarantine = catalogue.groups[rows], catalogue.quarantine
-    else:
-        records = read_labelled(config, source, quarantine)
-        groups = group_keys(records)
+        catalogue = read_catalogue(config, source_run=_tokenizer_run(workdir))
+    records, groups, quarantine = _to_be_scored(config, catalogue, source, part)
     if corrupt:
         records = corrupt_records(records, corrupt, seed=seed)
     if config.task == "baseline":
@@ -162,7 +153,22 @@ def evaluate_run(
     write_results(output, predictions, config=config, tree=tree, context=context)
 
 
-def _tokenizer_run(config, workdir: Path) -> Path | None:
+def _to_be_scored(config, catalogue: Catalogue | None, source: str | None, part: str):
+    """(records, groups, quarantine) of another file, or of a part of the run's own."""
+    if source is not None:
+        quarantine = Quarantine()
+        records = read_labelled(config, source, quarantine)
+        return records, group_keys(records), quarantine
+    if part not in PARTS:
+        raise CatalogueError(f"--part={part}: known are {', '.join(PARTS)}")
+    rows = catalogue.rows(part)
+    if not len(rows):
+        raise CatalogueError(f"--part={part}: {config.data.path} has no such rows")
+    records = [catalogue.records[i] for i in rows]
+    return records, catalogue.groups[rows], catalogue.quarantine
+
+
+def _tokenizer_run(workdir: Path) -> Path | None:
     """The run's own tokenizer, so that nothing is trained to score it."""
     return workdir if (workdir / "tokenizer.json").exists() else None
 
@@ -225,7 +231,10 @@ def compare_runs(
         *(f"{deepest}/{name}" for name in MAIN_METRICS),
         "hierarchical/f1",
     ]
-    differences = paired_difference(runs, references, names)
+    try:
+        differences = paired_difference(runs, references, names)
+    except KeyError as error:
+        raise CatalogueError(f"--metrics: {error.args[0]}") from None
     a, b = (" + ".join(Path(d).name for d in dirs) for dirs in (compared, against))
     text = comparison_table(differences, a=a, b=b)
     output.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import time
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import jax
 import numpy as np
 from clu import parameter_overview
 
+from hsjax.choices import check_choices
+from hsjax.codes import TaxonomyError
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.collect import describe_rows
@@ -21,11 +22,13 @@ from hsjax.reports import (
     leaf_counts,
     write_results,
 )
-from hsjax.sharding import make_mesh
-from hsjax.taxonomy import TaxonomyError
-from hsjax.train.loop import Diverged, Interrupted, Task, fit
+from hsjax.train.checkpoint import CheckpointError
+from hsjax.train.loop import Diverged, Interrupted, fit
+from hsjax.train.objective import check_objective
+from hsjax.train.start import Task, set_up_jax, training_mesh
 from hsjax.train.warmstart import warm_start
 from hsjax.train.workdir import (
+    ConfigError,
     WorkdirError,
     is_done,
     keep_taxonomy,
@@ -37,6 +40,8 @@ log = logging.getLogger("hsjax")
 
 USER_ERRORS = (
     CatalogueError,
+    CheckpointError,
+    ConfigError,
     TaxonomyError,
     WorkdirError,
     FileNotFoundError,
@@ -60,10 +65,13 @@ def train(config, workdir: Path) -> None:
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
     start = time.perf_counter()
+    check_choices(config)
+    check_objective(config.objective, tuple(config.model.modalities))
     set_up_jax(config)
+    mesh = training_mesh(config)
     open_workdir(config, workdir)
     catalogue = open_catalogue(config, workdir)
-    mesh = make_mesh(config.train.data_devices, config.train.fsdp_devices)
+    rows = scored_rows(config, catalogue)
     model = build_model(
         config,
         catalogue.spec,
@@ -81,7 +89,6 @@ def train(config, workdir: Path) -> None:
         "best step %d; compiled after warm-up: %d", finished.step, finished.compiles
     )
     run = load_run(workdir)
-    rows = catalogue.rows(*config.eval.parts)
     predictions = run.predict(
         [catalogue.records[i] for i in rows],
         groups=catalogue.groups[rows],
@@ -105,22 +112,11 @@ def train(config, workdir: Path) -> None:
     )
 
 
-def set_up_jax(config) -> None:
-    """Before the first computation."""
-    if config.train.compile_cache:
-        jax.config.update("jax_compilation_cache_dir", config.train.compile_cache)
-    if config.train.deterministic and "xla_gpu_deterministic" not in xla_flags():
-        # no effect on CPU; on GPU scatters and convolutions repeat bit for bit
-        os.environ["XLA_FLAGS"] = f"{xla_flags()} --xla_gpu_deterministic_ops=true"
-
-
-def xla_flags() -> str:
-    return os.environ.get("XLA_FLAGS", "")
-
-
 def open_catalogue(config, workdir: Path) -> Catalogue:
     """Reads the catalogue and keeps beside the run what it is built on."""
     source = Path(config.init_from) if config.init_from else None
+    if source:
+        read_config(source)  # no run there: say so before the catalogue is read
     catalogue = read_catalogue(config, source_run=source)
     for code, count in sorted(catalogue.cut.items()):
         log.info("too rare, cut to its parent: %s (%d products)", code, count)
@@ -132,6 +128,22 @@ def open_catalogue(config, workdir: Path) -> Catalogue:
     counts = {part: len(catalogue.rows(part)) for part in ("train", "val", "test")}
     log.info("%s, %r", counts, catalogue.tree)
     return catalogue
+
+
+def scored_rows(config, catalogue: Catalogue) -> np.ndarray:
+    """Positions of the records of `eval.parts`.
+
+    Raises:
+      CatalogueError: there are none.
+    """
+    rows = catalogue.rows(*config.eval.parts)
+    if not len(rows):
+        parts = "+".join(config.eval.parts)
+        raise CatalogueError(
+            f"the part {parts or 'of eval.parts'} of {config.data.path} is empty: name"
+            " another in eval.parts, or change data.split"
+        )
+    return rows
 
 
 def source_parameters(config, catalogue: Catalogue):
@@ -186,10 +198,11 @@ def baseline(config, workdir: Path) -> None:
     if is_done(config, workdir):
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
+    check_choices(config)
     set_up_jax(config)
     open_workdir(config, workdir)
     catalogue = open_catalogue(config, workdir)
-    rows = catalogue.rows(*config.eval.parts)
+    rows = scored_rows(config, catalogue)
     predictions = baseline_predictions(
         config,
         catalogue,
@@ -221,6 +234,8 @@ def check(config, workdir: Path) -> None:
     """Reads the catalogue, says what a run would meet, trains nothing."""
     from hsjax.check import write_check
 
+    check_choices(config)
+    check_objective(config.objective, tuple(config.model.modalities))
     set_up_jax(config)
     workdir.mkdir(parents=True, exist_ok=True)
     write_check(config, workdir)

@@ -1,10 +1,7 @@
 """The label tree as arrays.
 
 A node is (level, id): `Men > Shoes` and `Women > Shoes` are two nodes. Ids are
-append-only and stand in labels, heads and JSON. *Slots* are the same nodes in another
-order, in which siblings lie side by side and parents of equal fan-out follow each
-other, so that a softmax among siblings is a reshape. Nothing outside `hierarchy` and
-the head needs to know slots.
+append-only and stand in labels, heads and JSON.
 """
 
 import hashlib
@@ -13,100 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-STOP = "STOP"
+from hsjax.codes import STOP, TaxonomyError
+from hsjax.layout import Layout, make_layout
+
 FORMAT = 1
-
-
-class TaxonomyError(ValueError):
-    """A tree, a code or a path that cannot be right, with the reason in words."""
-
-
-def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
-    """Node codes of a Harmonized System code, coarsest first.
-
-    Dots and spaces are accepted, digits beyond the deepest level are cut, a shorter
-    code gives a shorter path. An odd number of digits is refused, never padded.
-
-    >>> hs_path("0101.21")
-    ('01', '0101', '010121')
-    >>> hs_path("0101 21 00 00"), hs_path("6109")
-    (('01', '0101', '010121'), ('61', '6109'))
-
-    Raises:
-      TaxonomyError: not digits, an odd number of them, or fewer than the coarsest level
-        has.
-    """
-    bare = code.strip().replace(".", "").replace(" ", "")
-    if not (bare.isascii() and bare.isdigit()):
-        raise TaxonomyError(
-            f"not an HS code: {code!r} has characters that are no digits"
-        )
-    if len(bare) % 2:
-        raise TaxonomyError(
-            f"probably a lost zero: {code!r} has {len(bare)} digits, and HS codes have an even"
-            " number; read the column as text and keep leading zeros"
-        )
-    if len(bare) < digits[0]:
-        raise TaxonomyError(
-            f"HS code too short: {code!r} has fewer than {digits[0]} digits"
-        )
-    return tuple(bare[:n] for n in digits if n <= len(bare))
-
-
-def split_path(path: str, separator: str = " > ") -> tuple[str, ...]:
-    """Node codes of a path, coarsest first: the joined prefixes.
-
-    >>> split_path("Men > Shoes")
-    ('Men', 'Men > Shoes')
-
-    Raises:
-      TaxonomyError: an empty part.
-    """
-    return join_levels(
-        [part.strip() for part in path.split(separator.strip())], separator
-    )
-
-
-def join_levels(parts: Sequence[str], separator: str = " > ") -> tuple[str, ...]:
-    """Node codes of level names: each is the path down to it.
-
-    Raises:
-      TaxonomyError: an empty part, a part that holds the separator or is the word STOP.
-    """
-    for part in parts:
-        if not part:
-            raise TaxonomyError(f"empty part in the path {separator.join(parts)!r}")
-        if separator in part:
-            raise TaxonomyError(
-                f"the label {part!r} contains the separator {separator!r}"
-            )
-        if part == STOP:
-            raise TaxonomyError(f"the label {part!r} is a reserved word")
-    return tuple(separator.join(parts[: i + 1]) for i in range(len(parts)))
-
-
-class Block(NamedTuple):
-    """Neighbouring slots whose parents all have the same number of children."""
-
-    start: int
-    fan_out: int
-    parents: np.ndarray  # slots of the parents, one level up
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.fan_out * len(self.parents)
-
-
-class Layout(NamedTuple):
-    """Order of one level in which siblings are contiguous."""
-
-    ids: np.ndarray  # (C,) slot -> id
-    slots: np.ndarray  # (C,) id -> slot
-    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +54,7 @@ class Taxonomy:
         edition: str = "",
         separator: str = "",
     ) -> "Taxonomy":
-        """From rows (code, name, parent id, stop), per level in the order of their ids."""
+        """From rows (code, name, parent id, stop), per level in the order of ids."""
         if not levels or not all(len(level) for level in levels):
             raise TaxonomyError("a tree needs at least one node on every level")
         columns = [list(zip(*level, strict=True)) for level in levels]
@@ -168,7 +78,7 @@ class Taxonomy:
         edition: str = "",
         separator: str = "",
     ) -> "Taxonomy":
-        """From paths of node codes (see `hs_path`, `split_path`); missing parents appear.
+        """From paths of node codes (see `codes`); missing parents appear.
 
         Args:
           paths: node codes, coarsest first.
@@ -188,7 +98,8 @@ class Taxonomy:
                 parent = path[level - 1] if level else ""
                 if nodes[level].setdefault(code, parent) != parent:
                     raise TaxonomyError(
-                        f"{code!r} has two parents: {nodes[level][code]!r} and {parent!r}"
+                        f"{code!r} has two parents:"
+                        f" {nodes[level][code]!r} and {parent!r}"
                     )
         inner = [set(nodes[i + 1].values()) for i in range(depth - 1)] + [set()]
         ends = [set() for _ in range(depth)]
@@ -237,7 +148,7 @@ class Taxonomy:
 
     @cached_property
     def ancestors(self) -> tuple[np.ndarray, ...]:
-        """Per level (C, L) int32 by id: the whole path down to the node, -1 below it."""
+        """Per level (C, L) int32 by id: the path down to the node, -1 below it."""
         tables = []
         for level, parents in enumerate(self.parents):
             table = np.full((len(parents), self.num_levels), -1, np.int32)
@@ -249,25 +160,8 @@ class Taxonomy:
 
     @cached_property
     def layout(self) -> tuple[Layout, ...]:
-        """Per level the order in which siblings are contiguous, in blocks of equal fan-out."""
-        layouts = []
-        for level, parents in enumerate(self.parents):
-            above = layouts[-1].slots if level else np.zeros(1, np.int32)
-            fan_out = np.bincount(parents, minlength=len(above))
-            ids = np.lexsort(
-                (np.arange(len(parents)), above[parents], fan_out[parents])
-            )
-            slots = np.empty_like(ids)
-            slots[ids] = np.arange(len(ids))
-            blocks, start = [], 0
-            for width in np.unique(fan_out[fan_out > 0]):
-                owners = np.sort(above[np.flatnonzero(fan_out == width)])
-                blocks.append(Block(start, int(width), owners.astype(np.int32)))
-                start = blocks[-1].stop
-            layouts.append(
-                Layout(ids.astype(np.int32), slots.astype(np.int32), tuple(blocks))
-            )
-        return tuple(layouts)
+        """Per level the order in which siblings are contiguous (see `layout`)."""
+        return make_layout(self.parents)
 
     @cached_property
     def _ids(self) -> tuple[dict[str, int], ...]:
@@ -322,7 +216,7 @@ class Taxonomy:
         )
 
     def valid(self, labels: np.ndarray) -> np.ndarray:
-        """(N,) bool: is each row of (N, L) ids one path from level 0 down, to any depth?"""
+        """(N,) bool: is each row of (N, L) ids a path from level 0 to any depth?"""
         ok = labels[:, 0] >= 0
         for level in range(1, self.num_levels):
             here, above = labels[:, level], labels[:, level - 1]
@@ -330,7 +224,7 @@ class Taxonomy:
         return ok
 
     def to_dict(self) -> dict:
-        """The document of `taxonomy.json`; levels count from 1, parents are ids one level up."""
+        """The document of `taxonomy.json`; levels count from 1."""
         nodes = [
             {
                 "level": level + 1,
@@ -372,7 +266,7 @@ class Taxonomy:
             document = json.loads(Path(path).read_text())
             if document["format"] != FORMAT:
                 raise TaxonomyError(
-                    f"{path} has format {document['format']}, this version reads {FORMAT}"
+                    f"{path} has format {document['format']}; {FORMAT} can be read"
                 )
             levels = [[] for _ in range(max(n["level"] for n in document["nodes"]))]
             for n in sorted(document["nodes"], key=lambda n: (n["level"], n["id"])):

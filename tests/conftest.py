@@ -1,4 +1,4 @@
-"""Strictness of the test run: 8 simulated devices, checked shapes, no silent promotion."""
+"""Strictness of the test run: 8 devices, checked shapes, no silent promotion."""
 
 import os
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from hsjax.baselines import SvmBaseline, svm_predictions
+from hsjax.codes import split_path
 from hsjax.data.records import CatalogueError, Record
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.predictions import read_predictions, write_predictions
-from hsjax.taxonomy import Taxonomy, split_path
+from hsjax.taxonomy import Taxonomy
 
 WORDS = {
     "Clothes > Shirts": "cotton shirt collar",

@@ -17,7 +17,9 @@ def run_notebook(path: Path, tmp_path: Path, *, parameters: str | None) -> None:
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()) and parameters:
             cell.source = parameters
-        cell.source = cell.source.replace('sys.path.insert(0, "..")', f'sys.path.insert(0, "{COLAB.parent}")')
+        cell.source = cell.source.replace(
+            'sys.path.insert(0, "..")', f'sys.path.insert(0, "{COLAB.parent}")'
+        )
     client = NotebookClient(
         notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}
     )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tiny import ragged_tree
 
-from hsjax.taxonomy import Taxonomy, TaxonomyError, hs_path, join_levels, split_path
+from hsjax.codes import TaxonomyError, hs_path, join_levels, split_path
+from hsjax.taxonomy import Taxonomy
 
 HS = Taxonomy.from_paths([hs_path(c) for c in ("010121", "010129", "0102", "6109")])
 TREES = {

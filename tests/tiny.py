@@ -1,5 +1,6 @@
 """Small trees, batches and models that several proofs share."""
 
+import functools
 import re
 
 import jax
@@ -8,11 +9,17 @@ import numpy as np
 
 from configs.base import get_config
 from hsjax.batch import BatchSpec
+from hsjax.codes import join_levels
 from hsjax.hierarchy import leaf_paths
 from hsjax.models.build import build_model
-from hsjax.taxonomy import Taxonomy, join_levels
+from hsjax.sharding import parameter_names
+from hsjax.taxonomy import Taxonomy
 
 VOCAB = 23
+# tiny programs run but once or twice: most of their time is their compilation
+quick_jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
 TEXTS = (("title", 7), ("brand", 5))
 
 
@@ -93,24 +100,30 @@ def tiny_batch(spec, tree, rows, seed=0):
     return batch
 
 
-def shaken(params, seed=7, scale=0.2):
-    """Parameters away from their special start, where the head is zero."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    moved = [
-        p + scale * jax.random.normal(k, p.shape)
-        for p, k in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(structure, moved)
+def drawn(shapes, seed=7):
+    """Arrays in place of shapes: no special start, no program to compile."""
+    rng = np.random.default_rng(seed)
+
+    def draw(name, leaf):
+        x = rng.normal(size=leaf.shape)
+        if name.endswith(("scale", "var")):
+            x = 1 + 0.2 * np.abs(x)
+        elif name.endswith("kernel"):
+            x = x / np.sqrt(np.prod(leaf.shape[:-1]))
+        return jnp.asarray(0.5 * x, leaf.dtype)
+
+    leaves = jax.tree.leaves(shapes)
+    pairs = zip(parameter_names(shapes), leaves, strict=True)
+    return jax.tree.unflatten(jax.tree.structure(shapes), [draw(*p) for p in pairs])
 
 
 def tiny_model(config, tree, rows=5, image=(1, 13, 11)):
-    """(model, spec, params, stats, batch); the parameters are shaken."""
+    """(model, params, stats, batch)."""
     spec = tiny_spec(config, tree, image)
     model = build_model(config, spec, tree, vocab_size=VOCAB)
     batch = tiny_batch(spec, tree, rows)
-    params, stats = jax.jit(model.init)(jax.random.key(0), batch)
-    return model, spec, shaken(params), stats, batch
+    params, stats = jax.eval_shape(model.init, jax.random.key(0), batch)
+    return model, drawn(params), drawn(stats), batch
 
 
 def largest_difference(a, b):

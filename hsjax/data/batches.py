@@ -25,10 +25,20 @@ def sampling_weights(leaves: np.ndarray, power: float) -> np.ndarray:
 
 
 def _draw(seed: int, cumulative: np.ndarray, number: int) -> int:
-    """With replacement: example `number` is a pure function of the seed and the number."""
-    bits = np.random.Philox(key=seed, counter=[0, 0, 0, int(number)])
+    """With replacement; a pure function of the seed and the example's number."""
+    # not the counter of the augmentation: which example is drawn must not fix its crop
+    bits = np.random.Philox(key=seed, counter=[0, 0, 1, int(number)])
     point = np.random.Generator(bits).random() * cumulative[-1]
     return int(np.searchsorted(cumulative, point, side="right"))
+
+
+def rows_per_process(batch_size: int, processes: int) -> int:
+    """ValueError where the processes would not share a batch evenly."""
+    if batch_size % processes:
+        raise ValueError(
+            f"batch size {batch_size} is no multiple of {processes} processes"
+        )
+    return batch_size // processes
 
 
 def training_batches(
@@ -47,10 +57,7 @@ def training_batches(
       batch_size: global; a multiple of `processes`.
       weighted_sampling: power of the inverse leaf frequency; 0 = shuffled epochs.
     """
-    if batch_size % processes:
-        raise ValueError(
-            f"batch size {batch_size} is no multiple of {processes} processes"
-        )
+    rows = rows_per_process(batch_size, processes)
     if weighted_sampling:
         weights = sampling_weights(examples.labels, weighted_sampling)
         draw = functools.partial(_draw, seed, np.cumsum(weights))
@@ -58,7 +65,7 @@ def training_batches(
     else:
         order = grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
     pairs = order.map_with_index(lambda number, i: (number, i))[process::processes]
-    batches = pairs.batch(batch_size // processes, batch_fn=np.array)
+    batches = pairs.batch(rows, batch_fn=np.array)
     return batches.map(
         lambda pair: assemble(examples, pair[:, 0], pair[:, 1], augmentation)
     )
@@ -67,7 +74,7 @@ def training_batches(
 def prefetched(
     dataset: grain.MapDataset, *, start: int, threads: int, workers: int, buffer: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches from the `start`-th on, made ahead of use by threads or worker processes."""
+    """Batches from the `start`-th on, made ahead of use by threads or processes."""
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer)
     ahead = dataset[start:].to_iter_dataset(options)
     if workers:
@@ -86,7 +93,7 @@ def evaluation_batches(
     `ds[k]` is the part of this process: rows process * b .. (process + 1) * b of the
     k-th global batch, b = batch_size / processes.
     """
-    rows = batch_size // processes
+    rows = rows_per_process(batch_size, processes)
     count = -(-len(examples) // batch_size)
 
     def batch(k: int) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from hsjax.data.records import CatalogueError, Record
 
 
 def drop_words(record: Record, share: float, rng: np.random.Generator) -> Record:
-    """Every whitespace-separated word of every text is dropped with probability `share`."""
+    """Every whitespace-separated word is dropped with probability `share`."""
     texts = {}
     for column, text in record.texts.items():
         words = text.split()

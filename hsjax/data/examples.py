@@ -108,14 +108,14 @@ def assemble(
         tokens = Tokens(*(a[index] for a in examples.tokens[stream]))
         if augmentation and augmentation.word_drop:
             first = 4 + longest * position
-            # an example's own rate, so that whole and broken texts both occur
-            rate = draws[:, 3:4] * augmentation.word_drop
+            # half of the texts stay whole: what is learnt must not cost clean accuracy
+            rate = np.maximum(2 * draws[:, 3:4] - 1, 0) * augmentation.word_drop
             tokens = drop_tokens(tokens, draws[:, first : first + longest] >= rate)
         batch[f"{stream}_ids"], batch[f"{stream}_mask"] = tokens.ids, tokens.mask
         batch[f"has_{stream}"] = tokens.mask.any(axis=1)
     if spec.image:
-        for row, i in enumerate(index):
-            picture = examples.picture(i)
+        for row, i in enumerate(index.tolist()):
+            picture = examples.picture(int(i))
             if picture is not None:
                 view = _crop(picture, spec.image[1:], draws[row], augmentation)
                 batch[IMAGE][row, 0], batch["has_image"][row] = view, True

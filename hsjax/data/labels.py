@@ -1,8 +1,8 @@
 """Labels of a catalogue's rows as paths of node codes."""
 
+from hsjax.codes import hs_path, join_levels, split_path
 from hsjax.data.columns import missing_column
 from hsjax.data.sources import UNREADABLE, as_text, column_names, read_rows
-from hsjax.taxonomy import hs_path, join_levels, split_path
 
 
 class LabelError(ValueError):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hsjax.codes import TaxonomyError, hs_path, split_path
 from hsjax.data.records import CatalogueError, Record
-from hsjax.taxonomy import Taxonomy, TaxonomyError, hs_path, split_path
+from hsjax.taxonomy import Taxonomy
 
 # international schedules end in chapters 98 and 99 with codes that are no goods
 PSEUDO_CODES = {"99", "9999", "999999", "TOTAL"}
@@ -73,7 +74,7 @@ def _name(row: dict) -> str:
 
 
 def _read_codes(path: Path, separator: str, config) -> Taxonomy:
-    """HS codes with names; sections and pseudo-codes are left out, parents synthesised."""
+    """HS codes with names, without sections and pseudo-codes; parents are made."""
     del separator
     names, paths = {}, []
     for number, row in _rows(path, ["code"]):

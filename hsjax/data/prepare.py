@@ -132,13 +132,18 @@ def _tokenizer(config, training, spec: BatchSpec, source_run) -> Tokenizer | Non
     if not spec.streams:
         return None
     if source_run:
-        return Tokenizer.from_file(str(source_run / "tokenizer.json"))
+        path = source_run / "tokenizer.json"
+        if not path.exists():
+            raise CatalogueError(
+                f"{source_run} was trained without text: no {path.name}"
+            )
+        return Tokenizer.from_file(str(path))
     streams = config.data.text.streams
     texts = [t for s in spec.streams for t in stream_texts(training, streams[s])]
     if not any(texts):
         raise CatalogueError(
-            f"{config.data.path}: every text of the training part is empty; drop the text"
-            " streams from model.modalities or name other data.columns.text"
+            f"{config.data.path}: every text of the training part is empty; drop the"
+            " text streams from model.modalities or name other data.columns.text"
         )
     return make_tokenizer(config.data.text, texts)
 

@@ -5,6 +5,7 @@ hub; either way it is one `tokenizers.Tokenizer`, stored with the run as
 `tokenizer.json`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from hsjax.data.records import CatalogueError, Record
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BETWEEN_COLUMNS = " ; "
+_ALPHABET = 1000  # letters of a WordPiece vocabulary; rarer ones are [UNK]
 
 
 class Tokens(NamedTuple):
@@ -67,28 +69,61 @@ def train_tokenizer(
 ) -> Tokenizer:
     """WordPiece or byte-level BPE vocabulary of at most `size` entries."""
     if kind == "wordpiece":
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        return _finish(_train_wordpiece(list(texts), size=size, lowercase=lowercase))
+    if kind != "bpe":
+        raise CatalogueError(f"data.text.kind is {kind!r}; known: wordpiece, bpe")
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+    steps = [normalizers.NFC()] + [normalizers.Lowercase()] * lowercase
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=list(SPECIAL),
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _finish(tokenizer)
+
+
+def _train_wordpiece(texts: Sequence[str], *, size: int, lowercase: bool) -> Tokenizer:
+    """A vocabulary that depends on the texts alone.
+
+    The library numbers `##c` pieces in the random order of a hash map and breaks ties
+    of merges by these numbers; naming them first, sorted, fixes both.
+    """
+
+    def empty(vocabulary=None) -> Tokenizer:
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=size, special_tokens=list(SPECIAL), show_progress=False
-        )
-    elif kind == "bpe":
-        tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
-        steps = [normalizers.NFC()] + [normalizers.Lowercase()] * lowercase
-        tokenizer.normalizer = normalizers.Sequence(steps)
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
-        tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=size,
-            special_tokens=list(SPECIAL),
-            show_progress=False,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        )
-    else:
-        raise CatalogueError(f"data.text.kind is {kind!r}; known: wordpiece, bpe")
+        return tokenizer
+
+    tokenizer, letters, inside = empty(), Counter(), set()
+    for text in texts:
+        clean = tokenizer.normalizer.normalize_str(text)
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(clean):
+            letters.update(word)
+            inside.update(word[1:])
+    common = sorted(letters, key=lambda c: (-letters[c], c))[:_ALPHABET]
+    pieces = [f"##{c}" for c in sorted(inside.intersection(common))]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=[*SPECIAL, *pieces],
+        show_progress=False,
+        limit_alphabet=_ALPHABET,
+        initial_alphabet=common,
+    )
     tokenizer.train_from_iterator(texts, trainer)
+    # anew, as the pieces are special only while training
+    tokenizer = empty(tokenizer.get_vocab())
+    tokenizer.add_special_tokens(list(SPECIAL))
+    return tokenizer
+
+
+def _finish(tokenizer: Tokenizer) -> Tokenizer:
     ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=ends
@@ -97,7 +132,7 @@ def train_tokenizer(
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """From a `tokenizer.json`, a directory in the Hugging Face layout, or a hub name."""
+    """From a `tokenizer.json`, a directory in Hugging Face's layout, or a hub name."""
     path = Path(name)
     if path.is_file():
         return Tokenizer.from_file(str(path))
@@ -117,7 +152,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tokens:
-    """Ids of each text, cut at `length` with the special tokens kept; '' gives no token."""
+    """Ids of each text, cut at `length`, special tokens kept; '' gives no token."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(length)
     encodings = tokenizer.encode_batch(list(texts))
@@ -126,7 +161,8 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tokens:
     mask = np.zeros((len(texts), length), bool)
     words = np.full((len(texts), length), -1, np.int16)
     for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
-        if not text.strip():
+        # some tokenizers make nothing of invisible characters
+        if not text.strip() or all(encoding.special_tokens_mask):
             continue
         n = len(encoding.ids)
         ids[row, :n], mask[row, :n] = encoding.ids, True
@@ -140,10 +176,12 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tokens:
 
 
 def _word_of_character(text: str) -> np.ndarray:
-    """(characters,) number of the whitespace-separated word that a character is in."""
+    """(characters,) number of the word that a character is in; a space: of the next."""
     space = np.array([c.isspace() for c in text])
     starts = ~space & np.concatenate([[True], space[:-1]])
-    return np.maximum(np.cumsum(starts) - 1, 0)
+    count = np.cumsum(starts)
+    # byte-level pieces carry the space before a word, so it goes with the word
+    return np.clip(count - ~space, 0, max(count.max(initial=0) - 1, 0))
 
 
 def drop_tokens(tokens: Tokens, keep_word: np.ndarray) -> Tokens:
@@ -154,7 +192,8 @@ def drop_tokens(tokens: Tokens, keep_word: np.ndarray) -> Tokens:
     """
     word = np.clip(tokens.words, 0, keep_word.shape[1] - 1)
     keep = np.take_along_axis(keep_word, word.astype(np.intp), axis=1)
-    keep = tokens.mask & (keep | (tokens.words < 0))
+    free = (tokens.words < 0) | (tokens.words >= keep_word.shape[1])
+    keep = tokens.mask & (keep | free)
     # a text that lost every word is as good as absent
     keep &= (keep & (tokens.words >= 0)).any(axis=1, keepdims=True)
     order = np.argsort(~keep, axis=1, kind="stable")

@@ -40,7 +40,7 @@ class Rows(NamedTuple):
 def describe_rows(
     records: Sequence[Record], *, groups: np.ndarray, outside: np.ndarray, levels: int
 ) -> Rows:
-    """Rows as the scorer needs them; a label deeper than the tree is cut to its depth."""
+    """Rows as the scorer needs them; a label deeper than the tree is cut."""
     truth = np.full((len(records), levels), "", object)
     for i, record in enumerate(records):
         codes = record.path[:levels]

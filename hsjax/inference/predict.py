@@ -1,5 +1,6 @@
 """A trained run, loaded from its workdir alone, answers for any records."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -109,22 +110,19 @@ def load_run(workdir: Path | str) -> Run:
 
 
 def load_parameters(workdir: Path, config, model: Model, spec: BatchSpec):
-    """(step, params, stats) of the best checkpoint, the averaged ones where there are any."""
+    """(step, params, stats) of the best checkpoint, averages where there are any."""
     sharding = replicated(make_mesh())
     shapes = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
     )
-    checkpoints = Checkpoints(workdir)
-    if config.train.ema:
-        step, found = checkpoints.restore_parameters({"ema": like})
-        params, stats = found["ema"]
-    else:
+    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+        if config.train.ema:
+            step, found = checkpoints.restore_parameters({"ema": like})
+            return step, *found["ema"]
         fields = {"params": like[0]} | ({"stats": like[1]} if like[1] else {})
         step, found = checkpoints.restore_parameters(fields)
-        params, stats = found["params"], found.get("stats", {})
-    checkpoints.close()
-    return step, params, stats
+        return step, found["params"], found.get("stats", {})
 
 
 def vocabulary(tokenizer: Tokenizer | None) -> int:

@@ -150,7 +150,7 @@ class ProductClassifier(nn.Module):
         )
 
     def _encode(self, encoder, batch, name, training):
-        """Features of one modality; what is absent is zeroed before it can do anything."""
+        """Features of one modality; what is absent is zeroed before it can matter."""
         here = batch[f"has_{name}"]
         if name == IMAGE:
             pixels = jnp.where(here[:, None, None, None], batch[IMAGE][:, 0], 0)

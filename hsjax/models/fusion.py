@@ -1,4 +1,4 @@
-"""From one vector per modality to one vector per product. Chosen by name from `FUSIONS`."""
+"""From one vector per modality to one per product; chosen by name from `FUSIONS`."""
 
 from collections.abc import Sequence
 

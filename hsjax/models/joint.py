@@ -1,4 +1,4 @@
-"""Projections of every modality into one space (Paper A, eq. 5) and what stands for absence."""
+"""Projections into one space (Paper A, eq. 5), and what stands for absence."""
 
 import flax.linen as nn
 import jax
@@ -55,7 +55,7 @@ def drop_modalities(
 def mean_embedding(
     embeddings: list[Float[Array, "B E"]], present: list[Bool[Array, "B"]]
 ) -> Float[Array, "B E"]:
-    """Unit-length mean of the present, unit-length embeddings of several text streams."""
+    """Unit-length mean of the present, unit-length embeddings of text streams."""
     total = jnp.zeros_like(embeddings[0])
     for embedding, here in zip(embeddings, present, strict=True):
         total += jnp.where(here[:, None], unit_length(embedding), 0.0)

@@ -1,4 +1,4 @@
-"""Parts that several encoders share. Norms and softmax are float32, products `dtype`."""
+"""Parts that several encoders share: float32 norms and softmax, `dtype` products."""
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ TOKEN_INIT = nn.initializers.normal(0.02)
 
 
 class LayerNorm(nn.Module):
-    """y = (x - mean) / sqrt(var + eps) * scale + bias over the last axis, in float32."""
+    """y = (x - mean) / sqrt(var + eps) * scale + bias of the last axis, in float32."""
 
     eps: float = 1e-6
 
@@ -115,7 +115,7 @@ def pool_tokens(
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with one fused projection for queries, keys and values."""
+    """Multi-head self-attention with one projection for queries, keys and values."""
 
     heads: int
     dtype: jnp.dtype

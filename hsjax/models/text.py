@@ -1,4 +1,4 @@
-"""Text transformer in BERT's shape: tokens and positions in, one vector per text out."""
+"""Text transformer in BERT's shape: tokens and positions in, a vector per text out."""
 
 import flax.linen as nn
 import jax.numpy as jnp

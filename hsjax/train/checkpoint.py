@@ -12,13 +12,16 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 log = logging.getLogger("hsjax")
 
 
+class CheckpointError(RuntimeError):
+    """No checkpoint of a workdir can be read."""
+
+
 class Checkpoints:
     """Best and latest checkpoints of a workdir.
 
     The data part is three numbers: the order of examples is a pure function of the seed
-      and
-    the number of examples seen, so any number of workers, processes or devices can go
-    on.
+    and the number of examples seen, so any number of workers, processes or devices can
+    go on. The best is the newest that was saved with a monitored value.
     """
 
     def __init__(self, workdir: Path):
@@ -39,7 +42,7 @@ class Checkpoints:
     def save(
         self, step: int, state, position: dict, monitor: float | None = None
     ) -> None:
-        """Starts saving; a monitored value (larger = better) competes for the best."""
+        """Starts saving; `monitor` is given where it is better than all before."""
         if step in self._manager.all_steps():
             return
         self._manager.save(
@@ -53,18 +56,32 @@ class Checkpoints:
     def restore_latest(self, like):
         """(step, state, position) of the newest checkpoint that can be read, or None.
 
-        A damaged checkpoint is named in the log, deleted, and the one before it is
-        taken.
+        A damaged checkpoint is named in the log, and deleted once an older one has
+        taken its place.
 
         Args:
           like: a state of the same shapes; its shardings are those of the result.
+
+        Raises:
+          CheckpointError: there are checkpoints, but none can be read.
         """
+        damaged = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return step, *self._restore(step, like)
+                found = self._restore(step, like)
             except Exception as error:  # whatever a torn file makes of the reader
                 log.warning("checkpoint %d cannot be read, skipped: %s", step, error)
-                self._manager.delete(step)
+                damaged[step] = error
+                continue
+            for torn in damaged:
+                self._manager.delete(torn)
+            return step, *found
+        if damaged:
+            error = str(damaged[max(damaged)])[:300]
+            raise CheckpointError(
+                f"none of the checkpoints {sorted(damaged)} in {self.directory} can be"
+                f" read; move the folder away to start again ({error})"
+            )
         return None
 
     def restore_best(self, like):
@@ -92,11 +109,10 @@ class Checkpoints:
 
     def best_step(self) -> int:
         """The best step, the latest where none was evaluated."""
-        step = self._manager.latest_step()
+        step = self._manager.best_step()
+        step = self._manager.latest_step() if step is None else step
         if step is None:
             raise FileNotFoundError(f"no checkpoint in {self.directory}")
-        if self.best_file.exists():
-            step = json.loads(self.best_file.read_text())["step"]
         return step
 
     def _restore(self, step: int, like):
@@ -111,10 +127,13 @@ class Checkpoints:
         )
         return found.state, found.data
 
-    def write_best(self, step: int, name: str, value: float) -> None:
-        """Names the best step, once its checkpoint is safe."""
+    def write_best(self, name: str) -> None:
+        """Names the best step in best.json, once its checkpoint is safe."""
         self.wait()
-        if jax.process_index() == 0:
+        step = self._manager.best_step()
+        if step is not None and jax.process_index() == 0:
+            value = self._manager.metrics(step)["monitor"]
+            value = -value if name == "loss" else value
             document = {"step": step, "monitor": name, "value": value}
             write_atomically(self.best_file, json.dumps(document) + "\n")
 

@@ -1,4 +1,4 @@
-"""What is minimised: the weighted sum of the losses of a config, and what is watched."""
+"""What is minimised, the weighted sum of a config's losses, and what is watched."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from hsjax.batch import IMAGE
 from hsjax.losses import hierarchical_cross_entropy, info_nce, weighted_mean
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.workdir import ConfigError
 
 Terms = dict[str, tuple]  # name -> (value, weight) per example
 
@@ -17,23 +18,32 @@ def watched(config) -> tuple[str, ...]:
     return ("loss", *losses, "gradient_norm")
 
 
+def check_objective(config, modalities: tuple[str, ...]) -> None:
+    """Is there anything to learn, and from what?
+
+    Raises:
+      ConfigError: a contrastive loss without text or without image, or no loss at all.
+    """
+    both = IMAGE in modalities and any(m != IMAGE for m in modalities)
+    if config.contrastive and not both:
+        raise ConfigError(
+            "objective.contrastive needs text and image; set it to 0 for one modality"
+        )
+    if not (config.contrastive or config.classification):
+        raise ConfigError("objective: both weights are 0, nothing would be learnt")
+
+
 def make_objective(config, tree: Taxonomy, modalities: tuple[str, ...]) -> Callable:
     """`objective(outputs, batch) -> (loss, metrics)`.
 
     metrics: name -> (mean, sum of weights), so that means of means stay exact. A term
-      of
-    weight 0 is not traced.
+    of weight 0 is not traced.
 
     Raises:
-      ValueError: a contrastive loss without text or without image, or no loss at all.
+      ConfigError: see `check_objective`.
     """
+    check_objective(config, modalities)
     texts = tuple(m for m in modalities if m != IMAGE)
-    if config.contrastive and not (texts and IMAGE in modalities):
-        raise ValueError(
-            "objective.contrastive needs text and image; set it to 0 for one modality"
-        )
-    if not (config.contrastive or config.classification):
-        raise ValueError("objective: both weights are 0, nothing would be learnt")
 
     def terms(outputs, batch) -> Terms:
         found, weight = {}, batch["weight"]

@@ -1,4 +1,4 @@
-"""Optimizer from a config; (regex -> multiplier, decay) rules that must cover every parameter."""
+"""Optimizer from a config; (regex -> multiplier, decay) rules cover every parameter."""
 
 import jax
 import optax
@@ -7,7 +7,7 @@ from hsjax.sharding import first_match, parameter_names
 
 
 def learning_rate(config, steps: int) -> optax.Schedule:
-    """Linear warm-up over a share of the steps, then the schedule down to `final` x peak."""
+    """Linear warm-up over a share of the steps, then the schedule to `final` x peak."""
     peak, final = config.learning_rate, config.final * config.learning_rate
     warmup = max(1, round(config.warmup * steps))
     rest = max(1, steps - warmup)

@@ -41,6 +41,6 @@ def make_state(params, stats, optimizer, *, ema: bool) -> TrainState:
         stats=stats,
         opt_state=opt_state,
         ema=jax.tree.map(jnp.copy, (params, stats)) if ema else (),
-        best=jnp.full((), -jnp.inf),
+        best=jnp.full((), -jnp.inf, jnp.float32),
         stale=jnp.zeros((), jnp.int32),
     )

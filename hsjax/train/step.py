@@ -55,7 +55,7 @@ def make_step(
             state.params, state.stats, batch, key
         )
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-            norm = optax.global_norm(grads)
+            norm = optax.tree.norm(grads)
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)

@@ -1,4 +1,4 @@
-"""A new run that starts from the parameters of another one, on another tree if need be."""
+"""A new run that starts from the parameters of another one, even on another tree."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ import numpy as np
 
 from hsjax.sharding import first_match, parameter_names
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.workdir import ConfigError
 
 LEVEL = re.compile(r"head/level(\d+)(_layer)?/(kernel|bias)")
 
@@ -31,8 +32,8 @@ def warm_start(
       keep: is told the name of each parameter that stays fresh.
 
     Raises:
-      ValueError: a shape that does not fit, a name the source lacks, or one no rule
-        covers.
+      ConfigError: a shape that does not fit, or a name the source lacks.
+      ValueError: a name that no rule covers.
     """
     names = parameter_names(source)
     known = dict(zip(names, jax.tree.leaves(source), strict=True))
@@ -43,7 +44,7 @@ def warm_start(
             keep(name)
             return fresh
         if name not in known:
-            raise ValueError(
+            raise ConfigError(
                 f"init_from has no parameter {name!r}; add ({name!r}, 'fresh') to"
                 " init_rules or give both runs the same model"
             )
@@ -51,7 +52,7 @@ def warm_start(
         if match := LEVEL.fullmatch(name):
             found = _move_classes(found, np.array(fresh), match, source_tree, tree)
         if found.shape != fresh.shape:
-            raise ValueError(
+            raise ConfigError(
                 f"{name} is {found.shape} in init_from and {fresh.shape} here; add"
                 f" ({name!r}, 'fresh') to init_rules or give both runs the same model"
             )
@@ -66,7 +67,7 @@ def warm_start(
 
 
 def _move_classes(found, fresh, match, source_tree: Taxonomy, tree: Taxonomy):
-    """Columns by the codes of this level, rows of coarser predictions by those above."""
+    """Columns by the codes of this level, rows that read coarser ones likewise."""
     level, layer, kind = int(match[1]) - 1, match[2], match[3]
     if level >= source_tree.num_levels:
         return fresh

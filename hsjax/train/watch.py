@@ -1,4 +1,4 @@
-"""What the loop tells people: metrics.jsonl, TensorBoard, log lines, time spent waiting."""
+"""What the loop tells people: metrics.jsonl, TensorBoard, log lines, time waited."""
 
 import json
 import logging

@@ -31,6 +31,10 @@ MAY_CHANGE = {
 }
 
 
+class ConfigError(ValueError):
+    """A config that cannot be run, told in words for the user."""
+
+
 class WorkdirError(ValueError):
     """A workdir that belongs to another experiment, or to none."""
 
@@ -72,12 +76,14 @@ def environment() -> dict:
 def open_workdir(config: ConfigDict, workdir: Path) -> None:
     """Makes the workdir, or checks that it belongs to this config.
 
+    A workdir without a checkpoint or a report holds nothing worth keeping.
+
     Raises:
       WorkdirError: lists every key that differs as `key: old -> new`.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "config.json"
-    if path.exists():
+    if path.exists() and holds_results(workdir):
         old = flatten(json.loads(path.read_text())["config"])
         new = flatten(_plain(config))
         differing = {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
@@ -87,8 +93,8 @@ def open_workdir(config: ConfigDict, workdir: Path) -> None:
                 f"  {k}: {old.get(k)!r} -> {new.get(k)!r}" for k in refused
             )
             raise WorkdirError(
-                f"{workdir} holds another experiment; take a new workdir, or set back:\n"
-                f"{lines}"
+                f"{workdir} holds another experiment; take a new workdir, or set"
+                f" back:\n{lines}"
             )
     if jax.process_index() == 0:
         document = {
@@ -97,6 +103,12 @@ def open_workdir(config: ConfigDict, workdir: Path) -> None:
             "environment": environment(),
         }
         write_atomically(path, json.dumps(document, indent=1) + "\n")
+
+
+def holds_results(workdir: Path) -> bool:
+    """Is there a checkpoint or a report?"""
+    steps = (workdir / "checkpoints").glob("[0-9]*")
+    return (workdir / "report.json").exists() or any(s.name.isdigit() for s in steps)
 
 
 def _may_change(key: str, old: dict, new: dict) -> bool:
@@ -141,7 +153,8 @@ def keep_taxonomy(tree: Taxonomy, workdir: Path) -> None:
       WorkdirError: the workdir was trained on another tree.
     """
     path = workdir / "taxonomy.json"
-    if path.exists() and Taxonomy.load(path) != tree:
+    known = path.exists() and holds_results(workdir)
+    if known and Taxonomy.load(path) != tree:
         raise WorkdirError(
             f"{path} is another tree than the one of this catalogue; take a new workdir"
         )

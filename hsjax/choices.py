@@ -1,0 +1,68 @@
+"""The words that a config may use, looked at before anything is read."""
+
+import difflib
+
+from hsjax.batch import IMAGE
+from hsjax.data.splits import PARTS
+from hsjax.hierarchy import DECODES
+from hsjax.models.build import IMAGE_ENCODERS
+from hsjax.models.fusion import FUSIONS
+from hsjax.train.workdir import ConfigError
+
+# what `data` reads is checked there, beside the catalogue
+CHOICES = {
+    "taxonomy.stop": ("data", "all"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.absent": ("token", "zeros"),
+    "model.text.pool": ("cls", "mean", "max"),
+    "model.image.family": tuple(IMAGE_ENCODERS),
+    "model.image.stem": ("small", "strided", "large"),
+    "model.image.block": ("basic", "bottleneck"),
+    "model.image.norm": ("group", "batch"),
+    "model.image.pool": ("cls", "mean"),
+    "model.fusion.kind": tuple(FUSIONS),
+    "model.fusion.norm": ("layer", "raw"),
+    "model.head.norm": ("layer", "batch", "none"),
+    "model.head.feed": ("probabilities", "none"),
+    "objective.level_reduction": ("sum", "mean"),
+    "objective.direction": ("both", "t2i", "i2t"),
+    "optim.name": ("adamw", "adam"),
+    "optim.schedule": ("cosine", "constant", "linear"),
+    "eval.decode": tuple(DECODES),
+}
+
+
+def check_choices(config) -> None:
+    """Looks at every key of `CHOICES`, and at names of modalities and parts.
+
+    Raises:
+      ConfigError: a word that is not known, with the one that may have been meant.
+    """
+    for key, known in CHOICES.items():
+        group, _, name = key.rpartition(".")
+        _check(key, _group(config, group)[name], known)
+    modalities = tuple(config.model.modalities)
+    if not modalities:
+        raise ConfigError(
+            "model.modalities is empty; name text streams, image, or both"
+        )
+    for name in modalities:
+        _check("model.modalities", name, (*config.data.text.streams, IMAGE))
+    for part in config.eval.parts:
+        _check("eval.parts", part, PARTS)
+
+
+def _group(config, path: str):
+    for name in path.split("."):
+        config = config[name]
+    return config
+
+
+def _check(key: str, value: str, known) -> None:
+    if value not in known:
+        close = difflib.get_close_matches(str(value), known, n=1)
+        raise ConfigError(
+            f"{key} is {value!r}."
+            + (f" Did you mean {close[0]!r}?" if close else "")
+            + f" Known: {', '.join(known)}"
+        )

@@ -1,0 +1,73 @@
+"""Labels as people write them -> node codes; what cannot be right is refused."""
+
+from collections.abc import Sequence
+
+STOP = "STOP"
+
+
+class TaxonomyError(ValueError):
+    """A tree, a code or a path that cannot be right, with the reason in words."""
+
+
+def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
+    """Node codes of a Harmonized System code, coarsest first.
+
+    Dots and spaces are accepted, digits beyond the deepest level are cut, a shorter
+    code gives a shorter path. An odd number of digits is refused, never padded.
+
+    >>> hs_path("0101.21")
+    ('01', '0101', '010121')
+    >>> hs_path("0101 21 00 00"), hs_path("6109")
+    (('01', '0101', '010121'), ('61', '6109'))
+
+    Raises:
+      TaxonomyError: not digits, an odd number of them, or fewer than the coarsest level
+        has.
+    """
+    bare = code.strip().replace(".", "").replace(" ", "")
+    if not (bare.isascii() and bare.isdigit()):
+        raise TaxonomyError(
+            f"not an HS code: {code!r} has characters that are no digits"
+        )
+    if len(bare) % 2:
+        raise TaxonomyError(
+            f"probably a lost zero: {code!r} has {len(bare)} digits, and HS codes have"
+            " an even number; read the column as text and keep leading zeros"
+        )
+    if len(bare) < digits[0]:
+        raise TaxonomyError(
+            f"HS code too short: {code!r} has fewer than {digits[0]} digits"
+        )
+    return tuple(bare[:n] for n in digits if n <= len(bare))
+
+
+def split_path(path: str, separator: str = " > ") -> tuple[str, ...]:
+    """Node codes of a path, coarsest first: the joined prefixes.
+
+    >>> split_path("Men > Shoes")
+    ('Men', 'Men > Shoes')
+
+    Raises:
+      TaxonomyError: an empty part.
+    """
+    return join_levels(
+        [part.strip() for part in path.split(separator.strip())], separator
+    )
+
+
+def join_levels(parts: Sequence[str], separator: str = " > ") -> tuple[str, ...]:
+    """Node codes of level names: each is the path down to it.
+
+    Raises:
+      TaxonomyError: an empty part, a part that holds the separator or is the word STOP.
+    """
+    for part in parts:
+        if not part:
+            raise TaxonomyError(f"empty part in the path {separator.join(parts)!r}")
+        if separator in part:
+            raise TaxonomyError(
+                f"the label {part!r} contains the separator {separator!r}"
+            )
+        if part == STOP:
+            raise TaxonomyError(f"the label {part!r} is a reserved word")
+    return tuple(separator.join(parts[: i + 1]) for i in range(len(parts)))

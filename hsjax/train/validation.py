@@ -1,0 +1,81 @@
+"""Scores the validation part of a catalogue while a model is trained."""
+
+import difflib
+from collections.abc import Callable
+
+import jax
+from jax.sharding import Mesh
+
+from hsjax.data.batches import evaluation_batches
+from hsjax.data.examples import Examples
+from hsjax.evaluation.collect import Rows, collect_predictions, make_answer
+from hsjax.evaluation.metrics import score
+from hsjax.models.build import Model
+from hsjax.sharding import place_batch
+from hsjax.taxonomy import Taxonomy
+from hsjax.train.state import TrainState
+from hsjax.train.workdir import ConfigError
+
+
+class Validation:
+    """`validation(state) -> {metric: value}`, losses included; compiled once."""
+
+    def __init__(
+        self,
+        config,
+        model: Model,
+        objective: Callable,
+        *,
+        tree: Taxonomy,
+        examples: Examples,
+        rows: Rows,
+        mesh: Mesh,
+    ):
+        self.config, self.tree, self.rows, self.mesh = config, tree, rows, mesh
+        # every device gets equally many rows, the last of them padding
+        self.size = -(-config.eval.batch_size // mesh.size) * mesh.size
+        self.batches = evaluation_batches(
+            examples,
+            batch_size=self.size,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+        answer = make_answer(
+            model.apply, tree, decodes=("path",), topk=1, objective=objective
+        )
+        self.answer = jax.jit(answer)
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        return self._measure(state, self.batches, self.rows)
+
+    def warm_up(self, state: TrainState) -> None:
+        """Compiles, on one batch, and looks whether there is what is monitored.
+
+        Raises:
+          ConfigError: `train.monitor` names no metric.
+        """
+        rows = Rows(*(column[: self.size] for column in self.rows))
+        self.monitored(self._measure(state, [self.batches[0]], rows))
+
+    def monitored(self, metrics: dict[str, float]) -> float:
+        """What chooses the best checkpoint, larger = better."""
+        name = self.config.train.monitor
+        if name not in metrics:
+            close = difflib.get_close_matches(name, metrics, n=1)
+            raise ConfigError(
+                f"train.monitor is {name!r}."
+                + (f" Did you mean {close[0]!r}?" if close else "")
+                + f" Known: {', '.join(sorted(metrics))}"
+            )
+        return -metrics[name] if name == "loss" else metrics[name]
+
+    def _measure(self, state: TrainState, batches, rows: Rows) -> dict[str, float]:
+        params, stats = state.evaluated
+        predictions, losses = collect_predictions(
+            lambda batch: self.answer(params, stats, batch),
+            (place_batch(batch, self.mesh) for batch in batches),
+            rows=rows,
+            tree=self.tree,
+        )
+        gallery = self.config.eval.gallery_size
+        return score(predictions, bootstrap=0, gallery_size=gallery) | losses

@@ -1,0 +1,134 @@
+"""Tiny runs on the synthetic catalogue, and what several proofs need of them.
+
+Everything that a run compiles goes to one folder, so that the same program is compiled
+once in a session, subprocesses included.
+"""
+
+import atexit
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from configs.base import get_config
+from hsjax import tasks
+from hsjax.data.prepare import Catalogue, read_catalogue
+from hsjax.inference.predict import vocabulary
+from hsjax.models.build import Model, build_model
+from hsjax.train.loop import Finished, fit
+from hsjax.train.start import Task, set_up_jax, training_mesh
+from hsjax.train.watch import read_metrics
+
+ROOT = Path(__file__).parents[1]
+_CACHE = tempfile.TemporaryDirectory(prefix="hsjax-compiled-")
+atexit.register(_CACHE.cleanup)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"  # of subprocesses
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+SMALL = {
+    "data.synthetic.products": 200,
+    "data.columns.text": ("title", "brand"),
+    "data.batch_size": 16,
+    "data.text.length": 8,
+    "data.text.vocab_size": 300,
+    "data.image.resize": (18, 18),
+    "data.image.size": (16, 16),
+    "model.joint_width": 16,
+    "model.text.width": 16,
+    "model.text.depth": 1,
+    "model.text.heads": 2,
+    "model.text.mlp": 16,
+    "model.image.stages": (1,),
+    "model.image.widths": (8,),
+    "model.head.width": 16,
+    "train.steps": 10,
+    "train.eval_every": 5,
+    "train.log_every": 5,
+    "train.tensorboard": False,
+    "train.compile_cache": _CACHE.name,
+    "eval.bootstrap": 20,
+    "eval.batch_size": 64,
+}
+TEXT = {"model.modalities": ("title",), "objective.contrastive": 0.0}
+TIMES = ("examples_per_second", "input_wait")  # differ from run to run
+
+
+def run_config(changes=(), /, **more):
+    """The default config made tiny; keys are dotted, or with `__` as keywords."""
+    config = get_config()
+    dotted = {key.replace("__", "."): value for key, value in more.items()}
+    config.update_from_flattened_dict({**SMALL, **dict(changes), **dotted})
+    return config.lock()
+
+
+class Prepared(NamedTuple):
+    """What `fit` needs, read and built once."""
+
+    config: object
+    catalogue: Catalogue
+    model: Model
+    task: Task
+
+
+def prepare_run(config) -> Prepared:
+    set_up_jax(config)
+    catalogue = read_catalogue(config)
+    vocab_size = vocabulary(catalogue.tokenizer)
+    model = build_model(config, catalogue.spec, catalogue.tree, vocab_size=vocab_size)
+    return Prepared(config, catalogue, model, tasks.training_task(config, catalogue))
+
+
+def fit_run(prepared: Prepared, workdir: Path, /, **changes) -> Finished:
+    """`fit` with some keys changed that leave data and model alone."""
+    config = prepared.config.copy_and_resolve_references()
+    dotted = {key.replace("__", "."): value for key, value in changes.items()}
+    config.update_from_flattened_dict(dotted)
+    workdir.mkdir(parents=True, exist_ok=True)
+    return fit(config, workdir, prepared.model, prepared.task, training_mesh(config))
+
+
+def train_run(config, workdir: Path) -> str:
+    """The whole task, and what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        tasks.TASKS[config.task](config, workdir)
+    return printed.getvalue()
+
+
+def metric_lines(workdir: Path) -> list[dict]:
+    """metrics.jsonl without what the clock says."""
+    lines = read_metrics(workdir / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
+
+
+def report(workdir: Path) -> dict:
+    return json.loads((workdir / "report.json").read_text())
+
+
+def parameters(state) -> dict:
+    return jax.tree.map(np.asarray, state.params)
+
+
+def command(*arguments, module="hsjax.main", **kwargs) -> subprocess.Popen:
+    """`python -m hsjax.main ...` on its own, as a user starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
+
+
+def overrides(changes=(), /) -> list[str]:
+    """`--config.KEY=VALUE` for the base config made tiny."""
+    flat = {**SMALL, **dict(changes)}
+    return [f"--config.{key}={value}" for key, value in flat.items()]

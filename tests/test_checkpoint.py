@@ -1,0 +1,221 @@
+"""Checkpoints: a run that was cut off goes on as if it never had been."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import (
+    TEXT,
+    command,
+    fit_run,
+    metric_lines,
+    overrides,
+    prepare_run,
+    run_config,
+)
+from tiny import bitwise_equal, largest_difference
+
+from hsjax.train import loop
+from hsjax.train.checkpoint import CheckpointError, Checkpoints
+from hsjax.train.loop import Interrupted
+from hsjax.train.start import initial_state, training_mesh
+
+# everything that a state can hold: averages, BatchNorm statistics, dropout, sampling
+RICH = {
+    **TEXT,
+    "model.head.norm": "batch",
+    "train.ema": 0.9,
+    "data.text.word_drop": 0.3,
+    "data.weighted_sampling": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    return prepare_run(run_config(RICH))
+
+
+@pytest.fixture(scope="module")
+def whole(prepared, tmp_path_factory):
+    """(workdir, finished) of ten uninterrupted steps."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, fit_run(prepared, workdir)
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """A copy of the finished workdir, to be damaged."""
+    return Path(shutil.copytree(whole[0], tmp_path / "copy"))
+
+
+def final_state(prepared, workdir, **changes):
+    """The newest state on disk."""
+    config = prepared.config.copy_and_resolve_references()
+    config.update_from_flattened_dict(changes)
+    mesh = training_mesh(config)
+    like, _, _ = initial_state(
+        config, prepared.model, prepared.task.train.spec, mesh, steps=10
+    )
+    checkpoints = Checkpoints(workdir)
+    step, state, position = checkpoints.restore_latest(like)
+    checkpoints.close()
+    return step, state, position
+
+
+@pytest.fixture
+def record_batches(monkeypatch):
+    """The index of every batch that a step sees."""
+    seen, place = [], loop.place_batch
+
+    def recording(batch, mesh):
+        seen.append(batch["index"].tolist())
+        return place(batch, mesh)
+
+    monkeypatch.setattr(loop, "place_batch", recording)
+    return seen
+
+
+def stop_at(monkeypatch, step):
+    """SIGTERM comes while this step is computed."""
+    place, count = loop.place_batch, iter(range(1, 1000))
+
+    def placing(batch, mesh):
+        if next(count) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return place(batch, mesh)
+
+    monkeypatch.setattr(loop, "place_batch", placing)
+
+
+@pytest.mark.parametrize("step", [5, pytest.param(7, marks=pytest.mark.slow)])
+def test_ten_steps_are_some_a_sigterm_and_the_rest(
+    prepared, whole, tmp_path, monkeypatch, record_batches, step
+):
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(Interrupted, match=f"saved step {step} in"):
+            fit_run(prepared, tmp_path)
+    at, _, position = final_state(prepared, tmp_path)
+    assert (at, position["examples_seen"]) == (step, step * 16)
+    finished = fit_run(prepared, tmp_path)
+    assert len(record_batches) == 10
+    order = loop.training_order(prepared.config, prepared.task.train)
+    assert record_batches == [order[k]["index"].tolist() for k in range(10)]
+    there, here = final_state(prepared, whole[0]), final_state(prepared, tmp_path)
+    assert there[0] == here[0] == 10
+    assert bitwise_equal(there[1], here[1])
+    assert there[2] == here[2]
+    assert finished.step == whole[1].step
+    lines = metric_lines(tmp_path)
+    if step == 5:  # a stop between two looks adds a line and divides the next
+        assert lines == metric_lines(whole[0])
+    assert (tmp_path / "best.json").read_text() == (whole[0] / "best.json").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_without_extras_resumes_bit_for_bit(tmp_path, monkeypatch):
+    plain = prepare_run(run_config(TEXT))
+    finished = fit_run(plain, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        with pytest.raises(Interrupted):
+            fit_run(plain, tmp_path / "parts")
+    again = fit_run(plain, tmp_path / "parts")
+    assert finished.state.stats == {}
+    assert finished.state.ema == ()
+    assert bitwise_equal(finished.state, again.state)
+    assert metric_lines(tmp_path / "whole") == metric_lines(tmp_path / "parts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_same_command_goes_on_after_kill_9(tmp_path, seed):
+    """SIGKILL anywhere between two random steps; everything but clocks is the same."""
+    fast = {"train.steps": 40, "train.eval_every": 4, "train.log_every": 4}
+    flags = overrides({**RICH, **fast})
+    base = "--config=configs/base.py"
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    out, err = command(base, f"--workdir={whole}", *flags).communicate()
+    assert (whole / "report.json").exists(), err
+    after = random.Random(seed).randrange(1, 9) * 4
+    for attempt in (after, None):
+        process = command(base, f"--workdir={killed}", *flags)
+        if attempt:
+            kill_after(process, killed, attempt, random.Random(seed + 7).random() / 5)
+            assert process.returncode == -signal.SIGKILL
+            assert not (killed / "report.json").exists()
+        else:
+            process.communicate()
+            assert process.returncode == 0
+    assert metric_lines(whole) == metric_lines(killed)
+    assert (whole / "best.json").read_text() == (killed / "best.json").read_text()
+    rich = prepare_run(run_config({**RICH, **fast}))
+    states = [final_state(rich, workdir)[1] for workdir in (whole, killed)]
+    assert bitwise_equal(*states)
+
+
+def kill_after(process, workdir, step, delay):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = metric_lines(workdir)
+        if lines and lines[-1]["step"] >= step:
+            time.sleep(delay)
+            process.kill()
+            break
+        time.sleep(0.01)
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_command_with_a_sentence(tmp_path):
+    flags = overrides({**TEXT, "train.steps": 100000, "train.log_every": 1})
+    process = command("--config=configs/base.py", f"--workdir={tmp_path}", *flags)
+    while process.poll() is None and not metric_lines(tmp_path):
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "hsjax: SIGTERM: saved step" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+def test_a_checkpoint_moves_to_another_mesh(prepared, whole, copy):
+    shutil.rmtree(copy / "checkpoints/10")
+    finished = fit_run(prepared, copy, train__data_devices=2)
+    assert len(finished.state.step.sharding.mesh.devices.ravel()) == 2
+    there, here = final_state(prepared, whole[0])[1], final_state(prepared, copy)[1]
+    assert largest_difference(there.params, here.params) <= 1e-4
+    assert largest_difference(there.ema, here.ema) <= 1e-4
+    losses = [
+        [line["train/loss"] for line in metric_lines(w) if "train/loss" in line]
+        for w in (whole[0], copy)
+    ]
+    assert len(losses[0]) == len(losses[1]) == 2
+    np.testing.assert_allclose(*losses, rtol=1e-6)
+
+
+def test_a_damaged_checkpoint_is_skipped(prepared, whole, copy, caplog):
+    for file in filter(Path.is_file, (copy / "checkpoints/10/state").rglob("*")):
+        os.truncate(file, file.stat().st_size // 2)
+    with caplog.at_level("WARNING", logger="hsjax"):
+        finished = fit_run(prepared, copy)
+    assert "checkpoint 10 cannot be read, skipped" in caplog.text
+    assert finished.step == whole[1].step
+    there, here = final_state(prepared, whole[0]), final_state(prepared, copy)
+    assert here[0] == 10
+    assert bitwise_equal(there[1], here[1])
+    assert metric_lines(copy) == metric_lines(whole[0])
+
+
+def test_checkpoints_that_cannot_be_read_are_kept_and_named(prepared, copy):
+    for file in (copy / "checkpoints").glob("*/data/metadata"):
+        os.truncate(file, 10)
+    with pytest.raises(CheckpointError, match=r"none of the checkpoints \[5, 10\]"):
+        fit_run(prepared, copy)
+    assert sorted(p.name for p in (copy / "checkpoints").iterdir()) == ["10", "5"]

@@ -1,0 +1,230 @@
+"""Laws of the whole model with one, two and three modalities."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import (
+    bitwise_equal,
+    quick_jit,
+    ragged_tree,
+    tiny_batch,
+    tiny_config,
+    tiny_model,
+    tiny_spec,
+)
+
+from hsjax.losses import hierarchical_cross_entropy, weighted_mean
+from hsjax.models.joint import drop_modalities
+from hsjax.train.objective import make_objective
+
+TREE = ragged_tree(0)
+ROWS = 5
+BATCH_NORM = {"model__image__norm": "batch", "model__head__norm": "batch"}
+SETTINGS = {
+    "title": (("title",), {}),
+    "image": (("image",), BATCH_NORM),
+    "pair": (("title", "image"), {}),
+    "three": (("title", "brand", "image"), {"model__absent": "zeros"}),
+}
+every_model = pytest.mark.parametrize("name", SETTINGS)
+
+
+@functools.cache
+def world(name):
+    """(jitted `(params, batch) -> outputs, loss, gradient` without a key, model, ...)."""
+    names, changes = SETTINGS[name]
+    config = tiny_config(names, objective__contrastive=0.0, **changes)
+    model, params, stats, batch = tiny_model(config, TREE, ROWS)
+    objective = make_objective(config.objective, TREE, names)
+
+    def loss(params, batch):
+        outputs, _ = model.apply(params, stats, batch)
+        # the embeddings have no loss of their own here
+        reach = sum(x.sum() for x in outputs[1:3] if x is not None)
+        return objective(outputs, batch)[0] + 0.0 * reach, outputs
+
+    lesson = quick_jit(jax.value_and_grad(loss, has_aux=True))
+    return lesson, model, params, stats, batch
+
+
+def others(name, seed=9):
+    config = tiny_config(SETTINGS[name][0])
+    return tiny_batch(tiny_spec(config, TREE), TREE, ROWS, seed)
+
+
+def mixed(batch, other, keep):
+    return {k: np.concatenate([v[:keep], other[k][keep:]]) for k, v in batch.items()}
+
+
+def rows(outputs, index):
+    """The scale has no rows."""
+    return jax.tree.map(lambda x: x[index], outputs._replace(scale=None))
+
+
+@every_model
+def test_a_row_does_not_depend_on_its_batch(name):
+    lesson, model, params, stats, batch = world(name)
+    (_, outputs), _ = lesson(params, batch)
+    (_, again), _ = lesson(params, mixed(batch, others(name), 2))
+    assert bitwise_equal(rows(outputs, slice(2)), rows(again, slice(2)))
+    assert (np.abs(outputs.fused[2:] - again.fused[2:]).max(axis=1) > 1e-3).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(outputs))
+
+
+@every_model
+def test_without_a_key_the_answer_is_deterministic(name):
+    lesson, _, params, _, batch = world(name)
+    assert bitwise_equal(lesson(params, batch), lesson(params, batch))
+
+
+@every_model
+def test_what_a_missing_modality_holds_does_not_matter(name):
+    lesson, _, params, _, batch = world(name)
+    junk = others(name)
+    for gone in SETTINGS[name][0]:
+        here = np.array([True, False, True, False, True])
+        without, noise = (b | {f"has_{gone}": here} for b in (batch, dict(batch)))
+        for key in (gone, f"{gone}_ids", f"{gone}_mask"):
+            if key in noise:
+                lift = here.reshape(-1, *(1,) * (batch[key].ndim - 1))
+                noise[key] = np.where(lift, batch[key], junk[key])
+        found, again = lesson(params, without), lesson(params, noise)
+        assert bitwise_equal(found, again)
+        (_, present), _ = lesson(params, batch)
+        (_, absent), _ = found
+        changed = np.abs(present.fused - absent.fused).max(axis=1) > 1e-3
+        assert changed.tolist() == (~here).tolist()
+
+
+@every_model
+def test_with_nothing_present_the_answer_is_finite_and_always_the_same(name):
+    lesson, _, params, _, batch = world(name)
+    nothing = {f"has_{m}": np.zeros(ROWS, bool) for m in SETTINGS[name][0]}
+    (loss, outputs), gradient = lesson(params, batch | nothing)
+    parts = jax.tree.leaves((loss, outputs, gradient))
+    assert all(np.isfinite(x).all() for x in parts)
+    for x in outputs.logits:
+        np.testing.assert_array_equal(x, jnp.broadcast_to(x[:1], x.shape))
+
+
+def test_a_longer_text_field_with_the_same_words_changes_nothing():
+    lesson, model, params, stats, batch = world("title")
+    (_, outputs), _ = lesson(params, batch)
+    short = int(batch["title_mask"].sum(axis=1).max()) - 1
+    cut = batch | {k: batch[k][:, :short] for k in ("title_ids", "title_mask")}
+    fits = batch["title_mask"].sum(axis=1) <= short
+    again, _ = quick_jit(model.apply)(params, stats, cut)
+    assert fits.any()
+    for a, b in zip(outputs.logits, again.logits, strict=True):
+        np.testing.assert_allclose(a[fits], b[fits], rtol=1e-5, atol=1e-5)
+
+
+@functools.cache
+def training():
+    """A model with BatchNorm and modality dropout: (`apply` with a key, without, ...)."""
+    config = tiny_config(model__modality_dropout=0.7, **BATCH_NORM)
+    model, params, stats, batch = tiny_model(config, TREE, ROWS)
+
+    def train(batch, key):
+        return model.apply(params, stats, batch, dropout_key=key)
+
+    return quick_jit(train), stats, batch
+
+
+def test_modality_dropout_follows_its_key_and_leaves_embeddings_alone():
+    train, _, batch = training()
+    keys = jax.random.split(jax.random.key(1), 3)
+    answers = [train(batch, key)[0] for key in keys]
+    assert bitwise_equal(answers[0], train(batch, keys[0])[0])
+    assert not bitwise_equal(answers[0].fused, answers[1].fused)
+    assert not bitwise_equal(answers[0].logits, answers[1].logits)
+    for other in answers[1:]:
+        assert bitwise_equal(other.text, answers[0].text)
+        assert bitwise_equal(other.image, answers[0].image)
+
+
+def test_batch_statistics_ignore_padding_and_absent_pictures():
+    train, stats, batch = training()
+    key, noise = jax.random.key(1), others("pair")
+    padded = batch | {"weight": np.array([1, 1, 0, 1, 0], np.float32)}
+    junk = padded | {
+        k: np.concatenate([batch[k][:4], noise[k][4:]]) for k in ("image", "title_ids")
+    }
+    after = train(padded, key)[1]
+    assert bitwise_equal(after, train(junk, key)[1])
+    assert not bitwise_equal(after, train(batch, key)[1])
+    assert not bitwise_equal(after, stats)
+    seen = np.array([True, True, False, True, True])
+    gone = batch | {"has_image": seen}
+    black = gone | {"image": batch["image"] * seen[:, None, None, None, None]}
+    assert bitwise_equal(train(gone, key)[1], train(black, key)[1])
+    # an absent picture counts no more than padding does
+    light = batch | {"weight": seen.astype(np.float32)}
+    found, expected = (train(b, key)[1]["image"] for b in (gone, light))
+    assert bitwise_equal(found, expected)
+
+
+def test_modality_dropout_never_drops_the_last_one():
+    present = np.random.default_rng(0).random((4000, 3)) < 0.6
+    kept = np.asarray(drop_modalities(jnp.asarray(present), 0.9, jax.random.key(0)))
+    assert not (kept & ~present).any()
+    np.testing.assert_array_equal(kept.any(axis=1), present.any(axis=1))
+    alone = present.sum(axis=1) == 1
+    np.testing.assert_array_equal(kept[alone], present[alone])
+    everything = jnp.ones((4000, 2), bool)
+    for share in (0.0, 0.3, 1.0):
+        both = drop_modalities(everything, share, jax.random.key(1)).all(axis=1)
+        assert float(both.mean()) == pytest.approx((1 - share) ** 2, abs=0.04)
+
+
+def test_the_loss_at_step_0_is_the_mean_of_the_sum_of_log_siblings():
+    lesson, model, _, _, batch = world("title")
+    params, _ = quick_jit(model.init)(jax.random.key(0), batch)
+    labels = batch["labels"].copy()
+    labels[1, 1:] = -1
+    (loss, _), _ = lesson(params, batch | {"labels": labels})
+    expected = 0.0
+    for row in labels:
+        for level, label in enumerate(row):
+            if label >= 0:
+                parents = TREE.parents[level]
+                expected += np.log((parents == parents[label]).sum()) / ROWS
+    assert expected > 1
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_contrastive_weight_0_is_b4():
+    lesson, model, params, stats, batch = world("pair")
+
+    def b4(params, batch):
+        outputs, _ = model.apply(params, stats, batch)
+        pair = hierarchical_cross_entropy(
+            outputs.logits, batch["labels"], TREE, weight=batch["weight"]
+        )
+        return weighted_mean(*pair)
+
+    (loss, _), gradient = lesson(params, batch)
+    assert bitwise_equal(
+        (loss, gradient), quick_jit(jax.value_and_grad(b4))(params, batch)
+    )
+    assert any(np.any(x) for x in jax.tree.leaves(gradient["image"]))
+
+
+def test_bfloat16_is_close_to_float32(standard_promotion):
+    lesson, _, params, stats, batch = world("pair")
+    model, *_ = tiny_model(tiny_config(model__dtype="bfloat16"), TREE, ROWS)
+    half, _ = quick_jit(model.apply)(params, stats, batch)
+    (_, full), _ = lesson(params, batch)
+    for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(full), strict=True):
+        assert a.dtype == b.dtype == jnp.float32
+        assert np.abs(a - b).max() < 0.03 * np.abs(b).max()
+    assert not bitwise_equal(half.logits, full.logits)
+
+
+def test_an_unknown_modality_is_refused():
+    config = tiny_config(("title", "sound"))
+    with pytest.raises(ValueError, match="sound"):
+        tiny_model(config, TREE)

@@ -54,7 +54,7 @@ def data() -> ConfigDict:
         ""  # bytes (Parquet), base64 or a path below image_root; '' = none
     )
     c.columns.label = ()  # one code or path column, or level columns, coarsest first
-    c.columns.label_kind = "code"  # code (HS digits) | path | levels
+    c.columns.label_kind = "code"  # code (HS digits) | path | levels | node (a code of taxonomy.path)
     c.columns.separator = " > "  # between the parts of a path label
     c.columns.blank_level = "unknown"  # a label that ends early: stop | unknown (below)
     c.columns.group = ""  # never divided by a split; '' = equal title or equal image
@@ -101,6 +101,7 @@ def taxonomy() -> ConfigDict:
     c = ConfigDict()
     c.path = ""  # taxonomy.json, .csv (code,name[,parent]) or .txt (a path a line); '' = from training rows
     c.kind = "codes"  # of a .csv: codes (HS digits) | parents (code, parent)
+    c.names = ""  # .csv (code,name) that names the codes of a tree from training rows
     c.edition = ""  # free text, carried along: 'HS 2022'
     c.digits = (2, 4, 6)  # levels of an HS code
     c.stop = "data"  # STOP children where training rows end (data) or at every inner node (all)

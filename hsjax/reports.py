@@ -8,7 +8,7 @@ import jax
 
 from hsjax.baselines import svm_predictions
 from hsjax.data.corrupt import corrupt_records
-from hsjax.data.prepare import Catalogue, read_catalogue
+from hsjax.data.prepare import Catalogue, label_nodes, read_catalogue
 from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
 from hsjax.data.sources import column_names
 from hsjax.data.splits import PARTS, group_keys
@@ -188,7 +188,10 @@ def read_labelled(config, source: str, quarantine: Quarantine) -> list[Record]:
         data.columns.metadata = tuple(c for c in data.columns.metadata if c in present)
     data.split.by = "group"
     return load_records(
-        data, quarantine=quarantine, digits=tuple(config.taxonomy.digits)
+        data,
+        quarantine=quarantine,
+        digits=tuple(config.taxonomy.digits),
+        nodes=label_nodes(config),
     )
 
 

@@ -28,6 +28,7 @@ from hsjax.train.start import initial_state, training_mesh
 # everything that a state can hold: averages, BatchNorm statistics, dropout, sampling
 RICH = {
     **TEXT,
+    "optim.schedule": "cosine",
     "model.head.norm": "batch",
     "train.ema": 0.9,
     "data.text.word_drop": 0.3,

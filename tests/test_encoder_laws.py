@@ -178,7 +178,7 @@ def test_batch_norm_is_its_definition():
     mean = np.einsum("bhw,bhwd->d", shares, x)
     var = np.einsum("bhw,bhwd->d", shares, (x - mean) ** 2)
     module, data = BatchNorm(), jnp.asarray(x, jnp.float32)
-    variables = module.init({}, data, jnp.ones(5), training=True)
+    variables = module.init(jax.random.key(0), data, jnp.ones(5), training=True)
     assert not variables["stats"]["mean"].any()
     assert (variables["stats"]["var"] == 1).all()
     y, after = module.apply(

@@ -24,7 +24,7 @@ def wanted_columns(config) -> dict[str, str]:
 def checked_columns(config, labelled: bool) -> tuple[str, ...]:
     """The label columns; CatalogueError where the mapping does not fit the file."""
     c = config.columns
-    _choose("label_kind", c.label_kind, ("code", "path", "levels"))
+    _choose("label_kind", c.label_kind, ("code", "path", "levels", "node"))
     _choose("blank_level", c.blank_level, ("stop", "unknown"))
     label = label_columns(config)
     single = c.label_kind != "levels" and not config.label_map

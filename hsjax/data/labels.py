@@ -10,16 +10,16 @@ class LabelError(ValueError):
 
 
 class Labels:
-    """Reads labels: a code, a path or level columns, through a label map if given."""
+    """Reads labels: code, path, level columns or node, through a label map if given."""
 
-    def __init__(self, config, quarantine, *, columns, digits) -> None:
-        self.columns, self.digits = columns, digits
+    def __init__(self, config, quarantine, *, columns, digits, nodes) -> None:
+        self.columns, self.digits, self.nodes = columns, digits, nodes
         self.separator = config.columns.separator
         self.map = _read_label_map(config.label_map, quarantine)
         mapped_levels = self.map is not None and config.columns.label_kind == "levels"
         self.kind = "path" if mapped_levels else config.columns.label_kind
         # Levels of a complete label; 0 = only the tree knows how deep a path may go.
-        self.depth = {"code": len(digits), "path": 0, "levels": len(columns)}[self.kind]
+        self.depth = {"code": len(digits), "levels": len(columns)}.get(self.kind, 0)
 
     def path(self, values: dict) -> tuple[str, ...]:
         """Node codes, coarsest first; LabelError where the row has no sound label."""
@@ -37,6 +37,10 @@ class Labels:
             parts.pop()
         if "" in parts:
             raise LabelError(f"gap in the label: {parts}, a coarser level is empty")
+        if self.kind == "node":
+            if parts[0] not in self.nodes:
+                raise LabelError(f"unknown code: {parts[0]!r} is not in taxonomy.path")
+            return self.nodes[parts[0]]
         try:
             if self.kind == "code":
                 return hs_path(parts[0], self.digits)

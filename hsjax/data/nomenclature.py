@@ -123,6 +123,35 @@ def _read_parents(path: Path, separator: str, config) -> Taxonomy:
 KINDS = {"codes": _read_codes, "parents": _read_parents}
 
 
+def node_paths(tree: Taxonomy) -> dict[str, tuple[str, ...]]:
+    """Own code of every node -> its path, for labels that are one code of a tree.
+
+    Raises:
+      CatalogueError: two nodes have the same own code.
+    """
+    paths: dict[str, tuple[str, ...]] = {}
+    for level, table in enumerate(tree.ancestors):
+        for labels in table[~tree.stop[level]]:
+            path = tree.decode(labels)
+            own = path[-1].split(tree.separator)[-1] if tree.separator else path[-1]
+            if own in paths:
+                raise CatalogueError(
+                    f"label_kind=node: {own!r} is both {paths[own][-1]!r} and"
+                    f" {path[-1]!r}"
+                )
+            paths[own] = path
+    return paths
+
+
+def read_names(path: str) -> dict[str, str]:
+    """Code -> name from a CSV with the columns code and name (or description)."""
+    rows = _rows(Path(path), ["code"]) if path else []
+    return {
+        (row["code"] or "").strip().replace(".", "").replace(" ", ""): _name(row)
+        for _, row in rows
+    }
+
+
 def tree_from_records(
     records: Sequence[Record], config, *, separator: str, names: dict | None = None
 ) -> tuple[Taxonomy, dict[str, int]]:

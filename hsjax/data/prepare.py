@@ -10,7 +10,13 @@ from tokenizers import Tokenizer
 
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.data.examples import Examples, make_examples
-from hsjax.data.nomenclature import encode_labels, load_taxonomy, tree_from_records
+from hsjax.data.nomenclature import (
+    encode_labels,
+    load_taxonomy,
+    node_paths,
+    read_names,
+    tree_from_records,
+)
 from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
 from hsjax.data.splits import PARTS, assign_splits, group_keys
 from hsjax.data.text import make_tokenizer, stream_texts, tokenize_streams
@@ -63,7 +69,10 @@ def read_catalogue(config, *, source_run: Path | None = None) -> Catalogue:
     """
     quarantine = Quarantine()
     records = load_records(
-        config.data, quarantine=quarantine, digits=tuple(config.taxonomy.digits)
+        config.data,
+        quarantine=quarantine,
+        digits=tuple(config.taxonomy.digits),
+        nodes=label_nodes(config),
     )
     groups = group_keys(records)
     ends = [r.path[-1] if r.path else "" for r in records]
@@ -99,14 +108,25 @@ def make_tree(config, training: Sequence[Record]) -> tuple[Taxonomy, Mapping[str
     separator = label_separator(config)
     if config.taxonomy.path:
         return load_taxonomy(config.taxonomy, separator=separator), {}
-    names = None
+    names = read_names(config.taxonomy.names)
     if config.data.path == "synthetic":
         from hsjax.data.synthetic import names as synthetic_names
 
-        names = synthetic_names()
+        names = synthetic_names() | names
     return tree_from_records(
         training, config.taxonomy, separator=separator, names=names
     )
+
+
+def label_nodes(config) -> Mapping[str, tuple[str, ...]]:
+    """What the codes of label_kind `node` mean; empty for the other kinds."""
+    if config.data.columns.label_kind != "node":
+        return {}
+    if not config.taxonomy.path:
+        raise CatalogueError(
+            "label_kind=node needs taxonomy.path, the tree of its codes"
+        )
+    return node_paths(load_taxonomy(config.taxonomy, separator=label_separator(config)))
 
 
 def batch_spec(config, tree: Taxonomy) -> BatchSpec:

@@ -55,7 +55,12 @@ class Record:
 
 
 def load_records(
-    config_data, *, quarantine: Quarantine, digits=(2, 4, 6), labelled: bool = True
+    config_data,
+    *,
+    quarantine: Quarantine,
+    digits=(2, 4, 6),
+    labelled: bool = True,
+    nodes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[Record]:
     """Reads the catalogue of `config.data`; every flaw goes to `quarantine`.
 
@@ -64,6 +69,7 @@ def load_records(
     columns of labels, groups and splits may be missing. A row is also dropped where it
     lacks what `required` names, has neither text nor picture, or repeats another one
     entirely.
+    With label_kind `node`, `nodes` gives the path of each code (see `node_paths`).
     Each dropped row has one note `dropped`: records + dropped rows = rows of the file.
 
     Raises CatalogueError: an unreadable file, a missing column, no usable row at all.
@@ -72,7 +78,8 @@ def load_records(
         from hsjax.data import synthetic  # which imports Record from here
 
         return synthetic.make_records(config_data)
-    loader = _Loader(config_data, quarantine, digits=digits, labelled=labelled)
+    labels = {"digits": digits, "nodes": nodes or {}}
+    loader = _Loader(config_data, quarantine, labelled=labelled, labels=labels)
     before = len(quarantine.rows)
     rows = tqdm(
         loader.rows(), desc="catalogue", unit=" rows", disable=None, leave=False
@@ -94,11 +101,11 @@ def _nothing_usable(path, notes) -> CatalogueError:
 class _Loader:
     """Turns rows into records and tells the quarantine what it met on the way."""
 
-    def __init__(self, config, quarantine, *, digits, labelled) -> None:
+    def __init__(self, config, quarantine, *, labelled, labels) -> None:
         self.config, self.quarantine, self.labelled = config, quarantine, labelled
         columns = checked_columns(config, labelled)
         self.required = checked_required(config)
-        self.labels = Labels(config, quarantine, columns=columns, digits=digits)
+        self.labels = Labels(config, quarantine, columns=columns, **labels)
         self.first: dict[tuple, int] = {}  # id and content -> row
         self.ids: dict[str, int] = {}  # id -> number of rows that had it
 

@@ -1,0 +1,223 @@
+"""One device, two or eight, split by rows or by parameters: the same loss and update."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from tiny import largest_difference, quick_jit, ragged_tree, tiny_config, tiny_model
+
+from hsjax.losses import info_nce, weighted_mean
+from hsjax.sharding import (
+    BATCH,
+    first_match,
+    make_mesh,
+    parameter_names,
+    parameter_specs,
+    place_batch,
+    state_specs,
+)
+from hsjax.train.objective import make_objective
+from hsjax.train.optim import make_optimizer
+from hsjax.train.state import make_state
+from hsjax.train.step import Running, make_step
+
+TREE = ragged_tree(0)
+PAIR = ("title", "image")
+MESHES = {"2": (2, 1), "8": (8, 1), "8 = 2 x 4": (2, 4), "2 fsdp": (1, 2)}
+WATCHED = ("loss", "classification", "contrastive", "gradient_norm")
+
+
+@functools.cache
+def parts():
+    """(config, model, state, optimizer, batch); every kernel's width divides by 8."""
+    config = tiny_config(
+        model__joint_width=16,
+        model__text__width=16,
+        model__text__depth=0,
+        model__image__stages=(1,),
+        model__image__widths=(8,),
+        model__head__width=8,
+        model__image__norm="batch",
+        objective__temperature=0.5,
+        optim__warmup=0.0,
+        train__ema=0.5,
+    )
+    model, params, stats, batch = tiny_model(config, TREE, rows=16)
+    batch |= {
+        "weight": np.array([1, 0, 2, 1] * 4, np.float32),
+        "group": np.array([0, 0, 1, 2, 3, 4, 5, 6] * 2, np.int32),
+        "has_title": np.arange(16) % 5 > 0,
+    }
+    optimizer = make_optimizer(config.optim, params, 100)
+    state = make_state(params, stats, optimizer, ema=True)
+    return config, model, state, optimizer, batch
+
+
+def lesson(state, batch):
+    """(loss, gradient, state after a step)."""
+    config, model, _, optimizer, _ = parts()
+    objective = make_objective(config.objective, TREE, PAIR)
+
+    def loss(params):
+        key = jax.random.key(0)
+        outputs, _ = model.apply(params, state.stats, batch, dropout_key=key)
+        return objective(outputs, batch)[0]
+
+    step = make_step(model.apply, objective, optimizer, seed=0, ema=0.5)
+    after, running = step(state, Running.empty(WATCHED), batch)
+    return *jax.value_and_grad(loss)(state.params), after, running
+
+
+@functools.cache
+def on(data, fsdp):
+    """The lesson on a mesh, and how its parameters lie there."""
+    config, _, state, _, batch = parts()
+    mesh = make_mesh(data, fsdp)
+    specs = state_specs(state, config.train.sharding, mesh)
+    shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
+    placed = jax.device_put(state, shardings)
+    return quick_jit(lesson)(placed, place_batch(batch, mesh)), placed
+
+
+@pytest.mark.parametrize("name", MESHES)
+def test_any_mesh_gives_the_loss_the_gradient_and_the_update_of_one_device(name):
+    (loss, gradient, after, running), _ = on(1, 1)
+    (loss_, gradient_, after_, running_), placed = on(*MESHES[name])
+    assert float(loss_) == pytest.approx(float(loss), abs=1e-5)
+    assert largest_difference(gradient_, gradient) < 1e-5
+    assert largest_difference(after_.stats, after.stats) < 1e-5
+    assert largest_difference(running_, running) < 1e-4
+    # Adam divides by the gradient's size, so the first step is compared where there is one
+    pairs = zip(
+        *map(jax.tree.leaves, (after_.params, after.params, gradient)), strict=True
+    )
+    for found, expected, g in pairs:
+        far = np.abs(np.asarray(g)) > 1e-4
+        gap = np.abs(np.asarray(found) - np.asarray(expected))
+        assert gap[far].max(initial=0) < 1e-5
+        assert gap.max() <= 2.01e-3, "no step is longer than the learning rate"
+    split = [x for x in jax.tree.leaves(placed.params) if not x.is_fully_replicated]
+    assert bool(split) == (MESHES[name][1] > 1)
+
+
+def contrastive_parts():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 16, 8))
+    x = jnp.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True), jnp.float32)
+    group = jnp.arange(16, dtype=jnp.int32) // 2
+    return x[0], x[1], group, jnp.ones(16)
+
+
+def contrastive(text, image, group, weight):
+    scale = jnp.float32(5.0)
+    return weighted_mean(*info_nce(text, image, scale, group=group, weight=weight))
+
+
+def per_shard(mesh):
+    """What a loss with a mean over devices would be: negatives from its own shard only."""
+
+    def local(text, image, group, weight):
+        return jax.lax.pmean(contrastive(text, image, group, weight), ("data", "fsdp"))
+
+    return jax.shard_map(local, mesh=mesh, in_specs=(BATCH,) * 4, out_specs=P())
+
+
+@pytest.mark.parametrize("devices", [1, 2, 8])
+def test_negatives_come_from_the_whole_batch_not_from_the_shard(devices):
+    mesh, args = make_mesh(devices), contrastive_parts()
+    placed = tuple(jax.device_put(x, NamedSharding(mesh, BATCH)) for x in args)
+    expected = jax.value_and_grad(contrastive, argnums=(0, 1))(*args)
+    found = jax.jit(jax.value_and_grad(contrastive, argnums=(0, 1)))(*placed)
+    assert largest_difference(found, expected) < 1e-5
+    wrong = float(jax.jit(per_shard(mesh))(*placed))
+    same = wrong == pytest.approx(float(expected[0]), abs=1e-5)
+    assert same == (devices == 1), "the test would see negatives of one shard"
+
+
+def test_every_parameter_has_exactly_one_rule():
+    config = tiny_config(("title", "brand", "image"))
+    _, params, _, _ = tiny_model(config, TREE)
+    names, mesh = parameter_names(params), make_mesh(2, 4)
+    assert len(set(names)) == len(names) == len(jax.tree.leaves(params))
+    found = parameter_specs(params, config.train.sharding, mesh)
+    assert jax.tree.structure(found) == jax.tree.structure(params)
+    for name in names:
+        first = [a for p, a in config.train.sharding if re.fullmatch(p, name)][0]
+        assert first_match(name, config.train.sharding) == (first,)
+    with pytest.raises(ValueError, match="no rule covers the parameter 'fusion/"):
+        parameter_specs(params, ((r"(?!fusion).*", ()),), mesh)
+
+
+def test_rules_name_the_last_dimensions_and_leave_whole_what_does_not_divide():
+    params = {
+        "conv": jnp.zeros((3, 3, 8, 12)),
+        "odd": jnp.zeros((4, 11)),
+        "t": jnp.ones(()),
+    }
+    specs = parameter_specs(params, ((".*", ("data", "fsdp")),), make_mesh(2, 4))
+    assert specs["conv"] == P(None, None, "data", "fsdp")
+    assert specs["odd"] == P("data", None)
+    assert specs["t"] == P()
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam"])
+def test_moments_and_averages_lie_as_their_parameters(name):
+    config, _, state, _, _ = parts()
+    optim = config.optim.copy_and_resolve_references()
+    optim.update(name=name, rules=(("text.*", 0.0, False), (".*", 1.0, True)))
+    optimizer = make_optimizer(optim, state.params, 10)
+    state = make_state(state.params, state.stats, optimizer, ema=True)
+    rules, mesh = config.train.sharding, make_mesh(2, 4)
+    is_spec = lambda x: isinstance(x, P)  # noqa: E731
+    known = dict(
+        zip(
+            parameter_names(state.params),
+            jax.tree.leaves(
+                parameter_specs(state.params, rules, mesh), is_leaf=is_spec
+            ),
+            strict=True,
+        )
+    )
+    specs = jax.tree.leaves(state_specs(state, rules, mesh), is_leaf=is_spec)
+    pairs = dict(zip(parameter_names(state), specs, strict=True))
+    moments = {}
+    for full, spec in pairs.items():
+        found = re.fullmatch(r"(?:opt_state/.*/(mu|nu)|(ema)/0|(params))/(.*)", full)
+        if found:
+            moments.setdefault(found[1] or found[2] or found[3], set()).add(found[4])
+            assert spec == known[found[4]], full
+        else:
+            assert spec == P(), full
+    trained = {n for n in known if not n.startswith("text")}
+    assert moments == {
+        "mu": trained,
+        "nu": trained,
+        "ema": set(known),
+        "params": set(known),
+    }
+    assert P(None, "fsdp") in known.values()
+
+
+def test_a_batch_is_split_over_all_devices():
+    batch = parts()[-1]
+    placed = place_batch(batch, make_mesh(4, 2))
+    for name, x in placed.items():
+        assert {s.data.shape[0] for s in x.addressable_shards} == {2}
+        np.testing.assert_array_equal(x, batch[name])
+
+
+def test_a_mesh_takes_the_devices_it_is_given():
+    assert dict(make_mesh().shape) == {"data": 8, "fsdp": 1}
+    assert dict(make_mesh(0, 4).shape) == {"data": 2, "fsdp": 4}
+    assert make_mesh(3).size == 3
+
+
+@pytest.mark.parametrize("shape", [(9, 1), (4, 4), (0, 16)])
+def test_a_mesh_that_is_too_large_is_refused(shape):
+    with pytest.raises(ValueError, match="there are 8"):
+        make_mesh(*shape)

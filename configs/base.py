@@ -74,18 +74,15 @@ def data() -> ConfigDict:
     c.split.test_from = ""  # by = date: first day of test
 
     c.text = ConfigDict()
-    c.text.streams = ConfigDict(
-        {"title": ("title",)}
-    )  # stream -> its columns, joined by ' ; '
+    c.text.streams = ConfigDict({"title": ("title",)})  # stream -> columns, by ' ; '
     c.text.length = 32  # tokens of a stream, longer texts are cut
     c.text.lengths = ConfigDict()  # stream -> another length
     c.text.tokenizer = "train"  # train | a directory | a hub name
     c.text.kind = "wordpiece"  # of a trained tokenizer: wordpiece | bpe
     c.text.vocab_size = 4000  # of a trained tokenizer
     c.text.lowercase = True  # before a trained tokenizer
-    c.text.word_drop = (
-        0.0  # half of the training texts lose a share of words, drawn from 0 to this
-    )
+    # half of the training texts lose a share of words, drawn from 0 to this
+    c.text.word_drop = 0.0  # largest share of lost words
 
     c.image = ConfigDict()
     c.image.resize = (36, 36)  # (height, width) of the decoded, kept picture
@@ -115,24 +112,22 @@ def model() -> ConfigDict:
     c.dtype = "float32"  # of matrix products: float32 | bfloat16
     c.joint_width = 128  # E: projections, and the space of the contrastive loss
     c.absent = "token"  # what stands for a missing modality: token (learned) | zeros
-    c.modality_dropout = (
-        0.0  # share of present modalities dropped at fusion in training
-    )
+    c.modality_dropout = 0.0  # share of modalities dropped at fusion in training
 
     c.text = ConfigDict()
-    c.text.width = 128
-    c.text.depth = 2
-    c.text.heads = 4
-    c.text.mlp = 512
-    c.text.dropout = 0.1
+    c.text.width = 128  # D: of tokens and of the text
+    c.text.depth = 2  # transformer layers
+    c.text.heads = 4  # of attention; they divide the width
+    c.text.mlp = 512  # hidden width of a layer's MLP
+    c.text.dropout = 0.1  # in training
     c.text.pool = "mean"  # cls | mean | max
     c.text.pre_norm = True  # normalise before each branch; False = BERT
 
     c.image = ConfigDict()
     c.image.family = "resnet"  # resnet | vit
     c.image.mean = (0.5, 0.5, 0.5)  # of pixels in 0..1
-    c.image.std = (0.25, 0.25, 0.25)
-    c.image.dropout = 0.0
+    c.image.std = (0.25, 0.25, 0.25)  # likewise
+    c.image.dropout = 0.0  # in training
     c.image.stem = "strided"  # resnet: small (3x3) | strided (two 3x3, stride 4) | large (7x7, stride 4)
     c.image.block = "basic"  # resnet: basic (18) | bottleneck (50)
     c.image.stages = (1, 1, 1)  # resnet: blocks per stage
@@ -146,14 +141,14 @@ def model() -> ConfigDict:
     c.image.pool = "mean"  # vit: cls | mean
 
     c.fusion = ConfigDict()
-    c.fusion.kind = "concat"
+    c.fusion.kind = "concat"  # concat (early fusion)
     c.fusion.norm = "layer"  # of each modality before fusion: layer | raw
 
     c.head = ConfigDict()
     c.head.width = 256  # of the shared layer; 0 = none
     c.head.level_width = 0  # of the layer per level; 0 = none
     c.head.norm = "layer"  # layer | batch | none
-    c.head.dropout = 0.1
+    c.head.dropout = 0.1  # of the shared layer, in training
     c.head.feed = (
         "probabilities"  # what finer levels see of coarser: probabilities | none
     )
@@ -167,7 +162,7 @@ def objective() -> ConfigDict:
     c.contrastive = 1.0  # weight of InfoNCE; 0 = not traced at all
     c.direction = "both"  # text -> image, image -> text: both | t2i | i2t
     c.temperature = 0.07  # initial
-    c.learn_temperature = True
+    c.learn_temperature = True  # False = stays as it starts
     c.max_scale = 100.0  # clamp of 1 / temperature
     return c
 
@@ -175,13 +170,13 @@ def objective() -> ConfigDict:
 def optim() -> ConfigDict:
     c = ConfigDict()
     c.name = "adamw"  # adamw | adam
-    c.learning_rate = 1e-3
+    c.learning_rate = 1e-3  # at the peak
     c.schedule = "cosine"  # cosine | constant | linear
     c.warmup = 0.05  # share of the steps
     c.final = 0.01  # learning rate at the end, as a share of the peak
-    c.b1 = 0.9
-    c.b2 = 0.999
-    c.weight_decay = 0.05
+    c.b1 = 0.9  # decay of the first moment
+    c.b2 = 0.999  # decay of the second moment
+    c.weight_decay = 0.05  # decoupled, adamw only
     c.clip = 1.0  # global gradient norm; 0 = off
     c.rules = (  # first regex that matches a name: lr multiplier (0 = frozen), decay
         (r".*(bias|scale|token|position|temperature)$", 1.0, False),
@@ -208,15 +203,15 @@ def train() -> ConfigDict:
     )
     c.deterministic = True  # deterministic GPU kernels
     c.compile_cache = ""  # folder of compiled programs; '' = off
-    c.tensorboard = True
+    c.tensorboard = True  # event files beside metrics.jsonl
     return c
 
 
 def evaluation() -> ConfigDict:
     c = ConfigDict()
-    c.batch_size = 256
+    c.batch_size = 256  # of validation and prediction
     c.decode = "path"  # of the predictions: path | greedy | independent | flat
-    c.topk = 5
+    c.topk = 5  # paths and nodes kept per row
     c.gallery_size = 1000  # retrieval: groups in the gallery
     c.bootstrap = 1000  # resamples of groups
     c.parts = ("test",)  # of the split, scored in the report

@@ -20,13 +20,24 @@ def run(argv) -> None:
     # jax must not be touched before the config has said how
     from hsjax.tasks import TASKS, user_errors
 
-    config = CONFIG.value
+    try:
+        config = CONFIG.value
+    except OSError as error:  # only told when the config is asked for
+        raise SystemExit(f"hsjax: {error}") from None
     if config.task not in TASKS:
         raise app.UsageError(
             f"config.task is {config.task!r}; known: {', '.join(TASKS)}"
         )
     with user_errors():
         TASKS[config.task](config, Path(WORKDIR.value))
+
+
+def parse_flags(argv):
+    """absl's parser; a misspelt key or a missing file ends in a sentence."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise SystemExit(f"hsjax: --config: {error.args[0]}") from None
 
 
 def show_log() -> None:
@@ -43,7 +54,7 @@ def show_log() -> None:
 def main() -> None:
     flags.mark_flags_as_required(["config", "workdir"])
     show_log()
-    app.run(run)
+    app.run(run, flags_parser=parse_flags)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,10 @@ def test_clipping_counts_what_is_trained_and_nothing_else():
 def world():
     """(state, jitted step, batch, what runs along) of a model with all trimmings."""
     config = tiny_config(
-        model__image__norm="batch", objective__temperature=0.5, train__ema=0.75
+        model__image__norm="batch",
+        model__text__depth=0,
+        objective__temperature=0.5,
+        **SMALLER,
     )
     model, params, stats, batch = tiny_model(config, TREE)
     optimizer = make_optimizer(config.optim, params, 100)

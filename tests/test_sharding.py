@@ -1,4 +1,4 @@
-"""One device, two or eight, split by rows or by parameters: the same loss and update."""
+"""One device or eight, split by rows or by parameters: the same loss and update."""
 
 import functools
 import re
@@ -26,9 +26,9 @@ from hsjax.train.optim import make_optimizer
 from hsjax.train.state import make_state
 from hsjax.train.step import Running, make_step
 
-TREE = ragged_tree(0)
+TREE = ragged_tree(0, depth=2)
 PAIR = ("title", "image")
-MESHES = {"2": (2, 1), "8": (8, 1), "8 = 2 x 4": (2, 4), "2 fsdp": (1, 2)}
+MESHES = {"2": (2, 1), "8": (8, 1), "8 = 2 x 4": (2, 4)}
 WATCHED = ("loss", "classification", "contrastive", "gradient_norm")
 
 
@@ -45,7 +45,7 @@ def parts():
         model__image__norm="batch",
         objective__temperature=0.5,
         optim__warmup=0.0,
-        train__ema=0.5,
+        optim__clip=0.0,
     )
     model, params, stats, batch = tiny_model(config, TREE, rows=16)
     batch |= {
@@ -54,53 +54,50 @@ def parts():
         "has_title": np.arange(16) % 5 > 0,
     }
     optimizer = make_optimizer(config.optim, params, 100)
-    state = make_state(params, stats, optimizer, ema=True)
+    state = make_state(params, stats, optimizer, ema=False)
     return config, model, state, optimizer, batch
-
-
-def lesson(state, batch):
-    """(loss, gradient, state after a step)."""
-    config, model, _, optimizer, _ = parts()
-    objective = make_objective(config.objective, TREE, PAIR)
-
-    def loss(params):
-        key = jax.random.key(0)
-        outputs, _ = model.apply(params, state.stats, batch, dropout_key=key)
-        return objective(outputs, batch)[0]
-
-    step = make_step(model.apply, objective, optimizer, seed=0, ema=0.5)
-    after, running = step(state, Running.empty(WATCHED), batch)
-    return *jax.value_and_grad(loss)(state.params), after, running
 
 
 @functools.cache
 def on(data, fsdp):
-    """The lesson on a mesh, and how its parameters lie there."""
-    config, _, state, _, batch = parts()
+    """(state before, state after, what was watched) of one step on a mesh."""
+    config, model, state, optimizer, batch = parts()
     mesh = make_mesh(data, fsdp)
     specs = state_specs(state, config.train.sharding, mesh)
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
+    objective = make_objective(config.objective, TREE, PAIR)
+    step = make_step(model.apply, objective, optimizer, seed=0)
     placed = jax.device_put(state, shardings)
-    return quick_jit(lesson)(placed, place_batch(batch, mesh)), placed
+    after = quick_jit(step)(placed, Running.empty(WATCHED), place_batch(batch, mesh))
+    return placed, *after
 
 
-@pytest.mark.parametrize("name", MESHES)
+def gradient(state):
+    """From the first moment after one step without clipping: 0.1 x gradient."""
+    pairs = zip(parameter_names(state), jax.tree.leaves(state), strict=True)
+    return [x / 0.1 for n, x in pairs if "/mu/" in n]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("2", marks=pytest.mark.slow), "8", "8 = 2 x 4"]
+)
 def test_any_mesh_gives_the_loss_the_gradient_and_the_update_of_one_device(name):
-    (loss, gradient, after, running), _ = on(1, 1)
-    (loss_, gradient_, after_, running_), placed = on(*MESHES[name])
-    assert float(loss_) == pytest.approx(float(loss), abs=1e-5)
-    assert largest_difference(gradient_, gradient) < 1e-5
+    (_, after, running), (placed, after_, running_) = on(1, 1), on(*MESHES[name])
+    for term in ("loss", "classification", "contrastive"):
+        found, expected = (r.averages[term].compute() for r in (running_, running))
+        assert float(expected) > 0.1
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert largest_difference(gradient(after_), gradient(after)) < 1e-5
     assert largest_difference(after_.stats, after.stats) < 1e-5
-    assert largest_difference(running_, running) < 1e-4
-    # Adam divides by the gradient's size, so the first step is compared where there is one
+    # Adam divides by the size of a gradient, so a step is compared where there is one
     pairs = zip(
-        *map(jax.tree.leaves, (after_.params, after.params, gradient)), strict=True
+        *(jax.tree.leaves(x) for x in (after_.params, after.params, gradient(after))),
+        strict=True,
     )
     for found, expected, g in pairs:
-        far = np.abs(np.asarray(g)) > 1e-4
         gap = np.abs(np.asarray(found) - np.asarray(expected))
-        assert gap[far].max(initial=0) < 1e-5
-        assert gap.max() <= 2.01e-3, "no step is longer than the learning rate"
+        assert gap[np.abs(np.asarray(g)) > 1e-4].max(initial=0) < 1e-5
+        assert gap.max() < 2.1e-3, "nothing moves by more than the learning rate"
     split = [x for x in jax.tree.leaves(placed.params) if not x.is_fully_replicated]
     assert bool(split) == (MESHES[name][1] > 1)
 
@@ -119,7 +116,7 @@ def contrastive(text, image, group, weight):
 
 
 def per_shard(mesh):
-    """What a loss with a mean over devices would be: negatives from its own shard only."""
+    """A mean over devices of losses with the negatives of their own shard only."""
 
     def local(text, image, group, weight):
         return jax.lax.pmean(contrastive(text, image, group, weight), ("data", "fsdp"))
@@ -131,10 +128,10 @@ def per_shard(mesh):
 def test_negatives_come_from_the_whole_batch_not_from_the_shard(devices):
     mesh, args = make_mesh(devices), contrastive_parts()
     placed = tuple(jax.device_put(x, NamedSharding(mesh, BATCH)) for x in args)
-    expected = jax.value_and_grad(contrastive, argnums=(0, 1))(*args)
-    found = jax.jit(jax.value_and_grad(contrastive, argnums=(0, 1)))(*placed)
+    both = quick_jit(jax.value_and_grad(contrastive, argnums=(0, 1)))
+    expected, found = both(*args), both(*placed)
     assert largest_difference(found, expected) < 1e-5
-    wrong = float(jax.jit(per_shard(mesh))(*placed))
+    wrong = float(quick_jit(per_shard(mesh))(*placed))
     same = wrong == pytest.approx(float(expected[0]), abs=1e-5)
     assert same == (devices == 1), "the test would see negatives of one shard"
 

@@ -115,7 +115,7 @@ def assemble(
         batch[f"has_{stream}"] = tokens.mask.any(axis=1)
     if spec.image:
         for row, i in enumerate(index.tolist()):
-            picture = examples.picture(int(i))
+            picture = examples.picture(i)
             if picture is not None:
                 view = _crop(picture, spec.image[1:], draws[row], augmentation)
                 batch[IMAGE][row, 0], batch["has_image"][row] = view, True

@@ -12,9 +12,7 @@ from ml_collections.config_dict import placeholder
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.task = "train"  # train | check | baseline | prepare
-    config.seed = (
-        0  # of parameters, order, augmentation and dropout; splits have their own
-    )
+    config.seed = 0  # of parameters, order, augmentation and dropout, not of splits
     config.init_from = placeholder(str)  # WORKDIR whose best parameters start this run
     config.init_rules = ((".*", "load"),)  # (regex on parameter names, load | fresh)
     config.data = data()
@@ -50,11 +48,9 @@ def data() -> ConfigDict:
     c.columns = ConfigDict()
     c.columns.id = ""  # '' = the row number
     c.columns.text = ("title",)  # columns read as text
-    c.columns.image = (
-        ""  # bytes (Parquet), base64 or a path below image_root; '' = none
-    )
+    c.columns.image = ""  # bytes, base64 or a path below image_root; '' = none
     c.columns.label = ()  # one code or path column, or level columns, coarsest first
-    c.columns.label_kind = "code"  # code (HS digits) | path | levels | node (a code of taxonomy.path)
+    c.columns.label_kind = "code"  # code (HS digits) | path | levels | node (of a tree)
     c.columns.separator = " > "  # between the parts of a path label
     c.columns.blank_level = "unknown"  # a label that ends early: stop | unknown (below)
     c.columns.group = ""  # never divided by a split; '' = equal title or equal image

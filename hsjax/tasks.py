@@ -72,16 +72,11 @@ def train(config, workdir: Path) -> None:
     open_workdir(config, workdir)
     catalogue = open_catalogue(config, workdir)
     rows = scored_rows(config, catalogue)
-    model = build_model(
-        config,
-        catalogue.spec,
-        catalogue.tree,
-        vocab_size=vocabulary(catalogue.tokenizer),
-    )
-    shapes, _ = jax.eval_shape(model.init, jax.random.key(0), catalogue.spec.padding(2))
-    log.info(
-        "\n%s", parameter_overview.get_parameter_overview(shapes, include_stats=False)
-    )
+    spec, vocab_size = catalogue.spec, vocabulary(catalogue.tokenizer)
+    model = build_model(config, spec, catalogue.tree, vocab_size=vocab_size)
+    shapes, _ = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
+    overview = parameter_overview.get_parameter_overview(shapes, include_stats=False)
+    log.info("\n%s", overview)
     task = training_task(config, catalogue)
     begin = source_parameters(config, catalogue) if config.init_from else None
     finished = fit(config, workdir, model, task, mesh, warm_start=begin)
@@ -117,6 +112,8 @@ def open_catalogue(config, workdir: Path) -> Catalogue:
     source = Path(config.init_from) if config.init_from else None
     if source:
         read_config(source)  # no run there: say so before the catalogue is read
+    if any((workdir / "checkpoints").glob("[0-9]*")):
+        source = workdir  # a run that goes on must mean the same by its token ids
     catalogue = read_catalogue(config, source_run=source)
     for code, count in sorted(catalogue.cut.items()):
         log.info("too rare, cut to its parent: %s (%d products)", code, count)
@@ -124,7 +121,9 @@ def open_catalogue(config, workdir: Path) -> Catalogue:
     if jax.process_index() == 0:
         catalogue.quarantine.write(workdir / "quarantine.csv")
         if catalogue.tokenizer:
-            catalogue.tokenizer.save(str(workdir / "tokenizer.json"))
+            part = workdir / "tokenizer.json.part"
+            catalogue.tokenizer.save(str(part))
+            part.replace(workdir / "tokenizer.json")
     counts = {part: len(catalogue.rows(part)) for part in ("train", "val", "test")}
     log.info("%s, %r", counts, catalogue.tree)
     return catalogue

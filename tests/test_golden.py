@@ -45,9 +45,7 @@ def resolved(name, config):
     start = flatten(base.get_config().to_dict())
     keys = flatten(config.to_dict())
     gone = [f"{key}: gone" for key in sorted(start.keys() - keys.keys())]
-    shown = {
-        k: v for k, v in keys.items() if name == "base" or start.get(k, ...) != v
-    }
+    shown = {k: v for k, v in keys.items() if name == "base" or start.get(k, ...) != v}
     return "\n".join([*(f"{key}: {shown[key]!r}" for key in sorted(shown)), *gone])
 
 
@@ -87,7 +85,9 @@ def test_a_config_can_be_run(name):
     config = get_config(name)
     check_choices(config)
     check_objective(config.objective, tuple(config.model.modalities))
-    assert set(flatten(base.get_config().to_dict())) - set(flatten(config.to_dict())) <= {
+    assert set(flatten(base.get_config().to_dict())) - set(
+        flatten(config.to_dict())
+    ) <= {
         "data.text.streams.title",
         "data.text.lengths",
     }
@@ -101,7 +101,9 @@ def assigned():
     """(dotted key, comment of its line) of every assignment in base.py."""
     source = Path(base.__file__).read_text()
     lines = source.splitlines()
-    groups = {f.name: f for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)}
+    groups = {
+        f.name: f for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)
+    }
     names = {"evaluation": "eval", "get_config": ""}
     for name, function in groups.items():
         for node in ast.walk(function):
@@ -116,7 +118,9 @@ def assigned():
 
 def test_every_key_has_a_comment():
     group = re.compile(r"ConfigDict\(\)|\w+\(\)")
-    missing = [k for k, said, value in assigned() if not said and not group.match(value)]
+    missing = [
+        k for k, said, value in assigned() if not said and not group.match(value)
+    ]
     assert missing == []
 
 

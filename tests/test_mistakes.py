@@ -66,9 +66,14 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
         command(*base, *overrides(COLUMNS), "--config.data.path=gone.csv"),
         command(*base, "--config.task=trian"),
         command(*base, "--config.data.pth=x"),
-        command(f"--run={tmp_path}", f"--output={tmp_path}", module="hsjax.evaluate"),
+        command(f"--run={tmp_path / 'x'}", "--output=y", module="hsjax.evaluate"),
     ]
-    words = ["gone.csv: no such file", "'trian'; known: train", "pth", "config.json"]
+    words = [
+        "gone.csv: no such file",
+        "'trian'; known: train",
+        "pth",
+        "x is no workdir of a run",
+    ]
     told = [process.communicate(timeout=300)[1] for process in calls]
     for process, err, expected in zip(calls, told, words, strict=True):
         assert process.returncode == 1, err

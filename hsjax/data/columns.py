@@ -51,6 +51,7 @@ def _choose(key: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def missing_column(path, column: str, key: str, names: list[str]) -> CatalogueError:
+    """The error of a column that the file lacks, with the one that may be meant."""
     close = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
     shown = ", ".join(repr(name[:40]) for name in names[:40])
     return CatalogueError(

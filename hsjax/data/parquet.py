@@ -18,6 +18,7 @@ def _corrupt(path: Path, error: Exception) -> CatalogueError:
 
 
 def parquet_names(path: Path) -> list[str]:
+    """The columns of a file."""
     try:
         names = pq.read_schema(path).names
     except (pa.ArrowException, OSError) as error:

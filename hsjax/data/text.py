@@ -205,12 +205,12 @@ def drop_tokens(tokens: Tokens, keep_word: np.ndarray) -> Tokens:
 
 def tokenize_streams(
     records: Sequence[Record],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     *,
     streams: Mapping[str, Sequence[str]],
     lengths: Mapping[str, int],
 ) -> dict[str, Tokens]:
-    """Stream name -> tokens of every record."""
+    """Stream name -> tokens of every record; without streams no tokenizer is needed."""
     return {
         name: tokenize(tokenizer, stream_texts(records, columns), lengths[name])
         for name, columns in streams.items()

@@ -99,6 +99,7 @@ def ratio_statistic(ratios: Ratios) -> Statistic:
 
 
 def level_ratios(predictions: Predictions, level: int) -> Ratios:
+    """Shares of rows that are right at one level."""
     truth, answer = predictions.truth[:, level], answers(predictions)[:, level]
     prefix, rows = f"level{level + 1}", truth != ""
     names = [node_names(codes, predictions.separator) for codes in (truth, answer)]

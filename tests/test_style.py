@@ -1,0 +1,191 @@
+"""Who imports whom, sizes, docstrings, names; and a README whose commands exist."""
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+from configs import base
+from hsjax.train.workdir import flatten
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "hsjax").rglob("*.py"))
+ALL = sorted(p for d in ("hsjax", "configs", "tests") for p in (ROOT / d).rglob("*.py"))
+
+EVERYTHING = ("hsjax",)
+# who may import what, by the longest name that matches; its own group always
+ARROWS = {
+    "hsjax": ("hsjax.inference",),  # `hsjax.load`
+    "hsjax.main": EVERYTHING,
+    "hsjax.evaluate": EVERYTHING,
+    "hsjax.bench": EVERYTHING,
+    "hsjax.tasks": EVERYTHING,
+    "hsjax.reports": EVERYTHING,
+    "hsjax.check": EVERYTHING,
+    "hsjax.choices": EVERYTHING,
+    "hsjax.baselines": (
+        "hsjax.evaluation",
+        "hsjax.data",
+        "hsjax.taxonomy",
+        "hsjax.batch",
+    ),
+    "hsjax.inference": (
+        *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.hierarchy"),
+        *("hsjax.taxonomy", "hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
+        *("hsjax.train.state", "hsjax.train.workdir"),
+    ),
+    "hsjax.train": (
+        *("hsjax.evaluation", "hsjax.losses", "hsjax.hierarchy", "hsjax.taxonomy"),
+        *("hsjax.batch", "hsjax.data.batches", "hsjax.data.examples"),
+        *("hsjax.sharding", "hsjax.models.build"),
+    ),
+    "hsjax.evaluation": (
+        *("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch", "hsjax.data.records"),
+    ),
+    "hsjax.models": ("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch"),
+    "hsjax.losses": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.hierarchy": ("hsjax.taxonomy", "hsjax.layout"),
+    "hsjax.data": ("hsjax.taxonomy", "hsjax.codes", "hsjax.batch"),
+    "hsjax.taxonomy": ("hsjax.codes", "hsjax.layout"),
+    "hsjax.codes": (),
+    "hsjax.layout": (),
+    "hsjax.batch": (),
+    "hsjax.sharding": (),
+}
+# the version, which the package itself holds, stands in every config.json
+EXCEPTIONS = {("hsjax.train.workdir", "hsjax")}
+# longer than 250 lines, with the reason
+LONG_FILES = {
+    "hsjax/taxonomy.py": "one class, its builders and its JSON",
+    "hsjax/hierarchy.py": "one distribution and every decode of it",
+}
+LONG_FUNCTIONS = {
+    ("hsjax/taxonomy.py", "from_paths"): "one pass, with the messages of bad trees",
+    ("hsjax/models/resnet.py", "__call__"): "a network reads top to bottom",
+    ("hsjax/train/warmstart.py", "warm_start"): "two closures over one source",
+    ("hsjax/baselines.py", "svm_predictions"): "fit and answer in one sitting",
+}
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def below(name, group):
+    return name == group or name.startswith(group + ".")
+
+
+def imports(path):
+    """Dotted names; `from hsjax.data import text` is the module hsjax.data.text."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from [n for n in inner if n in MODULES] or [node.module]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_import_arrows(name):
+    group = max((g for g in ARROWS if below(name, g)), key=len)
+    own = () if group == "hsjax" else (group,)
+    for target in imports(MODULES[name]):
+        if not below(target, "hsjax") or (name, target) in EXCEPTIONS:
+            continue
+        allowed = any(below(target, g) for g in (*ARROWS[group], *own))
+        assert allowed, f"{name} must not import {target}"
+
+
+def test_nobody_imports_configs_or_a_pickle():
+    for path in SOURCES:
+        roots = {name.split(".")[0] for name in imports(path)}
+        assert not roots & {"configs", "pickle", "dill", "cloudpickle", "joblib"}, path
+
+
+def test_the_homes_of_flax_grain_and_jax():
+    for name, path in MODULES.items():
+        roots = {target.split(".")[0] for target in imports(path)}
+        assert below(name, "hsjax.models") or "flax" not in roots, name
+        assert name == "hsjax.data.batches" or "grain" not in roots, name
+        if below(name, "hsjax.data"):
+            assert not re.search(r"\bjax\b", path.read_text()), name
+
+
+def test_every_file_compiles_and_is_used():
+    used = {target for path in ALL for target in imports(path)}
+    for path in ALL:
+        compile(path.read_text(), str(path), "exec")
+    run_by_name = {m for m in MODULES if "__main__" in MODULES[m].read_text()}
+    packages = {name for name in MODULES if MODULES[name].name == "__init__.py"}
+    assert set(MODULES) - used - run_by_name - packages == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_sizes_and_docstrings(path):
+    name, tree = str(path.relative_to(ROOT)), ast.parse(path.read_text())
+    lines = len(path.read_text().splitlines())
+    assert lines <= 250 or name in LONG_FILES, f"{lines} lines"
+    assert ast.get_docstring(tree) or not tree.body, "a file says what it is"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= 50 or (name, node.name) in LONG_FUNCTIONS, node.name
+    for node in tree.body:
+        public = isinstance(node, ast.FunctionDef | ast.ClassDef)
+        if public and not node.name.startswith("_") and not one_liner(node):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def one_liner(node):
+    """Where the code says as much as a docstring would."""
+    entry = node.name in ("run", "main")  # of a command, told by its file
+    return isinstance(node, ast.FunctionDef) and (len(node.body) <= 2 or entry)
+
+
+def test_most_functions_are_short():
+    trees = [ast.parse(path.read_text()) for path in SOURCES]
+    functions = [
+        n for t in trees for n in ast.walk(t) if isinstance(n, ast.FunctionDef)
+    ]
+    assert statistics.median(n.end_lineno - n.lineno + 1 for n in functions) <= 12
+
+
+def test_names_of_files():
+    bad = {"utils", "util", "common", "helpers", "helper", "misc", "legacy"}
+    assert not [p for p in ALL if p.stem in bad]
+
+
+def commands():
+    """The words of every command of the README, continued lines joined."""
+    readme = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [x for x in lines if x.strip() and not x.startswith("#")]
+
+
+def test_the_readme_names_only_what_exists():
+    if not commands():
+        pytest.skip("the README has no commands yet")
+    keys = flatten(base.get_config().to_dict())
+    define = r'DEFINE_\w+\(\s*"(\w+)"'
+    known = {flag for p in SOURCES for flag in re.findall(define, p.read_text())}
+    for line in commands():
+        for module in re.findall(r"-m (hsjax\.\w+)", line):
+            assert module in MODULES, line
+            assert "__main__" in MODULES[module].read_text(), line
+        for config in re.findall(r"--config=(\S+)", line):
+            assert (ROOT / config).is_file(), line
+        for key in re.findall(r"--config\.([\w.]+)", line):
+            assert key in keys, f"{key}: {line}"
+        if "-m hsjax" in line:
+            assert set(re.findall(r"--(\w+)[= ]", line)) <= known, line
+    text = (ROOT / "README.md").read_text()
+    for path in re.findall(r"`((?:configs|colab|launch|\.ci)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path

@@ -103,7 +103,7 @@ def bench_input() -> dict:
     from hsjax.data.prepare import read_catalogue
     from hsjax.sharding import make_mesh, place_batch
     from hsjax.tasks import training_task
-    from hsjax.train.loop import training_order
+    from hsjax.train.start import training_order
     from hsjax.train.watch import Stopwatch
 
     config = CONFIG.value

@@ -16,15 +16,15 @@ def get_config() -> ConfigDict:
     config.data.columns.label_kind = "levels"
     config.data.columns.group = "group"
     config.data.columns.platform = "platform"
-    config.data.batch_size = 128
+    config.data.weighted_sampling = 0.5
     config.data.text.length = 24
     config.data.text.vocab_size = 8000
-    config.data.text.word_drop = 0.8
-    config.data.image.resize = (72, 54)
-    config.data.image.size = (64, 48)
+    config.data.text.word_drop = 0.6
+    config.data.image.resize, config.data.image.size = (72, 54), (64, 48)
     config.model.image.stages = (1, 2, 1)
     config.model.image.widths = (48, 96, 192)
     config.model.modality_dropout = 0.1
     config.objective.contrastive = 0.3
-    config.train.epochs = 10.0
+    config.train.epochs = 12.0
+    config.train.ema = 0.998
     return config

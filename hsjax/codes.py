@@ -13,7 +13,8 @@ def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
     """Node codes of a Harmonized System code, coarsest first.
 
     Dots and spaces are accepted, digits beyond the deepest level are cut, a shorter
-    code gives a shorter path. An odd number of digits is refused, never padded.
+    code gives a shorter path. An odd number of digits is refused, never padded, and so
+    is a spreadsheet's 10121.0, which would read as another code.
 
     >>> hs_path("0101.21")
     ('01', '0101', '010121')
@@ -24,7 +25,8 @@ def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
       TaxonomyError: not digits, an odd number of them, or fewer than the coarsest level
         has.
     """
-    bare = code.strip().replace(".", "").replace(" ", "")
+    parts = code.strip().replace(" ", ".").split(".")
+    bare = "".join(parts)
     if not (bare.isascii() and bare.isdigit()):
         raise TaxonomyError(
             f"not an HS code: {code!r} has characters that are no digits"
@@ -33,6 +35,11 @@ def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
         raise TaxonomyError(
             f"probably a lost zero: {code!r} has {len(bare)} digits, and HS codes have"
             " an even number; read the column as text and keep leading zeros"
+        )
+    if any(len(part) % 2 for part in parts):
+        raise TaxonomyError(
+            f"a number, not an HS code: {code!r} has its point in an odd place; read"
+            " the column as text"
         )
     if len(bare) < digits[0]:
         raise TaxonomyError(

@@ -214,3 +214,9 @@ def test_the_top_levels_are_a_tree_with_the_same_ids():
         assert top.to_dict()["nodes"] == [
             n for n in tree.to_dict()["nodes"] if n["level"] <= levels
         ]
+
+
+@pytest.mark.parametrize("code", ["10121.0", "1.0", "610910.0", "0101.2", "6109..1"])
+def test_a_number_that_a_spreadsheet_made_of_a_code_is_refused(code):
+    with pytest.raises(TaxonomyError, match="a number, not an HS code|lost zero"):
+        hs_path(code)

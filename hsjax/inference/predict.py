@@ -1,7 +1,7 @@
 """A trained run, loaded from its workdir alone, answers for any records."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
-from hsjax.data.batches import evaluation_batches
+from hsjax.data.batches import evaluation_batches, in_order
 from hsjax.data.nomenclature import encode_labels
 from hsjax.data.prepare import batch_spec, examples_of
 from hsjax.data.records import Record
@@ -30,6 +30,7 @@ class Run(NamedTuple):
 
     Attributes:
       step: of the checkpoint; params, stats: of the best one.
+      answer: `answer(params, stats, batch)`, compiled at the first batch and then kept.
     """
 
     config: ConfigDict
@@ -40,6 +41,7 @@ class Run(NamedTuple):
     step: int
     params: dict
     stats: dict
+    answer: Callable
 
     def predict(
         self,
@@ -72,17 +74,12 @@ class Run(NamedTuple):
             process=jax.process_index(),
             processes=jax.process_count(),
         )
-        answer = jax.jit(
-            make_answer(
-                self.model.apply, tree, main=config.eval.decode, topk=config.eval.topk
-            )
-        )
         rows = describe_rows(
             records, groups=groups, outside=outside, levels=tree.num_levels
         )
         predictions, _ = collect_predictions(
-            lambda batch: answer(self.params, self.stats, batch),
-            (place_batch(batch, mesh) for batch in batches),
+            lambda batch: self.answer(self.params, self.stats, batch),
+            (place_batch(batch, mesh) for batch in in_order(batches)),
             rows=rows,
             tree=tree,
             main=config.eval.decode,
@@ -106,7 +103,11 @@ def load_run(workdir: Path | str) -> Run:
     spec = batch_spec(config, tree)
     model = build_model(config, spec, tree, vocab_size=vocabulary(tokenizer))
     step, params, stats = load_parameters(workdir, config, model, spec)
-    return Run(config, tree, tokenizer, spec, model, step, params, stats)
+    answer = make_answer(
+        model.apply, tree, main=config.eval.decode, topk=config.eval.topk
+    )
+    fitted = (step, params, stats, jax.jit(answer))
+    return Run(config, tree, tokenizer, spec, model, *fitted)
 
 
 def load_parameters(workdir: Path, config, model: Model, spec: BatchSpec):

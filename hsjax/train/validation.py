@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 from jax.sharding import Mesh
 
-from hsjax.data.batches import evaluation_batches
+from hsjax.data.batches import evaluation_batches, in_order
 from hsjax.data.examples import Examples
 from hsjax.evaluation.collect import Rows, collect_predictions, make_answer
 from hsjax.evaluation.metrics import score
@@ -46,7 +46,7 @@ class Validation:
         self.answer = jax.jit(answer)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
-        return self._measure(state, self.batches, self.rows)
+        return self._measure(state, in_order(self.batches), self.rows)
 
     def warm_up(self, state: TrainState) -> None:
         """Compiles, on one batch, and looks whether there is what is monitored.

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from ml_collections import config_flags
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Experiment.", lock_config=True
-)
+from hsjax.main import CONFIG, show_log
+
 TAXONOMY = flags.DEFINE_string(
     "taxonomy", None, "taxonomy.json, or .csv with HS codes."
 )
@@ -161,5 +159,10 @@ def run(argv) -> None:
     print(text)
 
 
+def main() -> None:
+    show_log()
+    app.run(run)
+
+
 if __name__ == "__main__":
-    sys.exit(app.run(run))
+    sys.exit(main())

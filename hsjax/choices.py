@@ -50,6 +50,35 @@ def check_choices(config) -> None:
         _check("model.modalities", name, (*config.data.text.streams, IMAGE))
     for part in config.eval.parts:
         _check("eval.parts", part, PARTS)
+    _check_sizes(config)
+
+
+def _check_sizes(config) -> None:
+    """Numbers that only fit together."""
+    size, kept = tuple(config.data.image.size), tuple(config.data.image.resize)
+    text, image = config.model.text, config.model.image
+    vit = image.family == "vit"
+    wrong = [
+        (size[0] > kept[0] or size[1] > kept[1], f"image.size {size} > resize {kept}"),
+        (text.width % text.heads, "model.text.heads do not divide model.text.width"),
+        (
+            vit and image.width % image.heads,
+            "model.image.heads do not divide its width",
+        ),
+        (
+            vit and (size[0] % image.patch or size[1] % image.patch),
+            f"model.image.patch {image.patch} does not divide data.image.size {size}",
+        ),
+        (
+            not vit and len(image.stages) != len(image.widths),
+            "model.image.stages and model.image.widths differ in length",
+        ),
+        (config.seed < 0, f"seed {config.seed} is negative"),
+        (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
+    ]
+    for flaw, sentence in wrong:
+        if flaw:
+            raise ConfigError(sentence)
 
 
 def _group(config, path: str):

@@ -42,6 +42,10 @@ MISTAKES = [
     ({"init_from": "nowhere"}, "nowhere is no workdir of a run"),
     ({"data.rows": 2}, "the val part is empty: 2 rows"),
     ({"data.split.fractions": (0.8, 0.2, 0.0)}, "the part test of"),
+    ({"data.image.size": (90, 90)}, "image.size (90, 90) > resize"),
+    ({"model.text.heads": 3}, "model.text.heads do not divide"),
+    ({"data.columns.separator": " "}, "separator is blank"),
+    ({"seed": -1}, "seed -1 is negative"),
     ({"taxonomy.path": "gone.json"}, "there is no file gone.json"),
 ]
 

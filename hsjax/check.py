@@ -69,8 +69,14 @@ def _rows(catalogue: Catalogue, seconds: float, limited: bool) -> str:
     ]
     note = f"\n\nOnly the first {ROWS:,} rows were looked at (set data.rows for more)."
     return table(["", ""], rows) + (
-        note if limited and len(catalogue.records) >= ROWS else ""
+        note if limited and _rows_read(catalogue) >= ROWS else ""
     )
+
+
+def _rows_read(catalogue: Catalogue) -> int:
+    counts = catalogue.quarantine.counts().items()
+    dropped = sum(n for (_, action), n in counts if action == "dropped")
+    return len(catalogue.records) + dropped
 
 
 def _flaws(catalogue: Catalogue) -> str:

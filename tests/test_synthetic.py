@@ -16,7 +16,8 @@ from hsjax.data.image import decode_image
 from hsjax.data.records import CatalogueError, Quarantine, load_records
 
 
-def _config(products=40, **synthetic_keys):
+def data_config(products=40, **synthetic_keys):
+    """`config.data` of a small synthetic catalogue."""
     config = get_config().data
     config.synthetic.products = products
     config.synthetic.update(synthetic_keys)
@@ -26,7 +27,7 @@ def _config(products=40, **synthetic_keys):
 @pytest.fixture(scope="module")
 def listings():
     """1,800 products with many flaws, enough for shares and tests of independence."""
-    config = _config(1800, missing_text=0.15, missing_image=0.2, duplicates=0.1)
+    config = data_config(1800, missing_text=0.15, missing_image=0.2, duplicates=0.1)
     return list(synthetic.listings(config))
 
 
@@ -42,14 +43,16 @@ assert "jax" not in sys.modules
 
 
 def test_another_process_draws_the_same_catalogue_without_jax():
-    here = repr(list(synthetic.listings(_config(25)))).encode()
+    here = repr(list(synthetic.listings(data_config(25)))).encode()
     command = [sys.executable, "-c", _DIGEST]
     there = subprocess.run(command, capture_output=True, text=True, check=True)
     assert there.stdout.strip() == hashlib.sha1(here).hexdigest()
 
 
 def test_titles_stay_what_they_were():
-    found = [item.title for item in itertools.islice(synthetic.listings(_config()), 3)]
+    found = [
+        item.title for item in itertools.islice(synthetic.listings(data_config()), 3)
+    ]
     assert found == [
         "k291 luggage grey lthr exclusive essential popular gift vespera",
         "Vespera Fabric Footwear Everyday Bestseller K293",
@@ -58,12 +61,12 @@ def test_titles_stay_what_they_were():
 
 
 def test_product_depends_on_seed_and_number_only():
-    few, many = (list(synthetic.listings(_config(n))) for n in (10, 30))
+    few, many = (list(synthetic.listings(data_config(n))) for n in (10, 30))
     assert many[: len(few)] == few
     assert {item.product for item in many[len(few) :]} == set(range(10, 30))
-    other = list(synthetic.listings(_config(10, seed=1)))
+    other = list(synthetic.listings(data_config(10, seed=1)))
     assert [x.title for x in other] != [x.title for x in few]
-    clean = synthetic.listings(_config(10, missing_text=0, missing_image=0))
+    clean = synthetic.listings(data_config(10, missing_text=0, missing_image=0))
     known = {item.id: item for item in clean}
     for item in few:
         assert item.title in ("", known[item.id].title)
@@ -99,7 +102,7 @@ def test_second_listing_is_the_same_product_at_another_shop(listings):
 
 
 def test_records_keep_the_contract():
-    config = _config(30, duplicates=1.0)
+    config = data_config(30, duplicates=1.0)
     records = synthetic.make_records(config)
     assert [record.row for record in records] == list(range(1, 61))
     assert len({record.id for record in records}) == 60
@@ -115,7 +118,7 @@ def test_records_keep_the_contract():
 
 
 def test_rows_limits_and_cache_keeps_bytes():
-    config = _config(30)
+    config = data_config(30)
     config.rows = 7
     cached = synthetic.make_records(config)
     config.image.cache = False
@@ -146,11 +149,11 @@ def test_every_node_has_a_name_and_no_other():
 )
 def test_impossible_shares_are_refused(keys, message):
     with pytest.raises(CatalogueError, match=message):
-        synthetic.make_records(_config(**keys))
+        synthetic.make_records(data_config(**keys))
 
 
 def test_written_catalogue_loads_as_the_same_records(tmp_path):
-    config = _config(60, missing_text=0.2, missing_image=0.2, duplicates=0.3)
+    config = data_config(60, missing_text=0.2, missing_image=0.2, duplicates=0.3)
     path = tmp_path / "new" / "catalogue.parquet"
     synthetic.write_catalogue(path, config)
     drawn = synthetic.make_records(config)

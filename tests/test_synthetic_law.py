@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
+from test_synthetic import data_config
 
-from configs.base import get_config
 from hsjax.data import facts, synthetic, titles
 from hsjax.data.drawing import COLOURS, draw_picture
 from hsjax.data.shapes import SHAPES
@@ -21,17 +21,10 @@ MODALITIES = {
 }
 
 
-def _config(products=40, **synthetic_keys):
-    config = get_config().data
-    config.synthetic.products = products
-    config.synthetic.update(synthetic_keys)
-    return config
-
-
 @pytest.fixture(scope="module")
 def listings():
     """One listing of each of 1,800 products, many without a title or a picture."""
-    config = _config(1800, missing_text=0.15, missing_image=0.2, duplicates=0.0)
+    config = data_config(1800, missing_text=0.15, missing_image=0.2, duplicates=0.0)
     return list(synthetic.listings(config))
 
 
@@ -66,7 +59,7 @@ def _best_nodes(names, values):
 def test_bayes_accuracy_equals_monte_carlo():
     rng = np.random.default_rng(0)
     draws = [facts.draw_facts(rng) for _ in range(12_000)]
-    exact = synthetic.bayes_accuracy(_config())
+    exact = synthetic.bayes_accuracy(data_config())
     for modality, names in MODALITIES.items():
         hits = np.zeros(3)
         for variant, observed in draws:
@@ -86,16 +79,18 @@ def test_enumerated_probabilities_sum_to_the_prior(modality):
 
 
 def test_each_modality_knows_something_that_the_other_does_not():
-    level3 = {k: v["level3"] for k, v in synthetic.bayes_accuracy(_config()).items()}
+    level3 = {
+        k: v["level3"] for k, v in synthetic.bayes_accuracy(data_config()).items()
+    }
     assert 0.93 < level3["both"] < 0.96
     assert 0.70 < level3["text"] < 0.78
     assert 0.55 < level3["image"] < 0.68
 
 
 def test_catalogue_accuracy_is_the_mixture_over_what_is_missing():
-    exact = synthetic.bayes_accuracy(_config(missing_text=1.0, missing_image=0.0))
+    exact = synthetic.bayes_accuracy(data_config(missing_text=1.0, missing_image=0.0))
     assert exact["catalogue"] == exact["image"]
-    exact = synthetic.bayes_accuracy(_config(missing_text=0.25, missing_image=0.5))
+    exact = synthetic.bayes_accuracy(data_config(missing_text=0.25, missing_image=0.5))
     parts = 0.25 * exact["both"]["level2"] + 0.5 * exact["text"]["level2"]
     expected = parts + 0.25 * exact["image"]["level2"]
     assert exact["catalogue"]["level2"] == pytest.approx(expected, abs=1e-12)

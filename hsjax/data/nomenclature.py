@@ -51,10 +51,14 @@ def _read_paths(path: Path, separator: str, config) -> Taxonomy:
                 paths.append(split_path(line.strip(), separator))
             except TaxonomyError as error:
                 raise CatalogueError(f"{path}, line {number}: {error}") from None
-    stop = "all" if config.stop == "all" else "none"
     return Taxonomy.from_paths(
-        paths, stop=stop, edition=config.edition, separator=separator
+        paths, stop=_stops(config), edition=config.edition, separator=separator
     )
+
+
+def _stops(config) -> str:
+    """A file of nodes has no products, so none of them can say where products end."""
+    return "all" if config.stop == "all" else "none"
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict]]:
@@ -89,8 +93,9 @@ def _read_codes(path: Path, separator: str, config) -> Taxonomy:
             ) from None
         if len(code.replace(".", "").replace(" ", "")) == len(paths[-1][-1]):
             names.setdefault(paths[-1][-1], _name(row))
-    stop = "all" if config.stop == "all" else "none"
-    return Taxonomy.from_paths(paths, stop=stop, names=names, edition=config.edition)
+    return Taxonomy.from_paths(
+        paths, stop=_stops(config), names=names, edition=config.edition
+    )
 
 
 def _read_parents(path: Path, separator: str, config) -> Taxonomy:
@@ -114,9 +119,12 @@ def _read_parents(path: Path, separator: str, config) -> Taxonomy:
             chain.append(parent)
         paths.append(split_path(separator.join(reversed(chain)), separator))
         labels[paths[-1][-1]] = names[code]
-    stop = "all" if config.stop == "all" else "none"
     return Taxonomy.from_paths(
-        paths, stop=stop, names=labels, edition=config.edition, separator=separator
+        paths,
+        stop=_stops(config),
+        names=labels,
+        edition=config.edition,
+        separator=separator,
     )
 
 

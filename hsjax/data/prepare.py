@@ -78,12 +78,6 @@ def read_catalogue(config, *, source_run: Path | None = None) -> Catalogue:
     ends = [r.path[-1] if r.path else "" for r in records]
     leaves = np.unique(ends, return_inverse=True)[1]
     parts = assign_splits(records, groups, leaves, config.data.split)
-    for part in ("train", "val"):
-        if part not in parts:
-            raise CatalogueError(
-                f"the {part} part of {config.data.path} is empty: {len(records)} usable"
-                " rows are too few, or config.data.split divides them so"
-            )
     training = [records[i] for i in np.flatnonzero(parts == "train")]
     tree, cut = make_tree(config, training)
     labels, outside = encode_labels(records, tree)

@@ -14,9 +14,15 @@ __version__ = "0.1.0"
 
 
 def load(workdir):
-    """A trained run, ready to `predict(records)`; see `hsjax.inference.predict.Run`."""
-    from hsjax.inference.predict import (
-        load_run,
-    )  # jax is only imported where it is used
+    """The best checkpoint of a workdir as a `hsjax.inference.predict.Run`.
+
+    `run.predict(run.records("new.csv"))` answers for the products of a file.
+
+    Raises:
+      WorkdirError: no workdir of a run.
+      FileNotFoundError: no checkpoint yet.
+    """
+    # imported here, as it imports jax
+    from hsjax.inference.predict import load_run
 
     return load_run(workdir)

@@ -14,8 +14,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.svm import LinearSVC
 
+from hsjax.data.groups import group_keys
 from hsjax.data.records import CatalogueError, Record
-from hsjax.data.splits import group_keys
 from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.taxonomy import Taxonomy
 

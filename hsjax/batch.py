@@ -7,7 +7,7 @@ has_{modality}  (B,) bool      is the modality there? its content is ignored oth
 labels          (B, L) int32   node ids, -1 = none at this level
 group           (B,) int32     equal for the same product listed twice
 weight          (B,) float32   0 = padding
-index           (B,) int32     position in the catalogue, -1 = padding
+index           (B,) int32     position in its part of the split, -1 = padding
 """
 
 from collections.abc import Mapping

@@ -4,11 +4,12 @@ python -m hsjax.bench tree --taxonomy=FILE   the tree distribution, against soft
 python -m hsjax.bench input --config=FILE     loader alone, step alone, both together
 """
 
+import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,15 @@ TAXONOMY = flags.DEFINE_string(
     "taxonomy", None, "taxonomy.json, or .csv with HS codes."
 )
 ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `tree`.")
-ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side, at least 7.")
+ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
 OUTPUT = flags.DEFINE_string("output", None, "File for the JSON beside the screen.")
+
+STEPS = 8  # of a round of `input`
+SPREAD = 0.25  # quartiles further apart than this share of the median: noisy
 
 
 def alternate(ours: Callable, peer: Callable, *, rounds: int) -> dict:
-    """Median seconds of both, run in turn after a warm-up, and the ratio ours / peer.
-
-    `noisy` says that other work was going on: load above cores + 0.5.
-    """
+    """Median seconds of both, in turn after a warm-up, and the ratio ours / peer."""
     times = {ours: [], peer: []}
     for turn in range(rounds + 1):
         for side in (ours, peer):
@@ -36,20 +37,44 @@ def alternate(ours: Callable, peer: Callable, *, rounds: int) -> dict:
             side()
             if turn:
                 times[side].append(time.perf_counter() - start)
-    ratios = np.array(times[ours]) / np.array(times[peer])
+    ratio = summary(np.array(times[ours]) / np.array(times[peer]))
     return {
         "ours_seconds": float(np.median(times[ours])),
         "peer_seconds": float(np.median(times[peer])),
-        "ratio": float(np.median(ratios)),
-        "ratio_quartiles": np.percentile(ratios, [25, 75]).tolist(),
-        "rounds": rounds,
+        "ratio": ratio.pop("median"),
+        **{f"ratio_{name}": value for name, value in ratio.items()},
+    }
+
+
+def summary(values) -> dict:
+    """Median, quartiles, and their distance as a share of the median."""
+    low, median, high = np.percentile(values, [25, 50, 75]).tolist()
+    return {
+        "median": median,
+        "quartiles": [low, high],
+        "spread": (high - low) / abs(median),
     }
 
 
 def circumstances() -> dict:
-    """Load and cores, and whether a figure may be quoted."""
-    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-    return {"load": load, "cores": cores, "noisy": load > cores + 0.5}
+    """Load before the first measurement, and what the measurements may use."""
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux alone
+        cores = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    return {"load": load, "cores": cores, "threads": "all cores, not pinned"}
+
+
+def is_noisy(result: dict) -> bool:
+    """Did other work disturb: a load above cores + 0.5, or rounds that disagree?"""
+    spreads = [
+        v
+        for part in result.values()
+        if isinstance(part, dict)
+        for k, v in part.items()
+        if k.endswith("spread")
+    ]
+    return result["load"] > result["cores"] + 0.5 or max(spreads) > SPREAD
 
 
 def bench_tree() -> dict:
@@ -92,53 +117,64 @@ def bench_tree() -> dict:
     return results
 
 
-def bench_input() -> dict:
-    """Examples per second of the loader alone, the step alone, and both together."""
+def timed_rounds(batches: Iterator, work: Callable, *, rows: int) -> tuple[dict, float]:
+    """Examples per second of `work(batch)`, and the share of the time spent waiting."""
     import jax
 
+    from hsjax.train.watch import Stopwatch
+
+    rates, waited, total = [], 0.0, 0.0
+    for _ in range(ROUNDS.value):
+        watch = Stopwatch()
+        for _ in range(STEPS):
+            done = work(watch.wait(batches))
+        jax.block_until_ready(done)
+        seconds = watch.total
+        rates.append(STEPS * rows / seconds)
+        waited, total = waited + watch.waited, total + seconds
+    return summary(rates), waited / total
+
+
+def bench_input() -> dict:
+    """Examples per second of the loader alone, the step alone, and both together."""
     from hsjax.check import make_timed_step
     from hsjax.data.batches import prefetched
     from hsjax.data.prepare import read_catalogue
-    from hsjax.sharding import make_mesh, place_batch
+    from hsjax.sharding import place_batch
     from hsjax.tasks import training_task
-    from hsjax.train.start import training_order
-    from hsjax.train.watch import Stopwatch
+    from hsjax.train.start import set_up_jax, training_mesh, training_order
 
     config = CONFIG.value
-    catalogue, mesh = read_catalogue(config), make_mesh()
+    set_up_jax(config)
+    data, mesh = config.data, training_mesh(config)
+    catalogue = read_catalogue(config)
     order = training_order(config, training_task(config, catalogue).train)
-    data, steps = config.data, 8 * ROUNDS.value
+    step, *carried = make_timed_step(config, catalogue, mesh)
 
-    def stream():
+    def stream() -> Iterator:
+        """Batches, after those that were made while nobody waited."""
         options = {"threads": data.threads, "workers": data.workers}
-        return prefetched(order, start=0, buffer=data.prefetch, **options)
+        batches = prefetched(order, start=0, buffer=data.prefetch, **options)
+        for _ in range(data.prefetch + 1):
+            next(batches)
+        return batches
 
-    batches = stream()
-    loaded = [next(batches) for _ in range(data.prefetch + 1)]  # the buffer has run dry
-    start = time.perf_counter()
-    loaded = [next(batches) for _ in range(steps)]
-    loader = time.perf_counter() - start
-    step, state, running = make_timed_step(config, catalogue, mesh)
-    state, running = step(state, running, place_batch(loaded[0], mesh))
-    jax.block_until_ready(state)
-    start = time.perf_counter()
-    for batch in loaded:
-        state, running = step(state, running, place_batch(batch, mesh))
-    jax.block_until_ready(state)
-    alone = time.perf_counter() - start
-    batches, watch = stream(), Stopwatch()
-    for _ in range(steps):
-        batch = place_batch(watch.wait(batches), mesh)
-        state, running = step(state, running, batch)
-    jax.block_until_ready(state)
-    count = steps * data.batch_size
+    def train(batch):
+        carried[:] = step(*carried, place_batch(batch, mesh))
+        return carried
+
+    batch = order[0]
+    train(batch)  # compiles
+    loader, _ = timed_rounds(stream(), lambda batch: None, rows=data.batch_size)
+    alone, _ = timed_rounds(itertools.repeat(batch), train, rows=data.batch_size)
+    together, waiting = timed_rounds(stream(), train, rows=data.batch_size)
     return {
         "batch_size": data.batch_size,
-        "steps": steps,
-        "loader_alone_per_second": count / loader,
-        "step_alone_per_second": count / alone,
-        "together_per_second": count / watch.total,
-        "input_wait": watch.waited / watch.total,
+        "steps_per_round": STEPS,
+        "loader_alone_per_second": loader,
+        "step_alone_per_second": alone,
+        "together_per_second": together,
+        "input_wait": waiting,
     }
 
 
@@ -152,8 +188,9 @@ def run(argv) -> None:
     from hsjax.tasks import user_errors
 
     with user_errors():
-        result = {"bench": argv[1], **circumstances(), **BENCHES[argv[1]]()}
-    text = json.dumps(result, indent=1)
+        result = {"bench": argv[1], **circumstances(), "rounds": ROUNDS.value}
+        result |= BENCHES[argv[1]]()
+    text = json.dumps({**result, "noisy": is_noisy(result)}, indent=1)
     if OUTPUT.value:
         Path(OUTPUT.value).write_text(text + "\n")
     print(text)

@@ -12,10 +12,15 @@ from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.evaluation.markdown import table
 from hsjax.inference.predict import vocabulary
 from hsjax.models.build import build_model
-from hsjax.sharding import place_batch, replicated
-from hsjax.train.objective import make_objective, watched
-from hsjax.train.start import initial_state, total_steps, training_mesh
-from hsjax.train.step import Running, make_step
+from hsjax.sharding import place_batch
+from hsjax.train.objective import make_objective
+from hsjax.train.start import (
+    empty_running,
+    initial_state,
+    total_steps,
+    training_mesh,
+    training_step,
+)
 
 ROWS = 50_000  # more are not read unless data.rows says so
 STEPS = 4  # timed, after the one that compiles
@@ -56,15 +61,8 @@ def _mapping(config) -> str:
 
 
 def _rows(catalogue: Catalogue, seconds: float, limited: bool) -> str:
-    rows = [["usable rows", len(catalogue.records)]]
-    rows += [
-        [f"{part} rows", len(catalogue.rows(part))] for part in ("train", "val", "test")
-    ]
-    rows += [
-        ["groups", len(np.unique(catalogue.groups))],
-        ["without text", sum(not any(r.texts.values()) for r in catalogue.records)],
-        ["without picture", sum(not r.image_key for r in catalogue.records)],
-        ["labels outside the tree", int(catalogue.outside.sum())],
+    rows = [
+        *map(list, catalogue.facts().items()),
         ["seconds to read", round(seconds, 1)],
     ]
     note = f"\n\nOnly the first {ROWS:,} rows were looked at (set data.rows for more)."
@@ -139,14 +137,13 @@ def make_timed_step(config, catalogue: Catalogue, mesh):
     vocab_size = vocabulary(catalogue.tokenizer)
     model = build_model(config, catalogue.spec, catalogue.tree, vocab_size=vocab_size)
     steps = total_steps(config, len(catalogue.rows("train")))
-    state, _, optimizer = initial_state(
+    state, shardings, optimizer = initial_state(
         config, model, catalogue.spec, mesh, steps=steps
     )
     modalities = tuple(config.model.modalities)
     objective = make_objective(config.objective, catalogue.tree, modalities)
-    step = make_step(model.apply, objective, optimizer, seed=0, ema=config.train.ema)
-    running = jax.device_put(Running.empty(watched(config.objective)), replicated(mesh))
-    return jax.jit(step, donate_argnums=(0, 1)), state, running
+    step = training_step(config, model, objective, optimizer, shardings, mesh)
+    return step, state, empty_running(config, mesh)
 
 
 def _first_batch(config, catalogue: Catalogue) -> dict[str, np.ndarray]:

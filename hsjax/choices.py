@@ -1,12 +1,14 @@
 """The words that a config may use, looked at before anything is read."""
 
 import difflib
+import re
 
 from hsjax.batch import IMAGE
 from hsjax.data.splits import PARTS
 from hsjax.hierarchy import DECODES
-from hsjax.models.build import IMAGE_ENCODERS
+from hsjax.models.build import IMAGE_ENCODERS, stream_flaws
 from hsjax.models.fusion import FUSIONS
+from hsjax.sharding import AXES
 from hsjax.train.workdir import ConfigError
 
 # what `data` reads is checked there, beside the catalogue
@@ -31,9 +33,22 @@ CHOICES = {
     "eval.decode": tuple(DECODES),
 }
 
+# rules on names of parameters: what follows the regex, in words and as a test
+RULES = {
+    "init_rules": ("load | fresh", lambda action: action in ("load", "fresh")),
+    "optim.rules": (
+        "multiplier of 0 or more, True | False",
+        lambda times, decay: times >= 0 and isinstance(decay, bool),
+    ),
+    "train.sharding": (
+        f"(axis of {' | '.join(AXES)} | None, ...)",
+        lambda axes: not isinstance(axes, str) and {*axes} <= {*AXES, None},
+    ),
+}
+
 
 def check_choices(config) -> None:
-    """Looks at every key of `CHOICES`, and at names of modalities and parts.
+    """Looks at every key of `CHOICES` and `RULES`, at names of modalities and parts.
 
     Raises:
       ConfigError: a word that is not known, with the one that may have been meant.
@@ -50,7 +65,20 @@ def check_choices(config) -> None:
         _check("model.modalities", name, (*config.data.text.streams, IMAGE))
     for part in config.eval.parts:
         _check("eval.parts", part, PARTS)
+    for key, (words, fits) in RULES.items():
+        for rule in config[key]:
+            if not _is_rule(rule, fits):
+                raise ConfigError(f"{key}: {rule!r} is no (regex, {words})")
     _check_sizes(config)
+
+
+def _is_rule(rule, fits) -> bool:
+    try:
+        pattern, *rest = rule
+        re.compile(pattern)
+        return fits(*rest)
+    except (TypeError, ValueError, re.error):
+        return False
 
 
 def _check_sizes(config) -> None:
@@ -75,6 +103,7 @@ def _check_sizes(config) -> None:
         ),
         (config.seed < 0, f"seed {config.seed} is negative"),
         (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
+        *((True, flaw) for flaw in stream_flaws(config)),
     ]
     for flaw, sentence in wrong:
         if flaw:

@@ -22,8 +22,8 @@ def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
     (('01', '0101', '010121'), ('61', '6109'))
 
     Raises:
-      TaxonomyError: not digits, an odd number of them, or fewer than the coarsest level
-        has.
+      TaxonomyError: not digits, an odd number of them, fewer than the coarsest level
+        has, or chapter 00.
     """
     parts = code.strip().replace(" ", ".").split(".")
     bare = "".join(parts)
@@ -45,6 +45,8 @@ def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
         raise TaxonomyError(
             f"HS code too short: {code!r} has fewer than {digits[0]} digits"
         )
+    if bare.startswith("00"):
+        raise TaxonomyError(f"no HS code: {code!r} is of chapter 00, the first is 01")
     return tuple(bare[:n] for n in digits if n <= len(bare))
 
 

@@ -20,6 +20,13 @@ PART = flags.DEFINE_string("part", "test", "Part of the run's own catalogue.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder for report and predictions.")
 CORRUPT = flags.DEFINE_string("corrupt", "", "Damage first, for example word_drop:0.5.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the damage.")
+CONFIDENCE = flags.DEFINE_float(
+    "confidence",
+    None,
+    "Also the deepest node of at least this probability, as pred_confident.",
+    lower_bound=1e-6,
+    upper_bound=1.0,
+)
 COMPARE = flags.DEFINE_list("compare", [], "Folders with predictions, one per seed.")
 AGAINST = flags.DEFINE_list("against", [], "Folders of the reference.")
 METRICS = flags.DEFINE_list("metrics", [], "What to compare; default: the main ones.")
@@ -32,7 +39,8 @@ def run(argv) -> None:
         raise app.UsageError(
             "give --output and either --run or --compare with --against"
         )
-    from hsjax.reports import compare_runs, evaluate_run
+    from hsjax.evaluation.comparison import compare_runs
+    from hsjax.reports import evaluate_run
     from hsjax.tasks import user_errors
 
     with user_errors():
@@ -44,6 +52,7 @@ def run(argv) -> None:
                 part=PART.value,
                 corrupt=CORRUPT.value,
                 seed=SEED.value,
+                confidence=CONFIDENCE.value,
             )
         else:
             compare_runs(

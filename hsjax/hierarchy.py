@@ -1,5 +1,4 @@
-"""One probability distribution over the whole label tree, and every decision drawn from
-it.
+"""One probability distribution over the whole label tree, and every decision from it.
 
 Raw level logits are renormalised among the children of each parent and summed down the
 path:
@@ -46,8 +45,7 @@ def sibling_log_probs(logits: Logits, tree: Taxonomy) -> list[Float[Array, "B _"
     """log p(node | parent), in slot order: a log-softmax among siblings."""
     result = []
     for x, layout in zip(logits, tree.layout, strict=True):
-        x = x.astype(jnp.float32)
-        parts = _siblings(x, layout.blocks)
+        parts = _siblings(x.astype(jnp.float32), layout.blocks)
         result.append(_joined([jax.nn.log_softmax(part, axis=-1) for part in parts]))
     return result
 
@@ -88,7 +86,7 @@ def label_log_probs(
     return jnp.stack(columns, axis=1)
 
 
-def _pick(x: Float[Array, "B C"], column: Int[Array, "B"]) -> Float[Array, "B"]:
+def _pick(x: Shaped[Array, "B C"], column: Int[Array, "B"]) -> Shaped[Array, "B"]:
     return jnp.take_along_axis(x, column[:, None], axis=1)[:, 0]
 
 
@@ -105,14 +103,9 @@ def leaf_log_probs(logits: Logits, tree: Taxonomy) -> Float[Array, "B leaves"]:
 
 def leaf_paths(tree: Taxonomy) -> np.ndarray:
     """(leaves, L) int32 ids of the path to every leaf, coarser leaves first."""
-    return np.concatenate(
-        [
-            tree.ancestors[level][layout.ids[slots]]
-            for level, (layout, slots) in enumerate(
-                zip(tree.layout, _leaf_slots(tree), strict=True)
-            )
-        ]
-    )
+    slots = _leaf_slots(tree)
+    ids = [layout.ids[s] for layout, s in zip(tree.layout, slots, strict=True)]
+    return np.concatenate([x[i] for x, i in zip(tree.ancestors, ids, strict=True)])
 
 
 def _leaf_slots(tree: Taxonomy) -> list[np.ndarray]:
@@ -143,7 +136,7 @@ def exact_path(logits: Logits, tree: Taxonomy) -> Int[Array, "B L"]:
         best_child[level] = _joined([jnp.argmax(s, axis=-1) for s in scores])
         if level:
             pairs = zip(scores, siblings, strict=True)
-            best = [s.max(axis=-1) - jax.nn.logsumexp(x, axis=-1) for s, x in pairs]
+            best = [s.max(-1) - jax.nn.logsumexp(part, axis=-1) for s, part in pairs]
             # leaves of the level above read the appended zero: nothing lies below them
             best = jnp.concatenate([*best, jnp.zeros((len(x), 1))], axis=1)
             below = best[:, _position(tree, level)]
@@ -172,27 +165,22 @@ def _position(tree: Taxonomy, level: int) -> np.ndarray:
 
 def _first_child(tree: Taxonomy, level: int) -> np.ndarray:
     """Slot of the first child of each parent, in block order; -1 appended."""
-    starts = [
-        b.start + b.fan_out * np.arange(len(b.parents))
-        for b in tree.layout[level].blocks
-    ]
+    blocks = tree.layout[level].blocks
+    starts = [b.start + b.fan_out * np.arange(len(b.parents)) for b in blocks]
     return np.concatenate([*starts, [-1]]).astype(np.int32)
 
 
-def _descend(
-    best_child: Sequence[Int[Array, "B _"]], tree: Taxonomy
-) -> Int[Array, "B L"]:
-    """Follows the best child from the root; ids, -1 after the end of the path."""
-    batch = best_child[0].shape[0]
-    slot, path = jnp.zeros(batch, jnp.int32), []
+def _descend(best_child: Sequence[jax.Array], tree: Taxonomy) -> Int[Array, "B L"]:
+    """Follows the best child (B, parents) from the root; -1 after the path's end."""
+    slot, path = jnp.zeros(len(best_child[0]), jnp.int32), []
     for level, offsets in enumerate(best_child):
         ended = slot < 0
         position = jnp.asarray(_position(tree, level))[jnp.maximum(slot, 0)]
         ended |= position == offsets.shape[1]
         inside = jnp.minimum(position, offsets.shape[1] - 1)
-        offset = jnp.take_along_axis(offsets, inside[:, None], axis=1)[:, 0]
         first = jnp.asarray(_first_child(tree, level))[position]
-        slot = jnp.where(ended, -1, first + offset.astype(jnp.int32))
+        offset = _pick(offsets, inside).astype(jnp.int32)
+        slot = jnp.where(ended, -1, first + offset)
         ids = jnp.asarray(tree.layout[level].ids)[jnp.maximum(slot, 0)]
         path.append(jnp.where(ended, -1, ids))
     return jnp.stack(path, axis=1)
@@ -201,9 +189,8 @@ def _descend(
 def independent_levels(logits: Logits, tree: Taxonomy) -> Int[Array, "B L"]:
     """The best node of every level by raw logit; often no path (baseline)."""
     pairs = zip(logits, tree.layout, strict=True)
-    return jnp.stack(
-        [jnp.asarray(o.ids)[jnp.argmax(x, axis=1)] for x, o in pairs], axis=1
-    )
+    columns = [jnp.asarray(o.ids)[jnp.argmax(x, axis=1)] for x, o in pairs]
+    return jnp.stack(columns, axis=1)
 
 
 def flat_path(logits: Logits, tree: Taxonomy) -> Int[Array, "B L"]:
@@ -225,13 +212,14 @@ def topk_paths(
 
 
 def confident_path(
-    logits: Logits, tree: Taxonomy, confidence: float
+    logits: Logits, tree: Taxonomy, confidence: float | Float[Array, ""]
 ) -> Int[Array, "B L"]:
     """The path to the deepest node with p(node) >= confidence, -1 below it.
 
-    At equal depth the most probable node; above 0.5 there is only one.
+    At equal depth the most probable node; above 0.5 there is only one. All -1 where no
+    node is sure enough.
     """
-    result = jnp.full((logits[0].shape[0], tree.num_levels), -1, jnp.int32)
+    result = jnp.full((len(logits[0]), tree.num_levels), -1, jnp.int32)
     for level, log_probs in enumerate(node_log_probs(logits, tree)):
         slot = jnp.argmax(log_probs, axis=1)
         sure = jnp.max(log_probs, axis=1) >= jnp.log(confidence)

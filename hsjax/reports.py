@@ -1,33 +1,28 @@
 """From predictions to the files that people look at, for runs and comparisons."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from hsjax.baselines import svm_predictions
+from hsjax.data.columns import columns_for
 from hsjax.data.corrupt import corrupt_records
+from hsjax.data.groups import group_keys
 from hsjax.data.prepare import Catalogue, label_nodes, read_catalogue
 from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
-from hsjax.data.sources import column_names
-from hsjax.data.splits import PARTS, group_keys
-from hsjax.evaluation.comparison import paired_difference
+from hsjax.data.splits import PARTS
+from hsjax.data.tree_labels import fit_labels
 from hsjax.evaluation.markdown import table
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
-from hsjax.evaluation.predictions import (
-    Predictions,
-    read_predictions,
-    write_predictions,
-)
-from hsjax.evaluation.tables import comparison_table, write_report
+from hsjax.evaluation.predictions import Predictions, write_predictions
+from hsjax.evaluation.tables import write_report
 from hsjax.inference.predict import load_run
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.watch import read_metrics
 from hsjax.train.workdir import config_hash, environment, read_config
-
-MAIN_METRICS = ("accuracy", "macro_f1", "macro_f1_min5", "weighted_f1")
 
 
 def write_results(
@@ -87,12 +82,15 @@ def leaf_counts(records: Sequence[Record]) -> dict[str, int]:
 
 def catalogue_context(config, catalogue: Catalogue) -> dict:
     """What the report says of the data."""
+    facts = catalogue.facts()
     context = {
         "data": config.data.path,
         "part": "+".join(config.eval.parts),
         "quarantine": catalogue.quarantine.counts(),
         "rare_leaves_cut": dict(catalogue.cut),
         "manifest": catalogue.manifest,
+        "catalogue": facts,
+        "sections": {"Catalogue": table(["", ""], [[k, facts[k]] for k in facts])},
     }
     if config.data.path == "synthetic":
         from hsjax.data.synthetic import bayes_accuracy
@@ -101,11 +99,8 @@ def catalogue_context(config, catalogue: Catalogue) -> dict:
         levels = list(next(iter(bayes.values())))
         rows = [[k, *(f"{100 * v[x]:.1f}" for x in levels)] for k, v in bayes.items()]
         context["bayes_accuracy"] = bayes
-        context["sections"] = {
-            "Bayes-optimal accuracy (exact, synthetic data)": table(
-                ["what is seen", *levels], rows
-            )
-        }
+        title = "Bayes-optimal accuracy (exact, synthetic data)"
+        context["sections"][title] = table(["what is seen", *levels], rows)
     return context
 
 
@@ -117,8 +112,13 @@ def evaluate_run(
     part: str,
     corrupt: str,
     seed: int,
+    confidence: float | None = None,
 ) -> None:
     """Scores a run on another file, or on a part of its own catalogue.
+
+    Of another file every row with a label counts, repeated rows, too. A part of its own
+    has the rows that the run itself was scored on, so that both can be compared.
+    `confidence`: see `Run.predict`; a baseline has none.
 
     Raises:
       CatalogueError: the part or the damage is unknown, or the file cannot be read.
@@ -129,23 +129,24 @@ def evaluate_run(
     catalogue = None
     if source is None or config.task == "baseline":
         catalogue = read_catalogue(config, source_run=_tokenizer_run(workdir))
-    records, groups, quarantine = _to_be_scored(config, catalogue, source, part)
+    run = None if config.task == "baseline" else load_run(workdir)
+    tree = run.tree if run else catalogue.tree
+    records, groups, quarantine = _to_be_scored(config, catalogue, tree, source, part)
     if corrupt:
         records = corrupt_records(records, corrupt, seed=seed)
-    if config.task == "baseline":
-        predictions = baseline_predictions(config, catalogue, records, groups)
-        tree, step = catalogue.tree, None
+    if run:
+        predictions = run.predict(
+            records, groups=groups, confidence=confidence, progress="products"
+        )
     else:
-        run = load_run(workdir)
-        predictions = run.predict(records, groups=groups, progress="products")
-        tree, step = run.tree, run.step
+        predictions = baseline_predictions(config, catalogue, records, groups)
     output.mkdir(parents=True, exist_ok=True)
     quarantine.write(output / "quarantine.csv")
     context = {
         "run": f"{workdir.name}" + (f", {corrupt} (seed {seed})" if corrupt else ""),
         "data": source or config.data.path,
         "part": "all rows" if source else part,
-        "step": step,
+        "step": run.step if run else None,
         "quarantine": quarantine.counts(),
         "corrupt": corrupt,
         "seed": seed,
@@ -153,11 +154,17 @@ def evaluate_run(
     write_results(output, predictions, config=config, tree=tree, context=context)
 
 
-def _to_be_scored(config, catalogue: Catalogue | None, source: str | None, part: str):
+def _to_be_scored(
+    config,
+    catalogue: Catalogue | None,
+    tree: Taxonomy,
+    source: str | None,
+    part: str,
+) -> tuple[Sequence[Record], np.ndarray, Quarantine]:
     """(records, groups, quarantine) of another file, or of a part of the run's own."""
     if source is not None:
         quarantine = Quarantine()
-        records = read_labelled(config, source, quarantine)
+        records = read_labelled(config, source, tree=tree, quarantine=quarantine)
         return records, group_keys(records), quarantine
     if part not in PARTS:
         raise CatalogueError(f"--part={part}: known are {', '.join(PARTS)}")
@@ -173,26 +180,26 @@ def _tokenizer_run(workdir: Path) -> Path | None:
     return workdir if (workdir / "tokenizer.json").exists() else None
 
 
-def read_labelled(config, source: str, quarantine: Quarantine) -> list[Record]:
+def read_labelled(
+    config, source: str, *, tree: Taxonomy, quarantine: Quarantine
+) -> list[Record]:
     """Every labelled row of another file with the columns of a run.
 
-    Columns that only matter for splits may be missing.
+    Repeated rows stay. Columns of ids, pictures, groups and splits may be missing.
+
+    Raises:
+      CatalogueError: an unreadable file, a missing column, no row with a label.
     """
-    data = config.data.copy_and_resolve_references().unlock()
-    data.path, data.rows, data.required = source, None, ()
-    if source != "synthetic":
-        present = column_names(source)
-        for key in ("group", "platform", "date", "split"):
-            if data.columns[key] not in present:
-                data.columns[key] = ""
-        data.columns.metadata = tuple(c for c in data.columns.metadata if c in present)
-    data.split.by = "group"
-    return load_records(
-        data,
+    records = load_records(
+        columns_for(config.data, source, quarantine),
         quarantine=quarantine,
         digits=tuple(config.taxonomy.digits),
         nodes=label_nodes(config),
     )
+    fitted, _, _ = fit_labels(
+        records, tree, config=config, quarantine=quarantine, file=source
+    )
+    return fitted
 
 
 def baseline_predictions(config, catalogue: Catalogue, records, groups) -> Predictions:
@@ -210,39 +217,3 @@ def baseline_predictions(config, catalogue: Catalogue, records, groups) -> Predi
         topk=config.eval.topk,
         seed=config.seed,
     )
-
-
-def compare_runs(
-    compared: Sequence[str],
-    against: Sequence[str],
-    output: Path,
-    metrics: Sequence[str],
-) -> None:
-    """Mean over some runs minus mean over others, on the same rows, with intervals.
-
-    Raises:
-      CatalogueError: nothing to compare with, or other rows.
-    """
-    if not against:
-        raise CatalogueError("--compare needs --against: the folders of the reference")
-    runs, references = (
-        [read_predictions(Path(d) / "predictions.parquet") for d in dirs]
-        for dirs in (compared, against)
-    )
-    deepest = f"level{runs[0].num_levels}"
-    names = list(metrics) or [
-        *(f"{deepest}/{name}" for name in MAIN_METRICS),
-        "hierarchical/f1",
-    ]
-    try:
-        differences = paired_difference(runs, references, names)
-    except KeyError as error:
-        raise CatalogueError(f"--metrics: {error.args[0]}") from None
-    a, b = (" + ".join(Path(d).name for d in dirs) for dirs in (compared, against))
-    text = comparison_table(differences, a=a, b=b)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "comparison.md").write_text(text + "\n")
-    document = {name: interval._asdict() for name, interval in differences.items()}
-    document = {"compared": list(compared), "against": list(against), **document}
-    (output / "comparison.json").write_text(json.dumps(document, indent=1) + "\n")
-    print(text)

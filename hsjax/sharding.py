@@ -1,9 +1,8 @@
 """Mesh, rules, and placing of batches and parameters.
 
-Sharding is data: (regex on a parameter's name -> mesh axis of each dimension), first
-  match
-wins, and every parameter must match. Losses stay plain functions of the global batch;
-XLA inserts the communication.
+Sharding is data: (regex on a parameter's name -> mesh axis of each dimension), the
+first match wins, and every parameter must match. Losses stay plain functions of the
+global batch; XLA inserts the communication.
 """
 
 import re
@@ -53,15 +52,19 @@ def first_match(name: str, rules: Sequence[tuple]) -> tuple:
     for pattern, *rest in rules:
         if re.fullmatch(pattern, name):
             return tuple(rest)
-    raise ValueError(f"no rule covers the parameter {name!r}")
+    raise ValueError(
+        f"no rule covers the parameter {name!r}; let the last rule be for '.*'"
+    )
 
 
 def parameter_specs(params, rules: Rules, mesh: Mesh):
     """A PartitionSpec per parameter, as a tree like `params`.
 
     A rule lists mesh axes for the *last* dimensions. A dimension that its axis does not
-    divide
-    stays whole: sharding must never change a shape.
+    divide stays whole: sharding must never change a shape.
+
+    Raises:
+      ValueError: a parameter that no rule covers.
     """
 
     def spec(name, leaf):
@@ -99,6 +102,21 @@ def state_specs(state, rules: Rules, mesh: Mesh):
 
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
+
+
+def batch_shapes(
+    shapes: Mapping[str, tuple[tuple[int, ...], type]], mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """What `place_batch` will make, to compile for it ahead of time.
+
+    Args:
+      shapes: name -> (shape, dtype) of a global batch.
+    """
+    sharding = NamedSharding(mesh, BATCH)
+    return {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+        for name, (shape, dtype) in shapes.items()
+    }
 
 
 def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

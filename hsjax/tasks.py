@@ -14,7 +14,7 @@ from hsjax.codes import TaxonomyError
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.collect import describe_rows
-from hsjax.inference.predict import load_parameters, load_run, vocabulary
+from hsjax.inference.predict import load_run, vocabulary
 from hsjax.models.build import build_model
 from hsjax.reports import (
     baseline_predictions,
@@ -25,15 +25,17 @@ from hsjax.reports import (
 from hsjax.train.checkpoint import CheckpointError
 from hsjax.train.loop import Diverged, Interrupted, fit
 from hsjax.train.objective import check_objective
-from hsjax.train.start import Task, set_up_jax, training_mesh
+from hsjax.train.start import Task, check_length, set_up_jax, training_mesh
 from hsjax.train.warmstart import warm_start
 from hsjax.train.workdir import (
     ConfigError,
     WorkdirError,
+    check_report,
     is_done,
     keep_taxonomy,
     open_workdir,
     read_config,
+    write_config,
 )
 
 log = logging.getLogger("hsjax")
@@ -69,7 +71,6 @@ def train(config, workdir: Path) -> None:
     check_objective(config.objective, tuple(config.model.modalities))
     set_up_jax(config)
     mesh = training_mesh(config)
-    open_workdir(config, workdir)
     catalogue = open_catalogue(config, workdir)
     rows = scored_rows(config, catalogue)
     spec, vocab_size = catalogue.spec, vocabulary(catalogue.tokenizer)
@@ -80,9 +81,8 @@ def train(config, workdir: Path) -> None:
     task = training_task(config, catalogue)
     begin = source_parameters(config, catalogue) if config.init_from else None
     finished = fit(config, workdir, model, task, mesh, warm_start=begin)
-    log.info(
-        "best step %d; compiled after warm-up: %d", finished.step, finished.compiles
-    )
+    compiles = "-" if finished.compiles is None else finished.compiles
+    log.info("best step %d; compiled after warm-up: %s", finished.step, compiles)
     run = load_run(workdir)
     predictions = run.predict(
         [catalogue.records[i] for i in rows],
@@ -93,7 +93,7 @@ def train(config, workdir: Path) -> None:
         "run": workdir.name,
         "step": run.step,
         "seconds": round(time.perf_counter() - start, 1),
-        "compiled_after_warmup": finished.compiles,
+        "compiled_after_warmup": compiles,
     }
     write_results(
         workdir,
@@ -108,16 +108,25 @@ def train(config, workdir: Path) -> None:
 
 
 def open_catalogue(config, workdir: Path) -> Catalogue:
-    """Reads the catalogue and keeps beside the run what it is built on."""
+    """Reads the catalogue and keeps in the workdir what the run is built on.
+
+    Raises:
+      WorkdirError: the workdir is of another experiment, other rows or another tree.
+    """
+    before = open_workdir(config, workdir)
     source = Path(config.init_from) if config.init_from else None
     if source:
         read_config(source)  # no run there: say so before the catalogue is read
     if any((workdir / "checkpoints").glob("[0-9]*")):
         source = workdir  # a run that goes on must mean the same by its token ids
     catalogue = read_catalogue(config, source_run=source)
+    check_report(workdir, catalogue.manifest)
+    if before is not None:
+        check_length(before, config, len(catalogue.rows("train")))
     for code, count in sorted(catalogue.cut.items()):
         log.info("too rare, cut to its parent: %s (%d products)", code, count)
     keep_taxonomy(catalogue.tree, workdir)
+    write_config(config, workdir)
     if jax.process_index() == 0:
         catalogue.quarantine.write(workdir / "quarantine.csv")
         if catalogue.tokenizer:
@@ -147,13 +156,12 @@ def scored_rows(config, catalogue: Catalogue) -> np.ndarray:
 
 def source_parameters(config, catalogue: Catalogue):
     """Fresh parameters -> those of `config.init_from`, classes by code."""
-    source = Path(config.init_from)
-    run = load_run(source)
-    _, params, _ = load_parameters(source, read_config(source), run.model, run.spec)
+    run = load_run(Path(config.init_from))
     return warm_start(
-        jax.tree.map(np.asarray, params),
+        jax.tree.map(np.asarray, run.params),
         run.tree,
         catalogue.tree,
+        heads=(run.config.model.head, config.model.head),
         rules=config.init_rules,
         keep=lambda name: log.info("starts fresh: %s", name),
     )
@@ -188,6 +196,7 @@ def training_task(config, catalogue: Catalogue) -> Task:
             levels=catalogue.tree.num_levels,
         ),
         train_row=np.array([r.row for r in train_records]),
+        train_id=np.array([r.id for r in train_records]),
         manifest=catalogue.manifest,
     )
 
@@ -199,15 +208,10 @@ def baseline(config, workdir: Path) -> None:
         return
     check_choices(config)
     set_up_jax(config)
-    open_workdir(config, workdir)
     catalogue = open_catalogue(config, workdir)
     rows = scored_rows(config, catalogue)
-    predictions = baseline_predictions(
-        config,
-        catalogue,
-        [catalogue.records[i] for i in rows],
-        catalogue.groups[rows],
-    )
+    records, groups = [catalogue.records[i] for i in rows], catalogue.groups[rows]
+    predictions = baseline_predictions(config, catalogue, records, groups)
     context = catalogue_context(config, catalogue) | {"run": workdir.name}
     write_results(
         workdir, predictions, config=config, tree=catalogue.tree, context=context

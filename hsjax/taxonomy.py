@@ -4,8 +4,6 @@ A node is (level, id): `Men > Shoes` and `Women > Shoes` are two nodes. Ids are
 append-only and stand in labels, heads and JSON.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,14 +13,18 @@ import numpy as np
 
 from hsjax.codes import STOP, TaxonomyError
 from hsjax.layout import Layout, make_layout
-
-FORMAT = 1
+from hsjax.nodes import check_nodes, rows_from_paths, stop_code
+from hsjax.taxonomy_json import (
+    content_hash,
+    make_document,
+    read_document,
+    write_document,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Taxonomy:
-    """The tree; equality and hash by content, arrays read-only, so that jit closes over
-    it.
+    """The tree; equality and hash by content, arrays read-only: jit closes over it.
 
     Attributes:
       codes: per level (C,) unique node codes, by id.
@@ -41,7 +43,7 @@ class Taxonomy:
     separator: str = ""
 
     def __post_init__(self):
-        _check(self)
+        check_nodes(self.codes, self.parents, self.stop)
         for arrays in (self.codes, self.names, self.parents, self.stop):
             for array in arrays:
                 array.flags.writeable = False
@@ -78,54 +80,22 @@ class Taxonomy:
         edition: str = "",
         separator: str = "",
     ) -> "Taxonomy":
-        """From paths of node codes (see `codes`); missing parents appear.
+        """From paths of node codes, coarsest first; missing parents appear.
 
         Args:
-          paths: node codes, coarsest first.
           complete: per path, whether products end at its last node (default: all do).
           stop: `data` adds a STOP child where a complete path ends at an inner node,
             `all` to every inner node, `none` nowhere.
           names: code -> name; a path code without one is called by its last part.
         """
         paths = [tuple(path) for path in paths]
-        complete = [True] * len(paths) if complete is None else list(complete)
-        depth = max(map(len, paths), default=0)
-        if not depth:
-            raise TaxonomyError("no label to build a tree from")
-        nodes = [{} for _ in range(depth)]  # code -> code of the parent
-        for path in paths:
-            for level, code in enumerate(path):
-                parent = path[level - 1] if level else ""
-                if nodes[level].setdefault(code, parent) != parent:
-                    raise TaxonomyError(
-                        f"{code!r} has two parents:"
-                        f" {nodes[level][code]!r} and {parent!r}"
-                    )
-        inner = [set(nodes[i + 1].values()) for i in range(depth - 1)] + [set()]
-        ends = [set() for _ in range(depth)]
-        for path, ended in zip(paths, complete, strict=True):
-            if path and ended and path[-1] in inner[len(path) - 1]:
-                ends[len(path) - 1].add(path[-1])
-        if stop != "data":
-            ends = inner if stop == "all" else [set()] * depth
-        names = names or {}
-        levels, ids = [], {}
-        for level in range(depth):
-            rows = [
-                (
-                    c,
-                    names.get(c) or (c.split(separator)[-1] if separator else c),
-                    p,
-                    False,
-                )
-                for c, p in nodes[level].items()
-            ]
-            if level:
-                mark = separator or "/"
-                rows += [(f"{c}{mark}{STOP}", STOP, c, True) for c in ends[level - 1]]
-            rows = [(c, n, ids.get(p, 0), s) for c, n, p, s in sorted(rows)]
-            ids = {row[0]: i for i, row in enumerate(rows)}
-            levels.append(rows)
+        levels = rows_from_paths(
+            paths,
+            complete=[True] * len(paths) if complete is None else list(complete),
+            stop=stop,
+            names=names or {},
+            separator=separator,
+        )
         return cls.from_nodes(levels, edition=edition, separator=separator)
 
     @property
@@ -184,10 +154,8 @@ class Taxonomy:
 
         Returns:
           (L,) int32, -1 where there is none; the STOP child where a complete path ends
-          at an
-          inner node that has one. And whether the path leaves the tree: it is then cut
-            to its
-          deepest known ancestor.
+          at an inner node that has one. And whether the path leaves the tree: it is
+          then cut to its deepest known ancestor.
         """
         labels = np.full(self.num_levels, -1, np.int32)
         for level, code in enumerate(path):
@@ -223,66 +191,52 @@ class Taxonomy:
             ok &= (here < 0) | ((above >= 0) & (self.parents[level][here] == above))
         return ok
 
+    def with_stops(self, nodes: Iterable[tuple[int, int]]) -> "Taxonomy":
+        """The tree with a STOP child below each of these inner nodes (level, id).
+
+        Every node keeps its id; nodes that have a STOP child stay as they are.
+
+        Raises:
+          TaxonomyError: a node without children.
+        """
+        levels = self._rows()
+        for level, i in sorted(set(nodes)):
+            code = str(self.codes[level][i])
+            if self.leaf[level][i]:
+                raise TaxonomyError(f"{code!r} has no children")
+            if i not in self._stop_child[level]:
+                row = (stop_code(code, self.separator), STOP, i, True)
+                levels[level + 1].append(row)
+        return Taxonomy.from_nodes(
+            levels, edition=self.edition, separator=self.separator
+        )
+
+    def _rows(self) -> list[list[tuple]]:
+        columns = zip(self.codes, self.names, self.parents, self.stop, strict=True)
+        return [list(zip(*(x.tolist() for x in c), strict=True)) for c in columns]
+
     def to_dict(self) -> dict:
         """The document of `taxonomy.json`; levels count from 1."""
-        nodes = [
-            {
-                "level": level + 1,
-                "id": i,
-                "code": str(self.codes[level][i]),
-                "name": str(self.names[level][i]),
-                "parent": int(self.parents[level][i]) if level else None,
-                "stop": bool(self.stop[level][i]),
-            }
-            for level in range(self.num_levels)
-            for i in range(self.sizes[level])
-        ]
-        return {
-            "format": FORMAT,
-            "edition": self.edition,
-            "separator": self.separator,
-            "nodes": nodes,
-        }
+        return make_document(
+            self._rows(), edition=self.edition, separator=self.separator
+        )
 
     @cached_property
     def hash(self) -> str:
         """sha256 of the canonical JSON."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return content_hash(self.to_dict())
 
     def save(self, path: Path | str) -> None:
-        document = {**self.to_dict(), "hash": self.hash}
-        Path(path).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        write_document(self.to_dict(), path)
 
     @classmethod
     def load(cls, path: Path | str) -> "Taxonomy":
         """Reads `taxonomy.json`.
 
         Raises:
-          TaxonomyError: not such a file, another format, or content that belies its
-            hash.
+          TaxonomyError: not such a file, another format, or changed by hand.
         """
-        try:
-            document = json.loads(Path(path).read_text())
-            if document["format"] != FORMAT:
-                raise TaxonomyError(
-                    f"{path} has format {document['format']}; {FORMAT} can be read"
-                )
-            levels = [[] for _ in range(max(n["level"] for n in document["nodes"]))]
-            for n in sorted(document["nodes"], key=lambda n: (n["level"], n["id"])):
-                if n["id"] != len(levels[n["level"] - 1]):
-                    raise TaxonomyError(f"{path}: ids of level {n['level']} have a gap")
-                row = (n["code"], n["name"], n["parent"] or 0, n["stop"])
-                levels[n["level"] - 1].append(row)
-            extra = {"edition": document["edition"], "separator": document["separator"]}
-        except TaxonomyError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise TaxonomyError(f"{path} is not a taxonomy file: {error!r}") from None
-        tree = cls.from_nodes(levels, **extra)
-        if document.get("hash", tree.hash) != tree.hash:
-            raise TaxonomyError(f"{path} was changed by hand: its hash does not fit")
-        return tree
+        return cls.from_nodes(**read_document(path))
 
     def __eq__(self, other) -> bool:
         return isinstance(other, Taxonomy) and self.hash == other.hash
@@ -292,30 +246,3 @@ class Taxonomy:
 
     def __repr__(self) -> str:
         return f"Taxonomy({' > '.join(map(str, self.sizes))} nodes, {self.hash[:8]})"
-
-
-def _check(tree: Taxonomy) -> None:
-    for level, codes in enumerate(tree.codes):
-        unique, counts = np.unique(codes, return_counts=True)
-        if (counts > 1).any():
-            raise TaxonomyError(
-                f"level {level + 1} has {str(unique[counts > 1][0])!r} twice"
-            )
-        if (unique == "").any():
-            raise TaxonomyError(f"level {level + 1} has a node without a code")
-        above = tree.sizes[level - 1] if level else 1
-        parents = tree.parents[level]
-        if ((parents < 0) | (parents >= above)).any():
-            raise TaxonomyError(
-                f"level {level + 1} has a node whose parent does not exist"
-            )
-        if level and tree.stop[level - 1][parents].any():
-            raise TaxonomyError(f"level {level} has a STOP node with children")
-        if level:
-            stops = parents[tree.stop[level]]
-            if len(np.unique(stops)) < len(stops):
-                raise TaxonomyError(
-                    f"level {level + 1} has a node with two STOP children"
-                )
-    if tree.stop[0].any():
-        raise TaxonomyError("a product cannot stop above level 1")

@@ -12,17 +12,9 @@ from jaxtyping import install_import_hook
 install_import_hook("hsjax", "beartype.beartype")
 
 import jax  # noqa: E402
-import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # grain's worker processes read absl flags
 flags.FLAGS.mark_as_parsed()
-
-
-@pytest.fixture
-def standard_promotion():
-    """For jax's own bfloat16 attention, which mixes dtypes."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield

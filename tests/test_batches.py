@@ -1,15 +1,19 @@
 """The order of examples is a pure function of (seed, number); nothing is lost."""
 
+import os
 import pkgutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import grain
 import numpy as np
 import pytest
 from tiny import VOCAB, ragged_tree, random_labels
 
 import hsjax.data
 from hsjax.batch import BatchSpec
+from hsjax.data import batches
 from hsjax.data.batches import (
     evaluation_batches,
     prefetched,
@@ -122,6 +126,27 @@ def test_worker_processes_give_the_same_batches(workers):
     with_workers(workers)
 
 
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_no_worker_process_asks_for_an_accelerator(monkeypatch, workers):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    told = grain.MapDataset.range(9).map(
+        lambda k: (k, os.getpid(), os.environ.get("JAX_PLATFORMS"))
+    )
+    ahead = prefetched(told, start=2, threads=1, workers=workers, buffer=2)
+    numbers, processes, platforms = zip(*ahead, strict=True)
+    assert numbers == tuple(range(2, 9))
+    assert len({*processes, os.getpid()}) == workers + 1
+    assert set(platforms) == {"cpu"}
+    assert os.environ["JAX_PLATFORMS"] == "cuda,cpu"
+
+
+def test_workers_leave_no_variable_behind(monkeypatch):
+    monkeypatch.delenv("HSJAX_TEST", raising=False)
+    with batches._environment(HSJAX_TEST="1"):
+        assert os.environ["HSJAX_TEST"] == "1"
+    assert "HSJAX_TEST" not in os.environ
+
+
 @pytest.mark.parametrize(("size", "processes"), [(4, 1), (7, 1), (29, 1), (12, 3)])
 def test_evaluation_loses_no_row_and_its_weights_sum_to_n(size, processes):
     shards = [
@@ -171,6 +196,17 @@ def test_weighted_sampling_draws_leaves_as_wanted():
     drawn = np.searchsorted([20, 28], dataset[0]["index"], side="right")
     np.testing.assert_allclose(np.bincount(drawn) / 2000, 1 / 3, atol=0.04)
     assert (dataset[0]["index"] != dataset[1]["index"]).any()
+
+
+def test_a_draw_that_rounds_up_to_the_sum_is_the_last_example(monkeypatch):
+    monkeypatch.setattr(
+        np.random, "Generator", lambda bits: SimpleNamespace(random=one)
+    )
+
+    def one():
+        return 1.0
+
+    assert batches._draw(0, np.array([0.2, 0.5, 1.0]), 0) == 2
 
 
 def test_which_example_is_drawn_says_nothing_of_its_crop():

@@ -1,12 +1,17 @@
 """Checkpoints: a run that was cut off goes on as if it never had been."""
 
+import contextlib
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from runs import (
@@ -206,7 +211,10 @@ def test_a_damaged_checkpoint_is_skipped(prepared, whole, copy, caplog):
         os.truncate(file, file.stat().st_size // 2)
     with caplog.at_level("WARNING", logger="hsjax"):
         finished = fit_run(prepared, copy)
-    assert "checkpoint 10 cannot be read, skipped" in caplog.text
+    assert re.search(r"checkpoint 10 in .* cannot be read: .*; skipped", caplog.text)
+    aside = copy / "checkpoints/damaged-10"
+    assert f"checkpoint 10 is kept as {aside}" in caplog.text
+    assert (aside / "state").is_dir()
     assert finished.step == whole[1].step
     there, here = final_state(prepared, whole[0]), final_state(prepared, copy)
     assert here[0] == 10
@@ -220,3 +228,82 @@ def test_checkpoints_that_cannot_be_read_are_kept_and_named(prepared, copy):
     with pytest.raises(CheckpointError, match=r"none of the checkpoints \[5, 10\]"):
         fit_run(prepared, copy)
     assert sorted(p.name for p in (copy / "checkpoints").iterdir()) == ["10", "5"]
+
+
+def folders(workdir):
+    return sorted(p.name for p in (workdir / "checkpoints").iterdir())
+
+
+def a_state():
+    return {"kernel": jnp.arange(100.0), "step": jnp.int32(3)}
+
+
+def saved(workdir, *values):
+    """A workdir with a checkpoint per monitored value, at steps 1, 2, ..."""
+    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+        for step, value in enumerate(values, start=1):
+            checkpoints.save(step, a_state(), {"manifest": "m"}, value)
+        checkpoints.write_best("accuracy")
+    return workdir
+
+
+def tear(workdir, step):
+    for file in filter(
+        Path.is_file, (workdir / f"checkpoints/{step}/state").rglob("*")
+    ):
+        os.truncate(file, 0)
+
+
+@pytest.mark.parametrize(("value", "named"), [(0.5, 1), (None, None)])
+def test_best_json_never_names_a_damaged_checkpoint(tmp_path, value, named):
+    best = saved(tmp_path, value, 0.9) / "best.json"
+    assert json.loads(best.read_text())["step"] == 2
+    tear(tmp_path, 2)
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        assert checkpoints.restore_latest(a_state())[0] == 1
+        checkpoints.write_best("accuracy")
+        assert checkpoints.best_step() == 1
+    assert (json.loads(best.read_text())["step"] if best.exists() else None) == named
+    assert folders(tmp_path) == ["1", "damaged-2"]
+
+
+def test_a_step_that_is_damaged_twice_is_kept_twice(tmp_path):
+    saved(tmp_path, 0.1, 0.2)
+    for name in ("damaged-2", "damaged-2-2", "damaged-2-3"):
+        tear(tmp_path, 2)
+        with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+            assert checkpoints.restore_latest(a_state())[0] == 1
+            checkpoints.save(2, a_state(), {"manifest": "m"}, 0.2)
+        assert {"1", "2", name} <= set(folders(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), jax.errors.JaxRuntimeError("oom"), OSError(5, "I/O error")]
+)
+def test_what_is_not_the_fault_of_the_file_touches_nothing(
+    tmp_path, monkeypatch, error
+):
+    saved(tmp_path, 0.1, 0.2)
+    checkpoints = Checkpoints(tmp_path)
+
+    def failing(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(checkpoints._manager, "restore", failing)
+    with pytest.raises(type(error)):
+        checkpoints.restore_latest(a_state())
+    checkpoints.close()
+    assert folders(tmp_path) == ["1", "2"]
+
+
+def test_a_best_checkpoint_that_cannot_be_read_is_named(tmp_path):
+    saved(tmp_path, 0.1, 0.2)
+    tear(tmp_path, 2)
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        with pytest.raises(CheckpointError, match="checkpoint 2 in .* cannot be read"):
+            checkpoints.restore_best(a_state())
+        with pytest.raises(CheckpointError, match="checkpoint 2 in .* cannot be read"):
+            checkpoints.restore_parameters({"kernel": a_state()["kernel"]})
+    os.truncate(tmp_path / "checkpoints/1/metrics/metrics", 3)
+    with pytest.raises(CheckpointError, match="metrics of a checkpoint cannot be read"):
+        Checkpoints(tmp_path)

@@ -66,7 +66,6 @@ def text_of(name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.usefixtures("standard_promotion")
 def test_a_config_is_what_was_agreed(name):
     path, text = GOLDEN / f"{name.replace('/', '_')}.txt", text_of(name)
     if os.environ.get(WRITE):

@@ -6,16 +6,14 @@ import re
 import jax
 import numpy as np
 import pytest
-from runs import TEXT, fit_run, metric_lines, parameters, prepare_run, run_config
+from runs import TEXT, fit_run, metric_lines, prepare_run, run_config
 from test_workdir import values_of
 from tiny import bitwise_equal
 
-from hsjax.sharding import parameter_names
-from hsjax.taxonomy import Taxonomy
-from hsjax.train import loop
+from hsjax.data import batches
+from hsjax.train import loop, start
 from hsjax.train.loop import Diverged
-from hsjax.train.start import total_steps, training_mesh
-from hsjax.train.warmstart import warm_start
+from hsjax.train.start import rows_of_batch, total_steps, training_mesh
 from hsjax.train.workdir import ConfigError
 
 
@@ -44,8 +42,42 @@ def run(prepared, tmp_path_factory):
 def test_one_program_per_step_and_none_after_warm_up(run):
     _, finished, made = run
     assert finished.compiles == 0
-    assert made.step._cache_size() == 1
+    assert made.step._cache_size() == 0  # compiled ahead, not by its first call
     assert made.validation.answer._cache_size() == 1
+
+
+@pytest.mark.parametrize("at", [1, 3, 7])
+def test_what_compiles_after_warm_up_is_counted(prepared, tmp_path, monkeypatch, at):
+    """From step 1 on, not from the first evaluation on."""
+    place, steps = loop.place_batch, iter(range(1, 100))
+
+    def placing(batch, mesh):
+        if next(steps) == at:
+            jax.jit(lambda x: x * 2 + 1).lower(np.float32(0)).compile()
+        return place(batch, mesh)
+
+    monkeypatch.setattr(loop, "place_batch", placing)
+    assert fit_run(prepared, tmp_path).compiles == 1
+    # nothing was left to be done: nothing was counted
+    assert fit_run(prepared, tmp_path).compiles is None
+
+
+def test_what_the_first_evaluation_compiles_is_no_recompile(
+    prepared, tmp_path, monkeypatch
+):
+    save, compiled = loop._Run.save, []
+
+    def saving(self, state, monitor=None):
+        if len(compiled) < limit:
+            compiled.append(jax.jit(lambda x: x + 2).lower(np.float32(0)).compile())
+        return save(self, state, monitor)
+
+    monkeypatch.setattr(loop._Run, "save", saving)
+    limit = 1
+    assert fit_run(prepared, tmp_path / "first").compiles == 0
+    limit = 3  # the second evaluation is like the first
+    assert fit_run(prepared, tmp_path / "both").compiles == 1
+    assert len(compiled) == 3
 
 
 def test_metrics_are_written_for_programs_and_tensorboard(run):
@@ -108,7 +140,7 @@ def test_patience(prepared, tmp_path, monkeypatch):
 
 def test_not_finite(prepared, tmp_path, monkeypatch):
     """Step 3 turns to NaN: the message has its rows, the state is that of step 2."""
-    step = loop.make_step
+    step = start.make_step
 
     def planting(*args, **kwargs):
         inner = step(*args, **kwargs)
@@ -120,17 +152,33 @@ def test_not_finite(prepared, tmp_path, monkeypatch):
         return planted
 
     two = fit_run(prepared, tmp_path / "two", train__steps=2)
-    monkeypatch.setattr(loop, "make_step", planting)
+    monkeypatch.setattr(start, "make_step", planting)
     with pytest.raises(Diverged, match="not finite at step 3") as error:
         fit_run(prepared, tmp_path / "nan", train__steps=3)
     order = loop.training_order(prepared.config, prepared.task.train)
+    known = {r.row: r.id for r in prepared.catalogue.records}
     rows = prepared.task.train_row[order[2]["index"]].tolist()
-    assert f"the catalogue rows {rows}" in str(error.value)
+    ids = [known[row] for row in rows]
+    assert f"the catalogue rows {rows}, with the ids {ids}" in str(error.value)
+    assert ids != list(map(str, rows))
     assert metric_lines(tmp_path / "nan") == []
     saved = fit_run(prepared, tmp_path / "nan", train__steps=3)
     assert saved.step == 3
     assert bitwise_equal(saved.state.params, two.state.params)
     assert bitwise_equal(saved.state.opt_state, two.state.opt_state)
+
+
+@pytest.mark.parametrize("weighted", [0.0, 0.5])
+def test_rows_of_a_batch_are_known_without_assembling_it(
+    prepared, monkeypatch, weighted
+):
+    config = run_config(TEXT, data__weighted_sampling=weighted)
+    examples = prepared.task.train
+    order = loop.training_order(config, examples)
+    expected = [order[k]["index"] for k in range(12)]
+    monkeypatch.delattr(batches, "assemble")
+    for k in range(12):
+        np.testing.assert_array_equal(rows_of_batch(config, examples, k), expected[k])
 
 
 def test_a_misspelt_monitor_is_told_before_the_first_step(prepared, tmp_path):
@@ -159,78 +207,3 @@ def test_total_steps(steps, epochs, rows, expected):
 def test_meshes_that_do_not_fit(change, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         training_mesh(run_config(**change))
-
-
-LOAD = ((".*", "load"),)
-
-
-def test_warm_start_on_the_same_tree_is_bitwise_the_source(run, prepared):
-    source, tree = parameters(run[1].state), prepared.catalogue.tree
-    fresh = jax.tree.map(np.zeros_like, source)
-    rules = ((r"head/shared.*", "fresh"), *LOAD)
-    kept = []
-    started = warm_start(source, tree, tree, rules=rules, keep=kept.append)(fresh)
-    names = parameter_names(source)
-    leaves = [jax.tree.leaves(t) for t in (source, fresh, started)]
-    for name, old, new, found in zip(names, *leaves, strict=True):
-        expected = new if name.startswith("head/shared") else old
-        assert found.dtype == old.dtype
-        assert np.array_equal(found, expected), name
-    assert kept == [name for name in names if name.startswith("head/shared")]
-    assert kept
-
-
-def test_warm_start_on_an_edited_tree_moves_classes_by_code(run, prepared):
-    """One chapter less, one subheading more: columns follow their code."""
-    old = prepared.catalogue.tree
-    source = parameters(run[1].state)
-    gone = old.codes[0][0]
-    codes = [c for c in old.codes[2].tolist() if not c.startswith(gone)]
-    codes = [*codes, codes[0][:4] + "99"]
-    new = Taxonomy.from_paths([(c[:2], c[:4], c) for c in codes])
-    made = {
-        level: {
-            "kernel": np.full((width + above, size), 7.0, np.float32),
-            "bias": np.full(size, 7.0, np.float32),
-        }
-        for level, width, above, size in zip(
-            ("level1", "level2", "level3"),
-            [source["head"]["level1"]["kernel"].shape[0]] * 3,
-            (0, *new.sizes[:-1]),
-            new.sizes,
-            strict=True,
-        )
-    }
-    fresh = {**source, "head": {**source["head"], **made}}
-    started = warm_start(source, old, new, rules=LOAD, keep=print)(fresh)
-    width = source["head"]["level1"]["kernel"].shape[0]
-    for level in range(3):
-        name = f"level{level + 1}"
-        found, known = started["head"][name], source["head"][name]
-        there = {c: i for i, c in enumerate(old.codes[level].tolist())}
-        above = {c: i for i, c in enumerate(old.codes[level - 1].tolist())}
-        for i, code in enumerate(new.codes[level].tolist()):
-            if code not in there:
-                assert code == codes[-1]
-                assert (found["bias"][i], found["kernel"][0, i]) == (7.0, 7.0)
-                continue
-            j = there[code]
-            assert found["bias"][i] == known["bias"][j]
-            assert np.array_equal(
-                found["kernel"][:width, i], known["kernel"][:width, j]
-            )
-            for row, parent in enumerate(new.codes[level - 1] if level else ()):
-                assert (
-                    found["kernel"][width + row, i]
-                    == known["kernel"][width + above[parent], j]
-                )
-
-
-def test_warm_start_says_what_does_not_fit(run, prepared):
-    source, tree = parameters(run[1].state), prepared.catalogue.tree
-    wider = {**source, "text": {**source["text"], "position": np.zeros((9, 16))}}
-    with pytest.raises(ConfigError, match=r"text/position is \(8, 16\) in init_from"):
-        warm_start(source, tree, tree, rules=LOAD)(wider)
-    more = {**source, "gate": np.zeros(3)}
-    with pytest.raises(ConfigError, match="init_from has no parameter 'gate'"):
-        warm_start(source, tree, tree, rules=LOAD)(more)

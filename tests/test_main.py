@@ -13,8 +13,9 @@ from runs import metric_lines, report, run_config, train_run
 import hsjax
 from hsjax.data.records import CatalogueError, Quarantine, load_records
 from hsjax.data.synthetic import listings
+from hsjax.evaluation.comparison import compare_runs
 from hsjax.evaluation.predictions import read_predictions
-from hsjax.reports import compare_runs, evaluate_run
+from hsjax.reports import evaluate_run
 from hsjax.train.workdir import WorkdirError
 
 HEADER = ("id", "title", "brand", "hs_code", "shop", "group", "image")
@@ -47,7 +48,7 @@ FLAWS = {  # what is said of a row -> the row, action
         ("f10", "boot", "", "640391", "s", "f10", "https://x/a.png"),
         "kept",
     ),
-    "nothing to classify": (("f11", "", "", "640391", "s", "f11", ""), "dropped"),
+    "nothing to classify": (("f11", "", "", "640391", "s", "f11", ""), "kept"),
     "empty id": (("", "boot", "", "640391", "s", "f12", ""), "kept"),
     "repeated id": (("f3", "clog", "", "640391", "s", "f13", ""), "kept"),
     "repeated row": (("f3", "boot", "", "640391", "s", "f3", ""), "dropped"),
@@ -102,6 +103,14 @@ def test_a_broken_catalogue_trains_and_every_flaw_is_named(run):
     assert ("broken quotes", "dropped") in found
     assert len(found) >= 15
     assert metric_lines(run[0])[-1]["step"] == 60
+
+
+def test_the_report_tells_of_the_catalogue(run):
+    text, context = (run[0] / "report.md").read_text(), report(run[0])["context"]
+    assert context["catalogue"]["rows with nothing present"] == 1
+    for name, value in context["catalogue"].items():
+        assert f"| {name} | {value:g} |" in text
+    assert "rows of the largest group" in context["catalogue"]
 
 
 def test_the_workdir_has_every_file(run):
@@ -185,6 +194,35 @@ def test_any_file_with_the_same_columns_is_scored(run, shop, tmp_path):
         assert np.array_equal(codes, whole.decoded[name][:40])
     np.testing.assert_allclose(part.prob, whole.prob[:40], atol=1e-6)
     assert report(tmp_path / "parquet")["metrics"]["count/rows"] == 40
+
+
+def test_every_labelled_row_is_scored(run, tmp_path):
+    """Repeated rows and rows with nothing in them count; ids and pictures may lack."""
+    header = ("id", "title", "brand", "hs_code")
+    rows = [("p", "boot", "", "640391"), ("p", "boot", "", "640391")]
+    rows += [("q", "", "", "420221"), ("r", "bag", "", ""), ("s", "bag", "", "4202")]
+    for name, first in (("whole", 0), ("bare", 1)):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(line[first:] for line in (header, *rows))
+        options = {"source": str(tmp_path / f"{name}.csv"), "part": "", "corrupt": ""}
+        evaluate_run(run[0], tmp_path / name, seed=0, **options)
+    whole, bare = (
+        read_predictions(tmp_path / name / "predictions.parquet")
+        for name in ("whole", "bare")
+    )
+    assert whole.row.tolist() == bare.row.tolist() == [1, 2, 3, 5]
+    assert whole.id.tolist() == ["p", "p#2", "q", "s"]
+    assert bare.id.tolist() == ["1", "2", "3", "5"]
+    assert not any(present[2] for present in whole.present.values())
+    assert np.isfinite(whole.log_prob).all()
+    assert whole.log_prob[0] == whole.log_prob[1]
+    assert report(tmp_path / "whole")["metrics"]["count/rows"] == 4
+    text = (tmp_path / "whole/report.md").read_text()
+    assert "| none | 1 |" in text
+    with (tmp_path / "bare/quarantine.csv").open(newline="") as file:
+        notes = {n["column"]: n["reason"] for n in csv.DictReader(file)}
+    assert notes["id"] == "column absent: the row number stands in"
+    assert notes["image"] == "column absent: all rows lack it"
 
 
 def test_damage_depends_on_the_seed_alone_and_runs_compare(run, tmp_path, capsys):

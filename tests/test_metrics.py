@@ -2,18 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.comparison import paired_difference
+from hsjax.evaluation.comparison import compare_runs, over_seeds, paired_difference
 from hsjax.evaluation.errors import suspected_label_errors, worst_classes
 from hsjax.evaluation.intervals import Interval, resamples, seed_interval
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
-from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.reliability import calibration_error
 from hsjax.evaluation.retrieval import recall_at
 from hsjax.evaluation.tables import comparison_table, table, write_report
@@ -343,6 +345,29 @@ def test_paired_difference_of_seeds_joins_by_row():
         assert interval.low <= interval.value <= interval.high
     assert found["level3/macro_f1"].low > 0
     assert "| level3/macro_f1 |" in comparison_table(found, a="one", b="two")
+
+
+def test_several_seeds_become_means_with_an_interval(tmp_path, capsys):
+    runs = [random_tree_predictions(seed=seed) for seed in (0, 1, 2)]
+    name = "level3/accuracy"
+    accuracy = [points(run)[name] for run in runs]
+    found = over_seeds(runs, [name])[name]
+    assert found == pytest.approx(seed_interval(accuracy))
+    assert found.low < found.value < found.high
+    folders = []
+    for seed in (0, 1, 2):
+        run = replace(runs[0], decoded=runs[seed].decoded)
+        folders.append(str(tmp_path / f"seed{seed}" / "test"))
+        Path(folders[-1]).mkdir(parents=True)
+        write_predictions(run, Path(folders[-1]) / "predictions.parquet")
+    compare_runs(folders, [], tmp_path / "mean", [name])
+    assert "t-intervals" in capsys.readouterr().out
+    # both folders are called `test`: the sides stay two
+    compare_runs(folders[:1], folders[1:], tmp_path / "versus", [name])
+    document = json.loads((tmp_path / "versus" / "comparison.json").read_text())
+    assert len(document["seeds"]) == 2
+    first, others = (side[name]["value"] for side in document["seeds"].values())
+    assert document[name]["value"] == pytest.approx(first - others)
 
 
 def test_paired_difference_refuses_other_rows_and_labels():

@@ -16,9 +16,11 @@ from tiny import (
     tiny_spec,
 )
 
+from hsjax.choices import check_choices
 from hsjax.losses import hierarchical_cross_entropy, weighted_mean
 from hsjax.models.joint import drop_modalities
 from hsjax.train.objective import make_objective
+from hsjax.train.workdir import ConfigError
 
 TREE = ragged_tree(0)
 ROWS = 5
@@ -215,7 +217,7 @@ def test_contrastive_weight_0_is_b4():
 
 
 @pytest.mark.parametrize("name", ["title", "image"])
-def test_bfloat16_is_close_to_float32(name, standard_promotion):
+def test_bfloat16_is_close_to_float32(name):
     lesson, _, params, stats, batch = world(name)
     names, changes = SETTINGS[name]
     config = tiny_config(names, model__dtype="bfloat16", **changes)
@@ -232,3 +234,29 @@ def test_an_unknown_modality_is_refused():
     config = tiny_config(("title", "sound"))
     with pytest.raises(ValueError, match="sound"):
         tiny_model(config, TREE)
+
+
+OWN = {"width": 8, "depth": 1, "heads": 2, "mlp": 8, "dropout": 0.0, "pool": "cls"}
+
+
+@pytest.mark.parametrize(
+    ("stream", "own", "words"),
+    [
+        ("width", None, "the name 'width' is taken"),
+        ("image", None, "the name 'image' is taken"),
+        ("head", {**OWN, "pre_norm": True}, "the name 'head' is taken"),
+        ("brand", OWN, "model.text.brand lacks pre_norm"),
+        ("brand", {**OWN, "pre_norm": True}, None),
+        ("head", None, None),
+    ],
+)
+def test_names_of_text_streams_are_free(stream, own, words):
+    config = tiny_config()
+    config.data.text.streams[stream] = ("title",)
+    if own:
+        config.model.text[stream] = own
+    if words is None:
+        check_choices(config)
+    else:
+        with pytest.raises(ConfigError, match=words):
+            check_choices(config)

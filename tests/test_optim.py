@@ -200,11 +200,14 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_remembered():
 def test_averaged_parameters_follow_and_answer():
     state, step, batch, running = world()
     assert bitwise_equal(state.evaluated, (state.params, state.stats))
-    after, _ = step(state, running, batch)
-    assert not bitwise_equal(after.params, state.params)
-    assert not bitwise_equal(after.stats, state.stats)
-    pairs = (state.params, state.stats), (after.params, after.stats)
-    close(after.evaluated, jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, *pairs))
+    for number, decay in ((0, 0.1), (40, 0.75)):  # (1 + 40) / (10 + 40) is above it
+        state = state._replace(step=jnp.int32(number))
+        after, _ = step(state, running, batch)
+        assert not bitwise_equal(after.params, state.params)
+        assert not bitwise_equal(after.stats, state.stats)
+        pairs = (state.params, state.stats), (after.params, after.stats)
+        mean = jax.tree.map(lambda a, b, d=decay: d * a + (1 - d) * b, *pairs)
+        close(after.evaluated, mean)
 
 
 def test_running_means_weigh_batches_by_their_rows():

@@ -97,7 +97,7 @@ BROKEN = [  # (row, what must be noted about it)
         [
             ("title", "empty text", "kept"),
             ("image", "empty image", "kept"),
-            ("", "nothing to classify", "dropped"),
+            ("", "nothing to classify", "kept"),
         ],
     ),
     (("a", "boot", "640610", GOOD), [("", "repeated row", "dropped")]),
@@ -140,7 +140,7 @@ def broken_config(path):
 
 
 def test_a_catalogue_with_every_flaw(broken):
-    records, quarantine = load(broken_config(broken))
+    records, quarantine = load(broken_config(broken), drop_repeats=True)
     expected = {
         (row, *note)
         for row, (_, row_notes) in enumerate(BROKEN, 1)
@@ -165,6 +165,19 @@ def test_a_catalogue_with_every_flaw(broken):
     absent = next(x for x in records if x.id == "g")
     assert absent.image is None
     assert absent.image_key == ""
+    nothing = next(x for x in records if x.id == "p")
+    assert (nothing.texts, nothing.image) == ({"title": ""}, None)
+
+
+def test_only_training_drops_repeated_rows(broken):
+    training, _ = load(broken_config(broken), drop_repeats=True)
+    records, quarantine = load(broken_config(broken))
+    assert len(records) == len(training) + 1
+    assert len(records) + len(dropped(quarantine)) == len(BROKEN)
+    repeated = next(x for x in records if x.row == 17)
+    assert repeated.id == "a#2"
+    assert repeated.texts == records[0].texts
+    assert (17, "", "repeated row", "kept") in notes(quarantine)
 
 
 def test_the_same_flaws_in_jsonl(broken):
@@ -176,7 +189,7 @@ def test_the_same_flaws_in_jsonl(broken):
     path = broken.with_suffix(".jsonl")
     rows = [json.dumps(dict(zip(HEADER, fields, strict=True))) for fields, _ in sound]
     path.write_text("\n".join([*rows, "{", "7", ""]) + "\n")
-    records, quarantine = load(broken_config(path))
+    records, quarantine = load(broken_config(path), drop_repeats=True)
     expected = {(row, *note) for row, (_, ns) in enumerate(sound, 1) for note in ns}
     n = len(sound)
     expected |= {
@@ -210,12 +223,13 @@ def test_parquet_types(tmp_path):
     )
     (tmp_path / "hat.jpg").write_bytes(good)
     records, quarantine = load(settings(path, columns={"image": "image"}))
-    assert [(x.id, x.path[-1]) for x in records] == [("1", "640610"), ("5", "6406")]
-    assert records[0].image_key == records[1].image_key
+    labels = [(x.id, x.path[-1]) for x in records]
+    assert labels == [("1", "640610"), ("2", "640610"), ("5", "6406")]
+    assert records[0].image_key == records[2].image_key
     assert notes(quarantine) == {
         (2, "title", "empty text", "kept"),
         (2, "image", "truncated image", "kept"),
-        (2, "", "nothing to classify", "dropped"),
+        (2, "", "nothing to classify", "kept"),
         (3, "label", "no label", "dropped"),
         (4, "label", "malformed label", "dropped"),
     }
@@ -326,6 +340,7 @@ def test_required_drops_and_says_so(broken):
     assert all(x.texts["title"] and x.image is not None for x in records)
     assert (2, "", "required title is absent", "dropped") in notes(quarantine)
     assert (6, "", "required image is absent", "dropped") in notes(quarantine)
+    assert (16, "", "required title is absent", "dropped") in notes(quarantine)
     assert len(records) + len(dropped(quarantine)) == len(BROKEN)
     config.required = ("picture",)
     with pytest.raises(CatalogueError, match="required names 'picture'; known are"):
@@ -396,9 +411,7 @@ def test_wrong_settings_are_told_in_words(tmp_path, columns, message):
 
 
 def test_no_usable_row_names_the_reasons(tmp_path):
-    rows = (
-        [(1, "x", "")] * 5 + [(2, "x", "10121")] * 3 + [(3, "x")] * 2 + [(4, "", "64")]
-    )
+    rows = [(1, "x", "")] * 5 + [(2, "x", "0012")] * 3 + [(3, "x")] * 2
     path = write_csv(tmp_path / "a.csv", ("id", "title", "label"), rows)
     message = (
         r"no usable row. no label \(5 rows\); malformed label \(3 rows\);"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from configs.base import get_config
+from hsjax.data.groups import group_facts, group_keys
 from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
-from hsjax.data.splits import PARTS, assign_splits, group_keys
+from hsjax.data.splits import PARTS, assign_splits
 
 DATA = Path(os.environ.get("HSJAX_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -202,6 +203,27 @@ def test_missing_val_is_carved_from_train():
     assert not train & val
 
 
+def test_official_parts_that_divide_groups_are_counted():
+    titles = ["shirt"] * 12 + ["boot", "boot", "hat", "cap"]
+    names = ["train"] * 12 + ["train", "test", "val", "val"]
+    records = [
+        record(i, title, split=name)
+        for i, (title, name) in enumerate(zip(titles, names, strict=True))
+    ]
+    parts, groups = split(records, by="column")
+    assert group_facts(groups, parts) == {
+        "groups": 4,
+        "rows of the largest group": 12,
+        "% of rows in groups of more than 10": 75.0,
+        "groups in more than one part": 1,
+    }
+    whole = catalogue(0)
+    for by, divided in (("group", False), ("row", True)):
+        parts, groups = split(whole, by=by)
+        facts = group_facts(groups, parts)
+        assert (facts["groups in more than one part"] > 0) == divided
+
+
 def test_refusals():
     records = catalogue(0, rows=60)
     with pytest.raises(CatalogueError, match="split.by is 'magic'"):
@@ -221,9 +243,10 @@ def test_myntra():
     levels = ("level1", "level2", "level3")
     config.columns.update(id="id", label=levels, label_kind="levels", group="group")
     quarantine = Quarantine()
-    records = load_records(config, quarantine=quarantine)
+    records = load_records(config, quarantine=quarantine, drop_repeats=True)
     assert len(records) == 37_285
     parts, groups = split(records)
     assert groups.max() + 1 == 25_808
+    assert group_facts(groups, parts)["groups in more than one part"] == 0
     for part, share in zip(PARTS, (0.70, 0.15, 0.15), strict=True):
         assert abs((parts == part).mean() - share) < 0.01

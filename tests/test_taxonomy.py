@@ -220,3 +220,25 @@ def test_the_top_levels_are_a_tree_with_the_same_ids():
 def test_a_number_that_a_spreadsheet_made_of_a_code_is_refused(code):
     with pytest.raises(TaxonomyError, match="a number, not an HS code|lost zero"):
         hs_path(code)
+
+
+def test_stop_children_are_added_behind_the_ids_that_exist():
+    tree = paths("a/b/x", "c/d", "e", stop="none")
+    grown = tree.with_stops([(1, 0), (0, 1), (0, 0), (0, 1)])
+    assert grown.codes[0].tolist() == tree.codes[0].tolist()
+    assert grown.codes[1].tolist() == ["a/b", "c/d", "a/STOP", "c/STOP"]
+    assert grown.codes[2].tolist() == ["a/b/x", "a/b/STOP"]
+    assert grown.parents[1].tolist() == [0, 1, 0, 1]
+    assert [s.sum() for s in grown.stop] == [0, 2, 1]
+    assert grown.encode(("c",))[0].tolist() == [1, 3, -1]
+    assert grown.with_stops([(0, 0)]) == grown, "one STOP child is enough"
+    with pytest.raises(TaxonomyError, match="'e' has no children"):
+        tree.with_stops([(0, 2)])
+
+
+@pytest.mark.parametrize("code", ["00", "0001", "000121", "00.01.21"])
+def test_there_is_no_chapter_00(code):
+    with pytest.raises(TaxonomyError, match="no HS code: .* chapter 00"):
+        hs_path(code)
+    assert hs_path("7701"), "reserved for later editions"
+    assert hs_path("9801"), "free for national use"

@@ -1,23 +1,31 @@
 """Workdirs: what may change when a run goes on, what is kept, which step is best."""
 
 import json
+import os
 import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from runs import TEXT, fit_run, prepare_run, run_config
+from runs import TEXT, fit_run, prepare_run, run_config, train_run
 
+from hsjax.data.synthetic import write_catalogue
+from hsjax.tasks import user_errors
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.config import LATER
 from hsjax.train.loop import fit
-from hsjax.train.start import training_mesh
+from hsjax.train.start import check_length, training_mesh
 from hsjax.train.validation import Validation
 from hsjax.train.workdir import (
     WorkdirError,
     config_hash,
+    environment,
+    flatten,
     is_done,
     keep_taxonomy,
     open_workdir,
     read_config,
+    write_config,
 )
 
 
@@ -80,26 +88,28 @@ def test_other_rows_are_refused(prepared, tmp_path):
 @pytest.fixture
 def workdir(prepared, tmp_path):
     """A workdir with something to lose."""
-    open_workdir(prepared.config, tmp_path)
+    write_config(prepared.config, tmp_path)
     keep_taxonomy(prepared.catalogue.tree, tmp_path)
     (tmp_path / "checkpoints/5").mkdir(parents=True)
     return tmp_path
 
 
 def test_another_experiment_is_refused(workdir):
-    config = run_config(TEXT, optim__learning_rate=0.5, train__steps=5)
+    changes = {"optim__learning_rate": 0.5, "eval__decode": "greedy", "seed": 1}
+    config = run_config(TEXT, **changes)
     with pytest.raises(WorkdirError) as error:
         open_workdir(config, workdir)
     lines = str(error.value).splitlines()
     assert "take a new workdir" in lines[0]
     assert lines[1:] == [
+        "  eval.decode: 'path' -> 'greedy'",
         "  optim.learning_rate: 0.001 -> 0.5",
-        "  train.steps: 10 -> 5",
+        "  seed: 0 -> 1",
     ]
     assert read_config(workdir).optim.learning_rate == 0.001
 
 
-def test_lengths_intervals_workers_and_mesh_may_change(workdir):
+def test_lengths_intervals_workers_and_mesh_may_change(prepared, workdir):
     config = run_config(
         TEXT,
         train__steps=20,
@@ -111,18 +121,137 @@ def test_lengths_intervals_workers_and_mesh_may_change(workdir):
         data__threads=1,
         data__prefetch=2,
         eval__topk=3,
+        eval__bootstrap=7,
+        eval__parts=("val",),
     )
-    open_workdir(config, workdir)
+    before = open_workdir(config, workdir)
+    assert before.to_dict() == prepared.config.to_dict()
+    assert read_config(workdir).to_dict() == prepared.config.to_dict()
+    write_config(config, workdir)
     assert config_hash(read_config(workdir)) == config_hash(config)
     assert read_config(workdir).to_dict() == config.to_dict()
 
 
 def test_a_workdir_without_results_is_free(prepared, tmp_path):
     """A first try that failed on a misspelt column does not lock the folder."""
-    open_workdir(prepared.config, tmp_path)
-    other = run_config(TEXT, data__columns__id="sku")
-    open_workdir(other, tmp_path)
-    assert read_config(tmp_path).data.columns.id == "sku"
+    write_config(prepared.config, tmp_path)
+    assert open_workdir(run_config(TEXT, data__columns__id="sku"), tmp_path) is None
+
+
+MEASURED = {"eval__gallery_size": 7, "eval__decode": "greedy", "eval__batch_size": 32}
+
+
+def report_on(config, workdir):
+    document = {"context": {"config_hash": config_hash(config)}}
+    (workdir / "report.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("key", MEASURED)
+def test_what_is_monitored_is_bound_until_the_run_is_finished(prepared, workdir, key):
+    changed = run_config(TEXT, **{key: MEASURED[key]})
+    name = key.replace("__", ".")
+    with pytest.raises(WorkdirError, match=name):
+        open_workdir(changed, workdir)
+    report_on(prepared.config, workdir)
+    open_workdir(changed, workdir)
+    # it will be monitored again
+    longer = run_config(TEXT, train__steps=20, **{key: MEASURED[key]})
+    with pytest.raises(WorkdirError, match=name):
+        open_workdir(longer, workdir)
+    write_config(run_config(TEXT, train__steps=20), workdir)
+    with pytest.raises(WorkdirError, match=name):
+        open_workdir(longer, workdir)
+
+
+EPOCHS = {"train__steps": 0, "train__epochs": 5.0}  # of 100 rows, in batches of 16
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "steps"),
+    [
+        (EPOCHS, {"train__steps": 31}, "32 steps, 31 are"),
+        ({"train__steps": 33}, EPOCHS, "33 steps, 32 are"),
+        ({"train__steps": 10}, {"train__steps": 5}, "10 steps, 5 are"),
+        ({"train__steps": 32}, EPOCHS, ""),
+    ],
+)
+def test_a_run_cannot_be_made_shorter(caplog, old, new, steps):
+    old, new = run_config(**old), run_config(**new)
+    if steps:
+        with pytest.raises(WorkdirError, match=f"the run has {steps} asked for"):
+            check_length(old, new, 100)
+    else:
+        check_length(old, new, 100)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "told"),
+    [("cosine", 0.0, True), ("constant", 0.1, True), ("constant", 0.0, False)],
+)
+def test_a_longer_run_is_told_that_its_schedule_bends(caplog, schedule, warmup, told):
+    optim = {"optim__schedule": schedule, "optim__warmup": warmup}
+    old = run_config(**EPOCHS, **optim)
+    check_length(old, run_config(train__steps=40, **optim), 100)
+    assert ("40 steps instead of 32" in caplog.text) == told
+    assert ("schedule of the longer run" in caplog.text) == told
+
+
+def test_another_environment_is_told(prepared, workdir, caplog):
+    open_workdir(prepared.config, workdir)
+    assert not caplog.records
+    document = json.loads((workdir / "config.json").read_text())
+    packages = {"jaxlib", "flax", "optax", "numpy", "grain", "orbax-checkpoint"}
+    assert packages | {"jax", "platform"} <= document["environment"].keys()
+    document["environment"] |= {"optax": "0.0.1", "cores": 77}
+    del document["environment"]["grain"]  # an older workdir does not say
+    (workdir / "config.json").write_text(json.dumps(document))
+    open_workdir(prepared.config, workdir)
+    now = environment()
+    assert f"optax 0.0.1 -> {now['optax']}, cores 77 -> {now['cores']}" in caplog.text
+    assert "grain" not in caplog.text
+
+
+def without(workdir, *keys):
+    """As a version wrote it that did not know these keys."""
+    path = workdir / "config.json"
+    document = json.loads(path.read_text())
+    for key in keys:
+        group, _, name = key.rpartition(".")
+        values = document["config"]
+        for part in group.split("."):
+            values = values[part]
+        del values[name]
+    path.write_text(json.dumps(document))
+
+
+def test_keys_that_came_later_keep_their_old_meaning(prepared, workdir, caplog):
+    without(workdir, *LATER)
+    with caplog.at_level("INFO", logger="hsjax"):
+        assert read_config(workdir).taxonomy.names == ""
+    assert "config.json lacks taxonomy.names: '' is taken" in caplog.text
+    open_workdir(prepared.config, workdir)
+    assert set(LATER) <= flatten(prepared.config.to_dict()).keys()
+
+
+def test_a_key_that_an_old_workdir_lacks_is_named(prepared, workdir):
+    without(workdir, "model.head.feed", "eval.topk")
+    config = read_config(workdir)
+    assert config.model.head.width == 16
+    for read, key in (
+        (lambda: config.model.head.feed, "model.head.feed"),
+        (lambda: config.eval.topk, "eval.topk"),
+        (lambda: config.copy_and_resolve_references().eval.topk, "topk"),
+    ):
+        with pytest.raises(AttributeError, match=key):
+            read()
+    with pytest.raises(SystemExit) as stop, user_errors():
+        _ = config.model.head.feed
+    path = workdir / "config.json"
+    assert f"hsjax: {path} lacks the key model.head.feed: another" in stop.value.code
+    assert not hasattr(config, "__array__")
+    with pytest.raises(WorkdirError, match=r"model\.head\.feed: absent -> 'prob"):
+        open_workdir(prepared.config, workdir)
 
 
 def test_another_tree_is_refused(workdir):
@@ -140,10 +269,29 @@ def test_a_folder_that_is_no_workdir(tmp_path):
 def test_done_means_a_report_of_this_very_config(workdir):
     config = read_config(workdir)
     assert not is_done(config, workdir)
-    document = {"context": {"config_hash": config_hash(config)}}
-    (workdir / "report.json").write_text(json.dumps(document))
+    report_on(config, workdir)
     assert is_done(config, workdir)
     assert not is_done(run_config(TEXT, train__steps=20), workdir)
+
+
+def test_a_changed_catalogue_is_refused_although_the_run_is_done(tmp_path):
+    shop, workdir = tmp_path / "shop.parquet", tmp_path / "run"
+    columns = {"data.columns.label": ("hs_code",), "data.columns.id": "id"}
+    changes = {**TEXT, **columns, "data.path": str(shop), "task": "baseline"}
+    config = run_config(changes)
+    write_catalogue(shop, config.data)
+    train_run(config, workdir)
+    assert "is done" in train_run(config, workdir)
+    os.utime(shop, ns=(1, 1))  # touched, but the rows are the same
+    assert "is done" not in train_run(config, workdir)
+    assert "is done" in train_run(config, workdir)
+    before = {p.name: p.read_bytes() for p in workdir.iterdir()}
+    table = pq.read_table(shop)
+    pq.write_table(table.slice(0, len(table) - 1), shop)
+    for _ in range(2):
+        with pytest.raises(WorkdirError, match="the catalogue has changed since"):
+            train_run(config, workdir)
+    assert {p.name: p.read_bytes() for p in workdir.iterdir()} == before
 
 
 def test_the_best_value_keeps_the_precision_of_the_state(prepared, tmp_path):

@@ -6,7 +6,10 @@ shuffled (or sampled) as a whole and sliced per process afterwards, without a fi
 workers, processes or devices can go on from it.
 """
 
+import contextlib
 import functools
+import itertools
+import os
 from collections.abc import Iterator
 
 import grain
@@ -29,7 +32,8 @@ def _draw(seed: int, cumulative: np.ndarray, number: int) -> int:
     # not the counter of the augmentation: which example is drawn must not fix its crop
     bits = np.random.Philox(key=seed, counter=[0, 0, 1, int(number)])
     point = np.random.Generator(bits).random() * cumulative[-1]
-    return int(np.searchsorted(cumulative, point, side="right"))
+    found = int(np.searchsorted(cumulative, point, side="right"))
+    return min(found, len(cumulative) - 1)  # a point rounded up to the last sum
 
 
 def rows_per_process(batch_size: int, processes: int) -> int:
@@ -39,6 +43,21 @@ def rows_per_process(batch_size: int, processes: int) -> int:
             f"batch size {batch_size} is no multiple of {processes} processes"
         )
     return batch_size // processes
+
+
+def example_order(
+    examples: Examples, *, seed: int, weighted_sampling: float = 0.0
+) -> grain.MapDataset:
+    """Endless: `[i]` is the position of the i-th global example of training.
+
+    Args:
+      weighted_sampling: power of the inverse leaf frequency; 0 = shuffled epochs.
+    """
+    if weighted_sampling:
+        weights = sampling_weights(examples.labels, weighted_sampling)
+        draw = functools.partial(_draw, seed, np.cumsum(weights))
+        return grain.MapDataset.range(np.iinfo(np.int64).max).map(draw)
+    return grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
 
 
 def training_batches(
@@ -55,15 +74,10 @@ def training_batches(
 
     Args:
       batch_size: global; a multiple of `processes`.
-      weighted_sampling: power of the inverse leaf frequency; 0 = shuffled epochs.
+      weighted_sampling: see `example_order`.
     """
     rows = rows_per_process(batch_size, processes)
-    if weighted_sampling:
-        weights = sampling_weights(examples.labels, weighted_sampling)
-        draw = functools.partial(_draw, seed, np.cumsum(weights))
-        order = grain.MapDataset.range(np.iinfo(np.int64).max).map(draw)
-    else:
-        order = grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
+    order = example_order(examples, seed=seed, weighted_sampling=weighted_sampling)
     pairs = order.map_with_index(lambda number, i: (number, i))[process::processes]
     batches = pairs.batch(rows, batch_fn=np.array)
     return batches.map(
@@ -77,21 +91,32 @@ def prefetched(
     """Batches from the `start`-th on, made ahead of use by threads or processes."""
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer)
     ahead = dataset[start:].to_iter_dataset(options)
-    if workers:
-        # the parent may hold an accelerator; a worker must not ask for it
-        ahead = ahead.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        )
-    return iter(ahead)
-
-
-def in_order(dataset: grain.MapDataset) -> Iterator[dict[str, np.ndarray]]:
-    """Batches of an evaluation, a few ahead: grain's default keeps 500 of them."""
-    return iter(
-        dataset.to_iter_dataset(
-            grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-        )
+    if not workers:
+        return iter(ahead)
+    options = grain.MultiprocessingOptions(
+        num_workers=workers, per_worker_buffer_size=2
     )
+    batches = iter(ahead.mp_prefetch(options))
+    # the parent may hold an accelerator; a worker must not ask for it. Grain starts
+    # workers from threads of its own: with a batch of each, all have been started
+    with _environment(JAX_PLATFORMS="cpu"):
+        first = list(itertools.islice(batches, workers))
+    return itertools.chain(first, batches)
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """What processes started inside inherit."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def evaluation_batches(

@@ -2,13 +2,44 @@
 
 import difflib
 
-from hsjax.data.quarantine import CatalogueError
+from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import column_names
 
 
 def label_columns(config) -> tuple[str, ...]:
     label = config.columns.label
     return (label,) if isinstance(label, str) and label else tuple(label)
+
+
+def label_kind(config) -> str:
+    """What the label is once the label map is applied: a map gives one path."""
+    mapped_levels = config.label_map and config.columns.label_kind == "levels"
+    return "path" if mapped_levels else config.columns.label_kind
+
+
+def columns_for(config, path, quarantine: Quarantine):
+    """The data group of a config for another labelled file, and the columns it has.
+
+    Every row is read and none is required to have a field. Columns of ids, pictures,
+    groups and splits may be missing, which is noted (row 0); metadata, in silence.
+    """
+    data = config.copy_and_resolve_references().unlock()
+    data.path, data.rows, data.required = str(path), None, ()
+    data.split.by = "group"
+    columns = data.columns
+    if data.path == "synthetic":
+        return data
+    present = column_names(path, wanted=wanted_columns(data))
+    for key in ("id", "image", "group", "platform", "date", "split"):
+        if columns[key] and columns[key] not in present:
+            instead = "the row number stands in" if key == "id" else "all rows lack it"
+            reason = f"column absent: {instead}"
+            quarantine.add(
+                file=path, row=0, column=columns[key], reason=reason, action="kept"
+            )
+            columns[key] = ""
+    columns.metadata = tuple(c for c in columns.metadata if c in present)
+    return data
 
 
 def wanted_columns(config) -> dict[str, str]:

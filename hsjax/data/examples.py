@@ -35,18 +35,6 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: np.ndarray) -> "Examples":
-        """The examples of these positions, in this order."""
-        return Examples(
-            spec=self.spec,
-            tokens={k: Tokens(*(a[index] for a in t)) for k, t in self.tokens.items()},
-            images=[self.images[i] for i in index],
-            resize=self.resize,
-            max_pixels=self.max_pixels,
-            labels=self.labels[index],
-            group=self.group[index],
-        )
-
     def picture(self, i: int) -> np.ndarray | None:
         image = self.images[i]
         if isinstance(image, Path):
@@ -97,7 +85,7 @@ def assemble(
 
     Args:
       numbers: (B,) global example numbers: the counters of the random draws.
-      index: (B,) positions in `examples`.
+      index: (B,) positions in `examples`, which the batch keeps as `index`.
       augmentation: None = evaluation: central crop, nothing dropped.
     """
     spec, rows = examples.spec, len(index)

@@ -1,7 +1,7 @@
 """Labels of a catalogue's rows as paths of node codes."""
 
 from hsjax.codes import hs_path, join_levels, split_path
-from hsjax.data.columns import missing_column
+from hsjax.data.columns import label_kind, missing_column
 from hsjax.data.sources import UNREADABLE, as_text, column_names, read_rows
 
 
@@ -16,8 +16,7 @@ class Labels:
         self.columns, self.digits, self.nodes = columns, digits, nodes
         self.separator = config.columns.separator
         self.map = _read_label_map(config.label_map, quarantine)
-        mapped_levels = self.map is not None and config.columns.label_kind == "levels"
-        self.kind = "path" if mapped_levels else config.columns.label_kind
+        self.kind = label_kind(config)
         # Levels of a complete label; 0 = only the tree knows how deep a path may go.
         self.depth = {"code": len(digits), "levels": len(columns)}.get(self.kind, 0)
 

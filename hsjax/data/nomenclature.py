@@ -28,7 +28,7 @@ def load_taxonomy(config, *, separator: str) -> Taxonomy:
     if not path.is_file():
         raise CatalogueError(f"taxonomy.path: there is no file {path}")
     readers = {
-        ".json": lambda: Taxonomy.load(path),
+        ".json": lambda: _read_document(path, config),
         ".txt": lambda: _read_paths(path, separator, config),
         ".csv": lambda: KINDS[config.kind](path, separator, config),
     }
@@ -40,6 +40,17 @@ def load_taxonomy(config, *, separator: str) -> Taxonomy:
         return readers[path.suffix]()
     except TaxonomyError as error:
         raise CatalogueError(f"{path}: {error}") from None
+
+
+def _read_document(path: Path, config) -> Taxonomy:
+    """A `taxonomy.json`, with the STOP children that it has, or all of them."""
+    tree = Taxonomy.load(path)
+    if config.stop != "all":
+        return tree
+    leaves = enumerate(tree.leaf)
+    return tree.with_stops(
+        (level, i) for level, leaf in leaves for i in np.flatnonzero(~leaf).tolist()
+    )
 
 
 def _read_paths(path: Path, separator: str, config) -> Taxonomy:
@@ -194,12 +205,3 @@ def tree_from_records(
     except TaxonomyError as error:
         raise CatalogueError(f"the labels make no tree: {error}") from None
     return tree, cut
-
-
-def encode_labels(
-    records: Sequence[Record], tree: Taxonomy
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, L) int32 labels, and (N,) bool: does the label leave the tree?"""
-    pairs = [tree.encode(r.path, r.complete) for r in records]
-    labels = np.array([p[0] for p in pairs], np.int32).reshape(-1, tree.num_levels)
-    return labels, np.array([p[1] for p in pairs], bool)

@@ -10,16 +10,17 @@ from tokenizers import Tokenizer
 
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.data.examples import Examples, make_examples
+from hsjax.data.groups import group_facts, group_keys
 from hsjax.data.nomenclature import (
-    encode_labels,
     load_taxonomy,
     node_paths,
     read_names,
     tree_from_records,
 )
 from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
-from hsjax.data.splits import PARTS, assign_splits, group_keys
+from hsjax.data.splits import PARTS, assign_splits
 from hsjax.data.text import make_tokenizer, stream_texts, tokenize_streams
+from hsjax.data.tree_labels import fit_labels, with_ends
 from hsjax.taxonomy import Taxonomy
 
 
@@ -50,6 +51,21 @@ class Catalogue:
         """Positions of the records of these parts."""
         return np.flatnonzero(np.isin(self.parts, parts))
 
+    def facts(self) -> dict[str, int | float]:
+        """Counts of rows and groups, by their names for people."""
+        texts = [any(r.texts.values()) for r in self.records]
+        pictures = [bool(r.image_key) for r in self.records]
+        none = sum(not (a or b) for a, b in zip(texts, pictures, strict=True))
+        return {
+            "usable rows": len(self.records),
+            **{f"{part} rows": len(self.rows(part)) for part in PARTS},
+            "rows without text": texts.count(False),
+            "rows without picture": pictures.count(False),
+            "rows with nothing present": none,
+            "labels outside the tree": int(self.outside.sum()),
+            **group_facts(self.groups, self.parts),
+        }
+
 
 def label_separator(config) -> str:
     """Between the parts of a node code; '' for HS codes."""
@@ -72,6 +88,7 @@ def read_catalogue(config, *, source_run: Path | None = None) -> Catalogue:
         config.data,
         quarantine=quarantine,
         digits=tuple(config.taxonomy.digits),
+        drop_repeats=True,
         nodes=label_nodes(config),
     )
     groups = group_keys(records)
@@ -79,8 +96,14 @@ def read_catalogue(config, *, source_run: Path | None = None) -> Catalogue:
     leaves = np.unique(ends, return_inverse=True)[1]
     parts = assign_splits(records, groups, leaves, config.data.split)
     training = [records[i] for i in np.flatnonzero(parts == "train")]
+    if not any(r.image_key or any(r.texts.values()) for r in training):
+        raise CatalogueError(
+            f"{config.data.path}: no row of the training part has text or a picture"
+        )
     tree, cut = make_tree(config, training)
-    labels, outside = encode_labels(records, tree)
+    records, labels, outside = fit_labels(
+        records, tree, config=config, quarantine=quarantine, file=config.data.path
+    )
     spec = batch_spec(config, tree)
     return Catalogue(
         records=records,
@@ -101,7 +124,8 @@ def make_tree(config, training: Sequence[Record]) -> tuple[Taxonomy, Mapping[str
     """The tree of `config.taxonomy`, from a file or from the training rows."""
     separator = label_separator(config)
     if config.taxonomy.path:
-        return load_taxonomy(config.taxonomy, separator=separator), {}
+        tree = load_taxonomy(config.taxonomy, separator=separator)
+        return with_ends(tree, training) if config.taxonomy.stop == "data" else tree, {}
     names = read_names(config.taxonomy.names)
     if config.data.path == "synthetic":
         from hsjax.data.synthetic import names as synthetic_names

@@ -34,7 +34,8 @@ class Record:
       image: uint8 (H, W, 3) if pictures are cached, else checked bytes, path or None.
       image_key: sha1 of the encoded bytes; '' = absent.
       path: node codes of the label, coarsest first; () = no label.
-      complete: the product ends at the last node of `path`; False = unknown below it.
+      complete: the product ends at the last node of `path`; False = unknown below it,
+        as far as the file tells: see `fit_labels` for what the tree tells.
       group: value of the group column; '' = to be computed.
       platform, date, split: values of these columns; the date is ISO (2024-01-31).
       extra: metadata column -> text.
@@ -60,15 +61,16 @@ def load_records(
     quarantine: Quarantine,
     digits=(2, 4, 6),
     labelled: bool = True,
+    drop_repeats: bool = False,
     nodes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[Record]:
     """Reads the catalogue of `config.data`; every flaw goes to `quarantine`.
 
-    A field that is empty or unreadable is noted and absent. With `labelled`, rows
-    without a sound label are dropped; without, they are kept for prediction, and the
-    columns of labels, groups and splits may be missing. A row is also dropped where it
-    lacks what `required` names, has neither text nor picture, or repeats another one
-    entirely.
+    A field that is empty or unreadable is noted and absent; a row with neither text
+    nor picture stays. With `labelled`, rows without a sound label are dropped; without,
+    they are kept for prediction, and the columns of labels, groups and splits may be
+    missing. A row is also dropped where it lacks what `required` names, and with
+    `drop_repeats`, for training, where id, text, picture and label repeat another row.
     With label_kind `node`, `nodes` gives the path of each code (see `node_paths`).
     Each dropped row has one note `dropped`: records + dropped rows = rows of the file.
 
@@ -79,7 +81,13 @@ def load_records(
 
         return synthetic.make_records(config_data)
     labels = {"digits": digits, "nodes": nodes or {}}
-    loader = _Loader(config_data, quarantine, labelled=labelled, labels=labels)
+    loader = _Loader(
+        config_data,
+        quarantine,
+        labelled=labelled,
+        drop_repeats=drop_repeats,
+        labels=labels,
+    )
     before = len(quarantine.rows)
     rows = tqdm(
         loader.rows(), desc="catalogue", unit=" rows", disable=None, leave=False
@@ -101,8 +109,9 @@ def _nothing_usable(path, notes) -> CatalogueError:
 class _Loader:
     """Turns rows into records and tells the quarantine what it met on the way."""
 
-    def __init__(self, config, quarantine, *, labelled, labels) -> None:
+    def __init__(self, config, quarantine, *, labelled, drop_repeats, labels) -> None:
         self.config, self.quarantine, self.labelled = config, quarantine, labelled
+        self.drop_repeats = drop_repeats
         columns = checked_columns(config, labelled)
         self.required = checked_required(config)
         self.labels = Labels(config, quarantine, columns=columns, **labels)
@@ -201,23 +210,33 @@ class _Loader:
         if flaw and self.config.columns.image:
             self.note(record, flaw, column=self.config.columns.image)
         record = replace(record, image=image, image_key=key)
-        if reason := self.unusable(record):
+        if reason := self.lacking(record):
             self.note(record, reason, action="dropped")
             return None
+        if not key and not any(record.texts.values()):
+            self.note(record, "nothing to classify: neither text nor picture")
+        if reason := self.repeated(record):
+            action = "dropped" if self.drop_repeats else "kept"
+            self.note(record, reason, action=action)
+            if self.drop_repeats:
+                return None
         return self.with_unique_id(record)
 
-    def unusable(self, record: Record) -> str:
-        """Why the record must be dropped; '' = it stays."""
+    def lacking(self, record: Record) -> str:
+        """Which required field is absent, in words; '' = none."""
         for name, columns in self.required.items():
             texts = [record.texts.get(column) for column in columns]
             if not (record.image_key if name == "image" else any(texts)):
                 return f"required {name} is absent"
-        if not record.image_key and not any(record.texts.values()):
-            return "nothing to classify: neither text nor picture"
-        content = (record.id, *record.texts.items(), record.image_key, record.path)
-        if (first := self.first.setdefault(content, record.row)) != record.row:
-            return f"repeated row: id, text, picture and label as in row {first}"
         return ""
+
+    def repeated(self, record: Record) -> str:
+        """Which row this one repeats entirely, in words; '' = none."""
+        content = (record.id, *record.texts.items(), record.image_key, record.path)
+        first = self.first.setdefault(content, record.row)
+        if first == record.row:
+            return ""
+        return f"repeated row: id, text, picture and label as in row {first}"
 
     def with_unique_id(self, record: Record) -> Record:
         id = record.id
@@ -227,5 +246,5 @@ class _Loader:
         self.ids[id] = 1
         if id == record.id:
             return record
-        self.note(record, f"repeated id: other content, renamed to {id}")
+        self.note(record, f"repeated id: renamed to {id}")
         return replace(record, id=id)

@@ -2,81 +2,15 @@
 
 import datetime
 import hashlib
-import re
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 
+from hsjax.data.groups import content_key, sort_keys
 from hsjax.data.records import CatalogueError, Record
 
 PARTS = ("train", "val", "test")
 _OFFICIAL = {"valid": "val", "validation": "val", "dev": "val"} | {p: p for p in PARTS}
-
-
-def group_keys(records: Sequence[Record]) -> np.ndarray:
-    """Dense group numbers, (N,) int64.
-
-    A group is one value of the group column. Rows without one are joined by equal
-    normalised title (the first text column) or equal picture, closed transitively;
-    rows that have neither by equal text. Numbers follow the sorted group keys, so they
-    depend on the set of products and not on the order of the rows.
-    """
-    parents = list(range(len(records)))
-    owners: dict[tuple[str, str], int] = {}
-    for row, record in enumerate(records):
-        for mark in _marks(record):
-            _join(parents, row, owners.setdefault(mark, row))
-    roots = np.array([_root(parents, row) for row in range(len(records))], np.int64)
-    _, groups = np.unique(roots, return_inverse=True)
-    keys = _keys(records, groups)
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    numbers = np.empty(len(keys), np.int64)
-    numbers[order] = np.arange(len(keys))
-    return numbers[groups]
-
-
-def _marks(record: Record) -> list[tuple[str, str]]:
-    """What another row may share with this one to belong to its group."""
-    if record.group:
-        return [("group", record.group)]
-    title = _normalised(next(iter(record.texts.values()), ""))
-    marks = [("title", title)] if title else []
-    if record.image_key:
-        marks.append(("image", record.image_key))
-    return marks or [("text", _normalised(" ".join(record.texts.values())))]
-
-
-def _normalised(title: str) -> str:
-    """Case, accents' encoding, punctuation and spacing do not make another product."""
-    title = unicodedata.normalize("NFKC", title).casefold()
-    return re.sub(r"[\W_]+", " ", title).strip()
-
-
-def _root(parents: list[int], row: int) -> int:
-    while parents[row] != row:
-        parents[row] = parents[parents[row]]
-        row = parents[row]
-    return row
-
-
-def _join(parents: list[int], a: int, b: int) -> None:
-    a, b = _root(parents, a), _root(parents, b)
-    parents[max(a, b)] = min(a, b)
-
-
-def _content_key(record: Record) -> str:
-    parts = (*sorted(record.texts.items()), record.image_key)
-    return hashlib.sha1(repr(parts).encode()).hexdigest()
-
-
-def _keys(records: Sequence[Record], groups: np.ndarray) -> list[str]:
-    """Key of each group 0..G-1: its value of the group column or least content key."""
-    keys: dict[int, str] = {}
-    for record, group in zip(records, groups.tolist(), strict=True):
-        key = f"={record.group}" if record.group else _content_key(record)
-        keys[group] = min(key, keys.get(group, key))
-    return [keys[group] for group in range(len(keys))]
 
 
 def assign_splits(
@@ -123,13 +57,13 @@ def _check_fractions(fractions) -> None:
 
 
 def _by_group(records, groups, leaves, config_split) -> np.ndarray:
-    keys, shares = _keys(records, groups), config_split.fractions
+    keys, shares = sort_keys(records, groups), config_split.fractions
     return _stratified(keys, groups, leaves, seed=config_split.seed, fractions=shares)
 
 
 def _by_row(records, groups, leaves, config_split) -> np.ndarray:
     # Ids may be row numbers, so they are no part of the key; equal rows may swap.
-    keys = [_content_key(record) for record in records]
+    keys = [content_key(record) for record in records]
     rows, shares = np.arange(len(records)), config_split.fractions
     return _stratified(keys, rows, leaves, seed=config_split.seed, fractions=shares)
 
@@ -186,7 +120,7 @@ def _carve_val(records, groups, leaves, config_split, *, test) -> np.ndarray:
         kept = [records[row] for row in rows]
         _, dense = np.unique(groups[rows], return_inverse=True)
         train = config_split.fractions[0] / sum(config_split.fractions[:2])
-        keys, seed, own = _keys(kept, dense), config_split.seed, leaves[rows]
+        keys, seed, own = sort_keys(kept, dense), config_split.seed, leaves[rows]
         shares = (train, 1 - train, 0.0)
         parts[rows] = _stratified(keys, dense, own, seed=seed, fractions=shares)
     return parts

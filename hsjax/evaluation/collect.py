@@ -10,9 +10,10 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from hsjax.data.records import Record
-from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.hierarchy import (
     DECODES,
+    confident_path,
     label_log_probs,
     level_topk,
     node_log_probs,
@@ -25,8 +26,9 @@ class Rows(NamedTuple):
     """What is known of the rows that are answered.
 
     Attributes:
-      row, id, group: (N,); truth: (N, L) node codes, '' = none; complete, outside: (N,)
-        bool.
+      row, id, group: (N,).
+      truth: (N, L) node codes, '' = none.
+      complete, outside: (N,) bool.
     """
 
     row: np.ndarray
@@ -64,13 +66,14 @@ def make_answer(
     topk: int = 5,
     objective: Callable | None = None,
 ) -> Callable:
-    """`answer(params, stats, batch) -> dict of arrays`, to be jitted.
+    """`answer(params, stats, batch, confidence=None) -> dict of arrays`, to be jitted.
 
     Everything that is asked of a batch in one program: decodes, probabilities, top-k,
-    embeddings, and with `objective` the losses.
+    embeddings, with `objective` the losses, and with `confidence`, a number, the path
+    to the deepest node that is as probable as that.
     """
 
-    def answer(params, stats, batch):
+    def answer(params, stats, batch, confidence=None):
         outputs, _ = apply(params, stats, batch)
         logits = outputs.logits
         decoded = {name: DECODES[name](logits, tree) for name in decodes}
@@ -84,9 +87,13 @@ def make_answer(
             "level_topk": level_topk(logits, tree, topk),
             "weight": batch["weight"],
         }
-        for name in ("text", "image"):
-            if getattr(outputs, name) is not None:
-                found[f"embedding/{name}"] = getattr(outputs, name)
+        if confidence is not None:
+            found["confident"] = confident_path(logits, tree, confidence)
+        if outputs.text is not None:  # zero already where every text stream is absent
+            found["embedding/text"] = outputs.text
+        if outputs.image is not None:
+            here = batch["has_image"][:, None]
+            found["embedding/image"] = jnp.where(here, outputs.image, 0.0)
         found |= {name: here for name, here in batch.items() if name.startswith("has_")}
         if objective is not None:
             _, watched = objective(outputs, batch)
@@ -154,6 +161,7 @@ def _to_predictions(found: dict, rows: Rows, tree: Taxonomy, main: str) -> Predi
     tops = [
         level_codes(tree, k, found["level_topk"][:, k]) for k in range(tree.num_levels)
     ]
+    sure = found.get("confident")
     return Predictions(
         **rows._asdict(),
         decoded={name: node_codes(tree, labels) for name, labels in decoded.items()},
@@ -171,6 +179,7 @@ def _to_predictions(found: dict, rows: Rows, tree: Taxonomy, main: str) -> Predi
         stage=np.full(len(rows.row), "", object),
         main=main,
         separator=tree.separator,
+        confident=None if sure is None else deepest(node_codes(tree, sure)),
     )
 
 

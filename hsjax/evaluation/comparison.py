@@ -1,16 +1,89 @@
-"""Is one model better than another on the same rows? Paired bootstrap over groups."""
+"""Is one model better than another on the same rows? Paired bootstrap over groups.
 
-from collections.abc import Sequence
+Each side may be several runs that differ in their seed: means are compared, and the
+spread over the seeds stands beside as a t-interval of its own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.intervals import Interval, bootstrap
+from hsjax.evaluation.intervals import Interval, bootstrap, seed_interval
 from hsjax.evaluation.metrics import digit_aliases, labelled, statistic
-from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.predictions import Predictions, read_predictions
+from hsjax.evaluation.tables import comparison_table, seeds_table
 
 Runs = Predictions | Sequence[Predictions]  # one run, or one per seed
+
+MAIN_METRICS = ("accuracy", "macro_f1", "macro_f1_min5", "weighted_f1")
+
+
+def compare_runs(
+    compared: Sequence[str],
+    against: Sequence[str],
+    output: Path,
+    metrics: Sequence[str] = (),
+) -> None:
+    """Writes `comparison.md` and `.json`: each side over its seeds, and the difference.
+
+    Args:
+      compared: folders with predictions, one per seed.
+      against: folders of the reference; none = only the means over the seeds.
+      metrics: names as in report.json; none = those of the deepest level and hF1.
+
+    Raises:
+      CatalogueError: the runs cover other rows, or a metric is unknown.
+    """
+    sides = {
+        name: [read_predictions(Path(d) / "predictions.parquet") for d in dirs]
+        for name, dirs in _sides(compared, against)
+    }
+    runs = [run for side in sides.values() for run in side]
+    deepest = f"level{runs[0].num_levels}"
+    names = list(metrics) or [
+        *(f"{deepest}/{name}" for name in MAIN_METRICS),
+        "hierarchical/f1",
+    ]
+    try:
+        seeds = {side: over_seeds(of, names) for side, of in sides.items()}
+        text = seeds_table(seeds)
+        document = {"compared": list(compared), "against": list(against)}
+        document["seeds"] = {
+            side: {name: interval._asdict() for name, interval in found.items()}
+            for side, found in seeds.items()
+        }
+        if against:
+            differences = paired_difference(*sides.values(), names)
+            a, b = sides
+            text += "\n\n" + comparison_table(differences, a=a, b=b)
+            document |= {name: i._asdict() for name, i in differences.items()}
+    except KeyError as error:
+        raise CatalogueError(f"--metrics: {error.args[0]}") from None
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "comparison.md").write_text(text + "\n")
+    (output / "comparison.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(text)
+
+
+def over_seeds(
+    runs: Sequence[Predictions], names: Sequence[str], *, gallery_size: int = 1000
+) -> Mapping[str, Interval]:
+    """Each metric's mean over runs that differ in their seed, with a t-interval.
+
+    Raises:
+      KeyError: no such metric.
+    """
+    values = []
+    for run in map(labelled, runs):
+        plain = {name: _unalias(name, digit_aliases(run)) for name in names}
+        measure = statistic(run, names=set(plain.values()), gallery_size=gallery_size)
+        found = measure(np.ones((len(run.group), 1)))
+        values.append({name: _of(found, key)[0] for name, key in plain.items()})
+    return {name: seed_interval([v[name] for v in values]) for name in names}
 
 
 def paired_difference(
@@ -27,7 +100,7 @@ def paired_difference(
 
     All runs are put into the row order of the first and see the same resamples of its
     groups, so what the rows have in common cancels. The interval speaks of the rows,
-    not of the seeds: for those see `seed_interval`.
+    not of the seeds: for those see `over_seeds`.
 
     Args:
       names: of metrics, as `score` gives them.
@@ -48,10 +121,7 @@ def paired_difference(
 
     def difference(weights):
         values = [measure(weights) for measure in measures]
-        for name in plain.values():
-            if any(name not in found for found in values):
-                raise KeyError(f"not every run has the metric {name!r}")
-        table = {name: [found[key] for found in values] for name, key in plain.items()}
+        table = {n: [_of(found, key) for found in values] for n, key in plain.items()}
         return {
             name: np.mean(rows[:split], axis=0) - np.mean(rows[split:], axis=0)
             for name, rows in table.items()
@@ -95,6 +165,20 @@ def align(run: Predictions, reference: Predictions, *, by: str = "row") -> Predi
 
 def _runs(runs: Runs) -> list[Predictions]:
     return [runs] if isinstance(runs, Predictions) else list(runs)
+
+
+def _sides(compared: Sequence[str], against: Sequence[str]):
+    """(title, folders) of each side, the titles as short as they stay apart."""
+    both = [list(compared), list(against)] if against else [list(compared)]
+    short = [" + ".join(Path(d).name for d in dirs) for dirs in both]
+    long = [" + ".join(dirs) for dirs in both]
+    return zip(short if len({*short}) == len(both) else long, both, strict=True)
+
+
+def _of(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    if name not in found:
+        raise KeyError(f"not every run has the metric {name!r}")
+    return found[name]
 
 
 def _unalias(name: str, aliases: dict[str, str]) -> str:

@@ -43,8 +43,9 @@ class Predictions:
       embeddings: name -> unit vectors (E,), zeros where absent; not written to disk.
       stage: which model of a cascade answered, '' without one.
       main: the decode that is the answer.
-      separator: between the parts of a code, '' for HS codes; a node's name is the last
-        part.
+      separator: between the parts of a code, the last of which is its name; '' for HS.
+      confident: code of the deepest node as probable as was asked for, '' = none is;
+        None = not asked.
     """
 
     row: Integer[np.ndarray, "N"]
@@ -65,19 +66,16 @@ class Predictions:
     stage: Shaped[np.ndarray, "N"]
     main: str
     separator: str
+    confident: Shaped[np.ndarray, "N"] | None = None
 
     def __post_init__(self):
         if self.main not in self.decoded:
-            raise ValueError(
-                f"main decode {self.main!r} is not in {sorted(self.decoded)}"
-            )
+            raise ValueError(f"main decode {self.main!r} is not in {[*self.decoded]}")
         if self.decoded.keys() != self.valid.keys():
             raise ValueError("`decoded` and `valid` name different decodes")
         for name, array in self._arrays():
             if len(array) != len(self.row):
-                raise ValueError(
-                    f"{name} has {len(array)} rows, `row` has {len(self.row)}"
-                )
+                raise ValueError(f"{name} has {len(array)} rows, not {len(self)}")
             if name.startswith("decoded/") and array.shape != self.truth.shape:
                 raise ValueError(f"{name}: {array.shape}, truth: {self.truth.shape}")
 
@@ -104,9 +102,8 @@ class Predictions:
                 return {name: array[rows] for name, array in value.items()}
             return value[rows] if isinstance(value, np.ndarray) else value
 
-        return replace(
-            self, **{f.name: pick(getattr(self, f.name)) for f in fields(self)}
-        )
+        picked = {f.name: pick(getattr(self, f.name)) for f in fields(self)}
+        return replace(self, **picked)
 
 
 def deepest(codes: Shaped[np.ndarray, "N L"]) -> Shaped[np.ndarray, "N"]:
@@ -148,6 +145,8 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     columns["topk_probs"] = _lists(p.topk_probs.astype(np.float32), kept)
     columns |= {f"has_{name}": values for name, values in p.present.items()}
     columns |= {"stage": p.stage, "complete": p.complete, "outside": p.outside}
+    if p.confident is not None:
+        columns["pred_confident"] = p.confident
     for name in p.decoded:
         columns[f"valid_{name}"] = p.valid[name]
         if name != p.main:
@@ -201,6 +200,7 @@ def read_predictions(path: Path | str) -> Predictions:
         return by_level("pred_level{}" if name == main else f"pred_{name}_level{{}}")
 
     decodes, width = header["decodes"], header["level_topk"]
+    asked = "pred_confident" in table.column_names
     tops = [_pad(table[f"topk_level{k}"], width, "") for k in levels]
     return Predictions(
         **{name: flat(name) for name in ("row", "id", "group", "complete", "outside")},
@@ -217,6 +217,7 @@ def read_predictions(path: Path | str) -> Predictions:
         stage=flat("stage"),
         main=main,
         separator=header["separator"],
+        confident=flat("pred_confident") if asked else None,
     )
 
 

@@ -15,7 +15,8 @@ from hsjax.evaluation.measures import answers
 from hsjax.evaluation.metrics import digit_aliases, labelled
 from hsjax.evaluation.predictions import Predictions
 
-HEADER = ("run", "data", "part", "step", "taxonomy", "config_hash")
+HEADER = ("run", "data", "part", "step", "compiled_after_warmup")
+HEADER += ("taxonomy", "config_hash")
 LEVEL_ROWS = {
     "accuracy": "accuracy",
     "top3_accuracy": "top-3 accuracy",
@@ -84,13 +85,32 @@ def report_markdown(
     return "\n\n".join(parts) + "\n"
 
 
+def seeds_table(sides: Mapping[str, Mapping[str, Interval]]) -> str:
+    """Markdown of each side's means over its seeds (see `comparison.over_seeds`)."""
+    rows = []
+    for name in next(iter(sides.values())):
+        scale = 1.0 if name.startswith("severity/") else 100.0
+        values = [_interval_cells(name, found[name]) for found in sides.values()]
+        rows.append([name, *(cell(v, name, scale=scale) for v in values)])
+    note = "Means over the seeds; brackets hold 95 % t-intervals over them."
+    return table(["metric", *sides], rows) + f"\n\n{note}"
+
+
+def _interval_cells(name: str, interval: Interval) -> dict[str, float]:
+    return {
+        name: interval.value,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
+    }
+
+
 def comparison_table(
     differences: Mapping[str, Interval], *, a: str = "A", b: str = "B"
 ) -> str:
     """Markdown of paired differences (see `comparison.paired_difference`)."""
     rows = []
     for name, (value, low, high) in differences.items():
-        scale = 1 if name.startswith("severity/") else 100
+        scale = 1.0 if name.startswith("severity/") else 100.0
         numbers = [signed(scale * x) for x in (value, low, high)]
         clear = low > 0 or high < 0
         verdict = "yes" if clear else "no" if math.isfinite(low) else DASH

@@ -1,7 +1,7 @@
 """A trained run, loaded from its workdir alone, answers for any records."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,17 +11,19 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
-from hsjax.data.batches import evaluation_batches, in_order
-from hsjax.data.nomenclature import encode_labels
+from hsjax.data.groups import group_keys
 from hsjax.data.prepare import batch_spec, examples_of
-from hsjax.data.records import Record
-from hsjax.data.splits import group_keys
+from hsjax.data.records import CatalogueError, Record
+from hsjax.data.tree_labels import encode_labels
 from hsjax.evaluation.collect import collect_predictions, describe_rows, make_answer
+from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.predictions import Predictions
+from hsjax.inference.products import read_products
 from hsjax.models.build import Model, build_model
-from hsjax.sharding import make_mesh, place_batch, replicated
+from hsjax.sharding import make_mesh, replicated
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import Checkpoints
+from hsjax.train.start import set_up_jax
 from hsjax.train.workdir import read_config
 
 
@@ -30,7 +32,8 @@ class Run(NamedTuple):
 
     Attributes:
       step: of the checkpoint; params, stats: of the best one.
-      answer: `answer(params, stats, batch)`, compiled at the first batch and then kept.
+      answer: `answer(params, stats, batch, confidence=None)`, compiled at the first
+        batch and then kept.
     """
 
     config: ConfigDict
@@ -43,18 +46,53 @@ class Run(NamedTuple):
     stats: dict
     answer: Callable
 
+    def records(
+        self,
+        source: Path | str | Iterable[Mapping],
+        *,
+        image_root: Path | str = "",
+        quarantine: Path | str | None = None,
+    ) -> list[Record]:
+        """Products of a catalogue file, or of dicts {column: value}, to be predicted.
+
+        The columns are those of the run; labels are not needed. See `read_products` for
+        the arguments.
+
+        Raises:
+          CatalogueError: an unreadable file, a missing text column, no usable row.
+        """
+        return read_products(
+            self.config,
+            self.tree,
+            source,
+            image_root=image_root,
+            quarantine=quarantine,
+        )
+
     def predict(
         self,
         records: Sequence[Record],
         *,
         groups: np.ndarray | None = None,
+        confidence: float | None = None,
         progress: str = "",
     ) -> Predictions:
         """Answers for every record, in order.
 
         Args:
           groups: (N,) for intervals and retrieval; None = computed from the records.
+          confidence: also answer with the deepest node of at least this probability, in
+            `Predictions.confident`; above 0.5 there is only one.
+          progress: what the progress bar says, '' = none.
+
+        Raises:
+          CatalogueError: there are no records.
+          ValueError: the confidence is no probability above 0.
         """
+        if not records:
+            raise CatalogueError("there are no records to answer")
+        if confidence is not None and not 0 < confidence <= 1:
+            raise ValueError(f"confidence is {confidence}; it lies in 0 < p <= 1")
         config, tree = self.config, self.tree
         labels, outside = encode_labels(records, tree)
         groups = group_keys(records) if groups is None else groups
@@ -66,20 +104,13 @@ class Run(NamedTuple):
             labels=labels,
             groups=groups,
         )
-        mesh = make_mesh()
-        size = -(-config.eval.batch_size // mesh.size) * mesh.size
-        batches = evaluation_batches(
-            examples,
-            batch_size=size,
-            process=jax.process_index(),
-            processes=jax.process_count(),
-        )
+        asked = {} if confidence is None else {"confidence": float(confidence)}
         rows = describe_rows(
             records, groups=groups, outside=outside, levels=tree.num_levels
         )
         predictions, _ = collect_predictions(
-            lambda batch: self.answer(self.params, self.stats, batch),
-            (place_batch(batch, mesh) for batch in in_order(batches)),
+            lambda batch: self.answer(self.params, self.stats, batch, **asked),
+            Feed(config, examples, make_mesh()),
             rows=rows,
             tree=tree,
             main=config.eval.decode,
@@ -89,7 +120,7 @@ class Run(NamedTuple):
 
 
 def load_run(workdir: Path | str) -> Run:
-    """The best checkpoint of a workdir.
+    """The best checkpoint of a workdir; jax is set up as the run's config says.
 
     Raises:
       WorkdirError: no workdir of a run.
@@ -97,6 +128,7 @@ def load_run(workdir: Path | str) -> Run:
     """
     workdir = Path(workdir)
     config = read_config(workdir)
+    set_up_jax(config)
     tree = Taxonomy.load(workdir / "taxonomy.json")
     path = workdir / "tokenizer.json"
     tokenizer = Tokenizer.from_file(str(path)) if path.exists() else None

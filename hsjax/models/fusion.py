@@ -10,7 +10,7 @@ from hsjax.models.layers import LayerNorm
 
 
 class Concat(nn.Module):
-    """Early fusion: the modalities side by side.
+    """Early fusion: (B, E) per modality side by side, (B, F) with F = M * E.
 
     Args:
       norm: `layer` normalises each first, so that no modality drowns another; `raw`

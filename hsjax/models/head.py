@@ -12,11 +12,12 @@ from hsjax.taxonomy import Taxonomy
 
 
 class LevelLogits(nn.Module):
-    """Linear classifier of one level, zero at the start.
+    """Linear classifier of one level: (B, D) -> raw logits (B, C), zero at the start.
 
-    Columns are stored by id, so that they survive an edited tree, and are put into slot
-    order
-    here: the kernel is permuted, not the logits.
+    Columns are stored by id, so that checkpoints and warm starts know nothing of slots,
+    and the kernel is permuted in every step. Measured where it weighs most, 5,612
+    classes below the small default encoders on 2 CPU cores: 8 % of a step (1.07 s
+    instead of 0.99 s, batch 128). It fades with larger encoders and fewer classes.
     """
 
     ids: tuple[int, ...]  # slot -> id
@@ -39,11 +40,11 @@ class LevelLogits(nn.Module):
 
 
 class HierarchicalHead(nn.Module):
-    """Paper B's head: a shared layer, a layer per level, coarser predictions fed
-    forward.
+    """Paper B's head: (B, F) -> raw logits (B, C) per level, in slot order.
 
-    With `feed = probabilities` level l also sees p(node) of level l - 1 from the tree
-    distribution, with stopped gradient (B5).
+    A shared layer, a layer per level, and coarser predictions fed forward: with `feed =
+    probabilities` level l also sees p(node) of level l - 1 from the tree distribution,
+    with stopped gradient (B5).
     """
 
     tree: Taxonomy
@@ -75,8 +76,7 @@ class HierarchicalHead(nn.Module):
             seen = shared
             if level and self.feed == "probabilities":
                 coarser = jnp.exp(node_log_probs(logits, self.tree.top(level))[-1])
-                # by id, as kernels are stored: rows keep their meaning in an edited
-                # tree
+                # by id, as kernels are stored: rows keep their meaning
                 coarser = coarser[:, self.tree.layout[level - 1].slots]
                 seen = jnp.concatenate(
                     [shared, jax.lax.stop_gradient(coarser)], axis=-1

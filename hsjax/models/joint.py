@@ -16,7 +16,7 @@ def unit_length(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
 
 
 class Projection(nn.Module):
-    """h = W z for what is present, h = W token for what is not.
+    """h = W z for what is present, h = W token for what is not; (B, D) -> (B, E).
 
     The learned token replaces the *feature*, so an absent modality's content cannot
     matter. With `zeros` the feature is literally zero.
@@ -46,7 +46,7 @@ class Projection(nn.Module):
 def drop_modalities(
     present: Bool[Array, "B M"], share: float, key: jax.Array
 ) -> Bool[Array, "B M"]:
-    """Drops each present modality with probability `share`, never the last one."""
+    """`present`, each with probability `share` made absent, never the last one."""
     draw = jnp.where(present, jax.random.uniform(key, present.shape), -1.0)
     luckiest = draw == draw.max(axis=1, keepdims=True)
     return present & ((draw >= share) | luckiest)

@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
-# names under which the absent-modality contract and the optimizer rules know these
-# arrays
+# of every array that stands for tokens: embeddings, positions, what is absent
 TOKEN_INIT = nn.initializers.normal(0.02)
 
 
@@ -51,12 +50,10 @@ class GroupNorm(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Normalises over the weighted rows of the whole batch; running statistics
-    elsewhere.
+    """Normalises over the weighted rows of the whole batch; else by running statistics.
 
     Statistics live in the collection `stats`. Rows of weight 0 (padding, an absent
-    modality) do not count, and a batch without any weight leaves the statistics as they
-    are.
+    modality) do not count, and a batch without any weight changes no statistics.
     """
 
     momentum: float = 0.9
@@ -129,7 +126,10 @@ class Attention(nn.Module):
         qkv = qkv.reshape(batch, length, 3, self.heads, width // self.heads)
         q, k, v = (qkv[:, :, i] for i in range(3))  # (B, T, heads, D / heads)
         mask = None if mask is None else mask[:, None, None, :]
-        y = jax.nn.dot_product_attention(q, k, v, mask=mask)
+        # masked attention of jax mixes dtypes in bfloat16; so does its gradient, which
+        # is traced outside and needs this round the whole program
+        with jax.numpy_dtype_promotion("standard"):
+            y = jax.nn.dot_product_attention(q, k, v, mask=mask)
         return nn.Dense(width, dtype=self.dtype, name="out")(
             y.reshape(batch, length, width)
         )

@@ -14,7 +14,9 @@ EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
 class ResNet(nn.Module):
-    """f_v of Paper A, eq. 4, by convolutions (He et al., 2016, the v1 order).
+    """f_v of Paper A, eq. 4, by convolutions: (B, H, W, 3) -> (B, D).
+
+    He et al., 2016, in the v1 order; D is the last width, 4 times it for bottlenecks.
 
     Args:
       stem: `small` = 3x3 for small pictures, `strided` = two 3x3 of stride 2 (fast on a

@@ -8,7 +8,9 @@ from hsjax.models.layers import TOKEN_INIT, LayerNorm, TransformerBlock, pool_to
 
 
 class TextEncoder(nn.Module):
-    """f_t of Paper A, eq. 3. Tokens outside the mask do not matter.
+    """f_t of Paper A, eq. 3: (B, T) tokens -> (B, D).
+
+    Tokens outside the mask do not matter.
 
     Args:
       vocab_size: rows of the embedding table.

@@ -8,7 +8,9 @@ from hsjax.models.layers import TOKEN_INIT, LayerNorm, TransformerBlock, pool_to
 
 
 class VisionTransformer(nn.Module):
-    """f_v of Paper A, eq. 4, by patches (Dosovitskiy et al., 2021).
+    """f_v of Paper A, eq. 4, by patches: (B, H, W, 3) -> (B, D).
+
+    Dosovitskiy et al., 2021.
 
     Args:
       patch: side of a patch; must divide both sides of the picture.

@@ -1,19 +1,22 @@
 """State and data position as one, saved atomically in the background (Orbax)."""
 
+import itertools
 import json
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 log = logging.getLogger("hsjax")
 
 
 class CheckpointError(RuntimeError):
-    """No checkpoint of a workdir can be read."""
+    """A checkpoint of a workdir cannot be read."""
 
 
 class Checkpoints:
@@ -37,7 +40,13 @@ class Checkpoints:
             best_fn=lambda m: m["monitor"],
             best_mode="max",
         )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{self.directory}: the metrics of a checkpoint cannot be read; move it"
+                f" away ({error})"
+            ) from None
 
     def save(
         self, step: int, state, position: dict, monitor: float | None = None
@@ -56,8 +65,8 @@ class Checkpoints:
     def restore_latest(self, like):
         """(step, state, position) of the newest checkpoint that can be read, or None.
 
-        A damaged checkpoint is named in the log, and deleted once an older one has
-        taken its place.
+        A damaged checkpoint is named in the log, and renamed to `damaged-STEP` once an
+        older one has taken its place.
 
         Args:
           like: a state of the same shapes; its shardings are those of the result.
@@ -69,23 +78,37 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 found = self._restore(step, like)
-            except Exception as error:  # whatever a torn file makes of the reader
-                log.warning("checkpoint %d cannot be read, skipped: %s", step, error)
+            except CheckpointError as error:
+                log.warning("%s; skipped", error)
                 damaged[step] = error
                 continue
-            for torn in damaged:
-                self._manager.delete(torn)
+            self._set_aside(damaged)
             return step, *found
         if damaged:
-            error = str(damaged[max(damaged)])[:300]
             raise CheckpointError(
                 f"none of the checkpoints {sorted(damaged)} in {self.directory} can be"
-                f" read; move the folder away to start again ({error})"
+                f" read; move the folder away to start again ({damaged[max(damaged)]})"
             )
         return None
 
+    def _set_aside(self, steps: Iterable[int]) -> None:
+        """Renames damaged checkpoints, which may still be of use to somebody."""
+        for step in steps if jax.process_index() == 0 else ():
+            first = self.directory / f"damaged-{step}"
+            others = (first.with_name(f"{first.name}-{n}") for n in itertools.count(2))
+            paths = itertools.chain([first], others)
+            free = next(path for path in paths if not path.exists())
+            (self.directory / str(step)).rename(free)
+            log.warning("checkpoint %d is kept as %s", step, free)
+        multihost_utils.sync_global_devices("damaged checkpoints set aside")
+        self._manager.reload()
+
     def restore_best(self, like):
-        """(step, state) of the best checkpoint."""
+        """(step, state) of the best checkpoint.
+
+        Raises:
+          CheckpointError: it cannot be read.
+        """
         step = self.best_step()
         return step, self._restore(step, like)[0]
 
@@ -97,6 +120,7 @@ class Checkpoints:
 
         Raises:
           FileNotFoundError: there is no checkpoint.
+          CheckpointError: it cannot be read.
         """
         step = self.best_step()
         args = ocp.args.PyTreeRestore(
@@ -104,8 +128,7 @@ class Checkpoints:
             restore_args=ocp.checkpoint_utils.construct_restore_args(like),
             partial_restore=True,
         )
-        found = self._manager.restore(step, args=ocp.args.Composite(state=args))
-        return step, found.state
+        return step, self._read(step, ocp.args.Composite(state=args)).state
 
     def best_step(self) -> int:
         """The best step, the latest where none was evaluated."""
@@ -119,19 +142,32 @@ class Checkpoints:
         target = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
         )
-        found = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()
-            ),
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()
         )
+        found = self._read(step, args)
         return found.state, found.data
+
+    def _read(self, step: int, args):
+        try:
+            return self._manager.restore(step, args=args)
+        except Exception as error:  # Orbax has no narrower one for a torn array
+            if _has_another_cause(error):
+                raise
+            raise CheckpointError(
+                f"checkpoint {step} in {self.directory} cannot be read:"
+                f" {' '.join(str(error).split())[:300]}"
+            ) from error
 
     def write_best(self, name: str) -> None:
         """Names the best step in best.json, once its checkpoint is safe."""
         self.wait()
         step = self._manager.best_step()
-        if step is not None and jax.process_index() == 0:
+        if jax.process_index():
+            return
+        if step is None:  # what it named is there no longer
+            self.best_file.unlink(missing_ok=True)
+        else:
             value = self._manager.metrics(step)["monitor"]
             value = -value if name == "loss" else value
             document = {"step": step, "monitor": name, "value": value}
@@ -143,6 +179,14 @@ class Checkpoints:
     def close(self) -> None:
         self.wait()
         self._manager.close()
+
+
+def _has_another_cause(error: Exception) -> bool:
+    """Not the file: no memory, the device, a disk or a network that fails just now."""
+    unreachable = isinstance(error, OSError) and not isinstance(
+        error, FileNotFoundError
+    )
+    return unreachable or isinstance(error, (MemoryError, jax.errors.JaxRuntimeError))
 
 
 def write_atomically(path: Path, text: str) -> None:

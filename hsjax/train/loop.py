@@ -14,15 +14,23 @@ from tqdm import tqdm
 
 from hsjax.data.batches import prefetched
 from hsjax.models.build import Model
-from hsjax.sharding import place_batch, replicated
+from hsjax.sharding import batch_shapes, place_batch, replicated
 from hsjax.train.checkpoint import Checkpoints
-from hsjax.train.objective import make_objective, watched
-from hsjax.train.start import Task, initial_state, total_steps, training_order
+from hsjax.train.objective import make_objective
+from hsjax.train.start import (
+    Task,
+    empty_running,
+    initial_state,
+    rows_of_batch,
+    total_steps,
+    training_order,
+    training_step,
+)
 from hsjax.train.state import TrainState
-from hsjax.train.step import Running, make_step
+from hsjax.train.step import Running
 from hsjax.train.validation import Validation
 from hsjax.train.watch import CompileCounter, MetricsLog, Stopwatch, TerminationFlag
-from hsjax.train.workdir import WorkdirError
+from hsjax.train.workdir import check_manifest
 
 log = logging.getLogger("hsjax")
 
@@ -40,12 +48,13 @@ class Finished(NamedTuple):
 
     Attributes:
       step: of the best checkpoint; state: from it.
-      compiles: programs compiled after the first evaluation; 0 is as it should be.
+      compiles: programs compiled after warm-up, 0 is as it should be; None where no
+        step was left to be done.
     """
 
     step: int
     state: TrainState
-    compiles: int
+    compiles: int | None
 
 
 def fit(
@@ -63,7 +72,7 @@ def fit(
     interrupted.
 
     Raises:
-      ConfigError: `train.monitor` names no metric.
+      ConfigError: `train.monitor` names no metric, or rules leave a parameter out.
       Diverged: the last good state is saved; the message names the examples.
       Interrupted: SIGTERM; the state is saved.
       WorkdirError: the checkpoints are of other data.
@@ -93,12 +102,7 @@ def _resume(checkpoints: Checkpoints, state: TrainState, manifest: str) -> Train
     if restored is None:
         return state
     step, state, position = restored
-    if position["manifest"] != manifest:
-        raise WorkdirError(
-            f"{checkpoints.directory.parent} was trained on other rows or another"
-            " split: the catalogue has changed since; take a new workdir, or init_from"
-            " for a warm start"
-        )
+    check_manifest(position["manifest"], manifest, checkpoints.directory.parent)
     log.info("resuming at step %d", step)
     return state
 
@@ -130,21 +134,20 @@ class _Run:
             rows=task.val_rows,
             mesh=mesh,
         )
-        step = make_step(
-            model.apply, objective, optimizer, seed=config.seed, ema=config.train.ema
-        )
-        out = (shardings, replicated(mesh))
-        self.step = jax.jit(step, donate_argnums=(0, 1), out_shardings=out)
+        self.step = training_step(config, model, objective, optimizer, shardings, mesh)
         self.data = training_order(config, task.train)
         epoch = max(1, math.ceil(len(task.train) / config.data.batch_size))
         self.eval_every = config.train.eval_every or epoch
         self.save_every = config.train.checkpoint_every or self.eval_every
 
-    def loop(self, state: TrainState, steps: int) -> int:
-        """Steps until the end; returns how many programs compiled after warm-up."""
+    def loop(self, state: TrainState, steps: int) -> int | None:
+        """Steps until the end; returns how many programs compiled after warm-up.
+
+        Looks, evaluations and saves compile what they need at their first time.
+        """
         start, config = int(state.step), self.config
         if start >= steps or self.stopped(state):
-            return 0
+            return None
         self.validation.warm_up(state)
         batches = prefetched(
             self.data,
@@ -153,35 +156,36 @@ class _Run:
             workers=config.data.workers,
             buffer=config.data.prefetch,
         )
-        running, watch, warm, seen = self.empty(), Stopwatch(), None, start
+        running, seen = empty_running(config, self.mesh), start
+        shapes = self.task.train.spec.shapes(config.data.batch_size)
+        shapes = batch_shapes(shapes, self.mesh)
+        step, watch = self.step.lower(state, running, shapes).compile(), Stopwatch()
         bar = tqdm(total=steps, initial=start, desc="train", disable=None, leave=False)
         with TerminationFlag() as termination, CompileCounter() as compiled, bar:
             for done in range(start + 1, steps + 1):
                 batch = place_batch(watch.wait(batches), self.mesh)
-                state, running = self.step(state, running, batch)
+                state, running = step(state, running, batch)
                 bar.update()
                 stop = termination.raised
                 evaluate = done % self.eval_every == 0 or done == steps
                 save = evaluate or stop or done % self.save_every == 0
                 if save or done % config.train.log_every == 0:
-                    self.look(state, running, watch, done - seen)
-                    running, seen = self.empty(), done
+                    with compiled.first_of("look"):
+                        self.look(state, running, watch, done - seen)
+                        running, seen = empty_running(config, self.mesh), done
                     watch.restart()
                 if evaluate:
-                    state = self.evaluate(state)
-                    warm = compiled.count if warm is None else warm
+                    with compiled.first_of("evaluation"):
+                        state = self.evaluate(state)
                     watch.restart()
                 elif save:
-                    self.save(state)
+                    with compiled.first_of("save"):
+                        self.save(state)
                 if stop:
                     self.interrupt(done)
                 if evaluate and self.stopped(state):
                     break
-            return compiled.count - (compiled.count if warm is None else warm)
-
-    def empty(self) -> Running:
-        running = Running.empty(watched(self.config.objective))
-        return jax.device_put(running, replicated(self.mesh))
+            return compiled.count
 
     def look(self, state, running: Running, watch: Stopwatch, steps: int) -> None:
         """The one place where the host reads from the device."""
@@ -189,11 +193,14 @@ class _Run:
         if bad >= 0:
             self.save(state)
             self.checkpoints.wait()
-            rows = self.task.train_row[self.data[bad]["index"]].tolist()
+            of = rows_of_batch(self.config, self.task.train, bad)
+            rows, ids = (
+                x[of].tolist() for x in (self.task.train_row, self.task.train_id)
+            )
             raise Diverged(
                 f"loss or gradient was not finite at step {bad + 1}; the last good"
-                f" state is saved. The batch held the catalogue rows {rows}; try a"
-                " lower learning rate, or look at these rows"
+                f" state is saved. The batch held the catalogue rows {rows}, with the"
+                f" ids {ids}; try a lower learning rate, or look at these rows"
             )
         values = {f"train/{k}": float(v.compute()) for k, v in running.averages.items()}
         values["examples_per_second"] = (

@@ -4,6 +4,7 @@ import jax
 import optax
 
 from hsjax.sharding import first_match, parameter_names
+from hsjax.train.workdir import blamed_on
 
 
 def learning_rate(config, steps: int) -> optax.Schedule:
@@ -24,10 +25,11 @@ def parameter_rules(config, params):
     """Trees of (multiplier, decay) by the first rule that matches each name.
 
     Raises:
-      ValueError: a parameter that no rule covers.
+      ConfigError: a parameter that no rule covers.
     """
     structure = jax.tree.structure(params)
-    pairs = [first_match(name, config.rules) for name in parameter_names(params)]
+    with blamed_on("optim.rules"):
+        pairs = [first_match(name, config.rules) for name in parameter_names(params)]
     return tuple(
         jax.tree.unflatten(structure, column) for column in zip(*pairs, strict=True)
     )
@@ -38,7 +40,8 @@ def make_optimizer(config, params, steps: int) -> optax.GradientTransformation:
     moments.
 
     Raises:
-      ValueError: a parameter that no rule covers, or an unknown name.
+      ConfigError: a parameter that no rule covers.
+      ValueError: an unknown name.
     """
     if config.name not in ("adam", "adamw"):
         raise ValueError(f"optim.name is {config.name!r}; known: adamw, adam")

@@ -1,5 +1,6 @@
 """Where a run begins: data, mesh, number of steps, the state before the first one."""
 
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -9,15 +10,19 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from hsjax.data.batches import training_batches
+from hsjax.data.batches import example_order, training_batches
 from hsjax.data.examples import Augmentation, Examples
 from hsjax.evaluation.collect import Rows
 from hsjax.models.build import Model
-from hsjax.sharding import make_mesh, state_specs
+from hsjax.sharding import make_mesh, replicated, state_specs
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.objective import watched
 from hsjax.train.optim import make_optimizer
 from hsjax.train.state import TrainState, make_state
-from hsjax.train.workdir import ConfigError
+from hsjax.train.step import Running, make_step
+from hsjax.train.workdir import ConfigError, WorkdirError, blamed_on
+
+log = logging.getLogger("hsjax")
 
 
 class Task(NamedTuple):
@@ -25,7 +30,7 @@ class Task(NamedTuple):
 
     Attributes:
       train, val: examples; val_rows: what is known of the rows of val.
-      train_row: row numbers of the training examples, for messages.
+      train_row, train_id: row numbers and ids of the training examples, for messages.
       manifest: hash of the data, kept in every checkpoint.
     """
 
@@ -34,6 +39,7 @@ class Task(NamedTuple):
     val: Examples
     val_rows: Rows
     train_row: np.ndarray
+    train_id: np.ndarray
     manifest: str
 
 
@@ -56,9 +62,22 @@ def training_order(config, examples: Examples):
     )
 
 
+def rows_of_batch(config, examples: Examples, number: int) -> np.ndarray:
+    """(B,) positions in `examples` of the `number`-th global batch, of all processes.
+
+    No example is assembled.
+    """
+    order = example_order(
+        examples, seed=config.seed, weighted_sampling=config.data.weighted_sampling
+    )
+    first = number * config.data.batch_size
+    return np.array([order[first + i] for i in range(config.data.batch_size)])
+
+
 def set_up_jax(config) -> None:
     """Before the first computation."""
-    if config.train.compile_cache:
+    # a process keeps its first cache: a warm start loads another run's config, too
+    if config.train.compile_cache and not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", config.train.compile_cache)
     flags = os.environ.get("XLA_FLAGS", "")
     if config.train.deterministic and "xla_gpu_deterministic" not in flags:
@@ -94,6 +113,29 @@ def total_steps(config, examples: int) -> int:
     )
 
 
+def check_length(before, config, examples: int) -> None:
+    """A run that goes on may be made longer than its config `before` said.
+
+    Raises:
+      WorkdirError: fewer steps than before are asked for.
+    """
+    old, new = (total_steps(c, examples) for c in (before, config))
+    if new < old:
+        raise WorkdirError(
+            f"the run has {old:,} steps, {new:,} are asked for: it may become longer,"
+            " not shorter; raise train.steps or train.epochs, or take a new workdir"
+        )
+    if new > old and (config.optim.schedule != "constant" or config.optim.warmup):
+        log.warning(
+            "%d steps instead of %d: from here on the learning rate follows the"
+            " schedule of the longer run, so this is not what %d steps from the start"
+            " would give",
+            new,
+            old,
+            new,
+        )
+
+
 def initial_state(
     config,
     model: Model,
@@ -103,7 +145,11 @@ def initial_state(
     steps: int,
     warm_start: Callable | None = None,
 ) -> tuple[TrainState, object, object]:
-    """(state, its shardings, optimizer); the state is made where it stays."""
+    """(state, its shardings, optimizer); the state is made where it stays.
+
+    Raises:
+      ConfigError: rules that leave a parameter without a match.
+    """
     dummy = spec.padding(max(2, mesh.size))
     key = jax.random.key(config.seed)
     shapes, _ = jax.eval_shape(model.init, key, dummy)
@@ -113,7 +159,9 @@ def initial_state(
         params, stats = model.init(key, batch)
         return make_state(params, stats, optimizer, ema=config.train.ema > 0)
 
-    specs = state_specs(jax.eval_shape(make, key, dummy), config.train.sharding, mesh)
+    shapes = jax.eval_shape(make, key, dummy)
+    with blamed_on("train.sharding"):
+        specs = state_specs(shapes, config.train.sharding, mesh)
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
     state = jax.jit(make, out_shardings=shardings)(key, dummy)
     if warm_start is not None:
@@ -122,3 +170,22 @@ def initial_state(
         ema = jax.device_put(averaged, shardings.ema)
         state = state._replace(params=params, ema=ema)
     return state, shardings, optimizer
+
+
+def training_step(config, model: Model, objective, optimizer, shardings, mesh: Mesh):
+    """`make_step` of a config, jitted; state and running means are donated.
+
+    Args:
+      shardings: of the state, before and after.
+    """
+    step = make_step(
+        model.apply, objective, optimizer, seed=config.seed, ema=config.train.ema
+    )
+    out = (shardings, replicated(mesh))
+    return jax.jit(step, donate_argnums=(0, 1), out_shardings=out)
+
+
+def empty_running(config, mesh: Mesh) -> Running:
+    """The running means before a look of the host, where the step wants them."""
+    running = Running.empty(watched(config.objective))
+    return jax.device_put(running, replicated(mesh))

@@ -16,8 +16,7 @@ class Running(NamedTuple):
 
     Attributes:
       averages: name -> running mean of a training metric.
-      bad_step: () int32, the first step whose loss or gradient was not finite; -1 =
-        none.
+      bad_step: () int32, first step whose loss or gradient was not finite; -1 = none.
     """
 
     averages: dict[str, metrics.Average]
@@ -40,8 +39,9 @@ def make_step(
 ) -> Callable[[TrainState, Running, Any], tuple[TrainState, Running]]:
     """`step(state, running, batch)`, to be jitted with donated state.
 
-    The dropout key is folded from (seed, step). A step with a loss or gradient that is
-    not finite changes nothing and is remembered.
+    The dropout key is folded from (seed, step). `ema` is the decay of the averaged
+    parameters once (1 + step) / (10 + step) has grown past it. A step with a loss or
+    gradient that is not finite changes nothing and is remembered.
     """
 
     def loss_of(params, stats, batch, key):
@@ -59,9 +59,7 @@ def make_step(
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        average = state.ema and jax.tree.map(
-            lambda old, new: old * ema + new * (1.0 - ema), state.ema, (params, stats)
-        )
+        average = _averaged(state, (params, stats), ema)
         after = state._replace(
             params=params, stats=stats, opt_state=opt_state, ema=average
         )
@@ -79,3 +77,12 @@ def make_step(
         return after, Running(averages, bad)
 
     return step
+
+
+def _averaged(state: TrainState, new, ema: float):
+    # early on the average is young: else the initial parameters weigh for long
+    steps = state.step.astype(jnp.float32)
+    decay = jnp.minimum(ema, (1.0 + steps) / (10.0 + steps))
+    return state.ema and jax.tree.map(
+        lambda old, new: old * decay + new * (1.0 - decay), state.ema, new
+    )

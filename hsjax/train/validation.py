@@ -6,12 +6,11 @@ from collections.abc import Callable
 import jax
 from jax.sharding import Mesh
 
-from hsjax.data.batches import evaluation_batches, in_order
 from hsjax.data.examples import Examples
 from hsjax.evaluation.collect import Rows, collect_predictions, make_answer
+from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.metrics import score
 from hsjax.models.build import Model
-from hsjax.sharding import place_batch
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.state import TrainState
 from hsjax.train.workdir import ConfigError
@@ -31,22 +30,15 @@ class Validation:
         rows: Rows,
         mesh: Mesh,
     ):
-        self.config, self.tree, self.rows, self.mesh = config, tree, rows, mesh
-        # every device gets equally many rows, the last of them padding
-        self.size = -(-config.eval.batch_size // mesh.size) * mesh.size
-        self.batches = evaluation_batches(
-            examples,
-            batch_size=self.size,
-            process=jax.process_index(),
-            processes=jax.process_count(),
-        )
+        self.config, self.tree, self.rows = config, tree, rows
+        self.feed = Feed(config, examples, mesh)
         answer = make_answer(
             model.apply, tree, decodes=("path",), topk=1, objective=objective
         )
         self.answer = jax.jit(answer)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
-        return self._measure(state, in_order(self.batches), self.rows)
+        return self._measure(state, self.feed, self.rows)
 
     def warm_up(self, state: TrainState) -> None:
         """Compiles, on one batch, and looks whether there is what is monitored.
@@ -54,8 +46,8 @@ class Validation:
         Raises:
           ConfigError: `train.monitor` names no metric.
         """
-        rows = Rows(*(column[: self.size] for column in self.rows))
-        self.monitored(self._measure(state, [self.batches[0]], rows))
+        rows = Rows(*(column[: self.feed.size] for column in self.rows))
+        self.monitored(self._measure(state, self.feed.first(), rows))
 
     def monitored(self, metrics: dict[str, float]) -> float:
         """What chooses the best checkpoint, larger = better."""
@@ -73,7 +65,7 @@ class Validation:
         params, stats = state.evaluated
         predictions, losses = collect_predictions(
             lambda batch: self.answer(params, stats, batch),
-            (place_batch(batch, self.mesh) for batch in batches),
+            batches,
             rows=rows,
             tree=self.tree,
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from hsjax.sharding import first_match, parameter_names
 from hsjax.taxonomy import Taxonomy
-from hsjax.train.workdir import ConfigError
+from hsjax.train.workdir import ConfigError, blamed_on
 
 LEVEL = re.compile(r"head/level(\d+)(_layer)?/(kernel|bias)")
 
@@ -18,6 +18,7 @@ def warm_start(
     source_tree: Taxonomy,
     tree: Taxonomy,
     *,
+    heads: tuple,
     rules: Sequence[tuple[str, str]],
     keep: Callable[[str], None] = print,
 ) -> Callable:
@@ -28,19 +29,23 @@ def warm_start(
 
     Args:
       source: parameters of the other run.
+      heads: `config.model.head` of the other run and of this one, which say through
+        which layer a level reads the predictions of the coarser one.
       rules: (regex on a name, load | fresh), first match wins.
       keep: is told the name of each parameter that stays fresh.
 
     Raises:
-      ConfigError: a shape that does not fit, or a name the source lacks.
-      ValueError: a name that no rule covers.
+      ConfigError: a shape that does not fit, a name that the source lacks or that no
+        rule covers, levels that read something else than they did.
     """
     names = parameter_names(source)
     known = dict(zip(names, jax.tree.leaves(source), strict=True))
 
     def pick(name: str, fresh: np.ndarray) -> np.ndarray:
-        (action,) = first_match(name, rules)
-        if action == "fresh":
+        with blamed_on("init_rules"):
+            (action,) = first_match(name, rules)
+        match = LEVEL.fullmatch(name)
+        if action == "fresh" or (match and int(match[1]) > source_tree.num_levels):
             keep(name)
             return fresh
         if name not in known:
@@ -49,13 +54,10 @@ def warm_start(
                 " init_rules or give both runs the same model"
             )
         found = np.asarray(known[name])
-        if match := LEVEL.fullmatch(name):
-            found = _move_classes(found, np.array(fresh), match, source_tree, tree)
-        if found.shape != fresh.shape:
-            raise ConfigError(
-                f"{name} is {found.shape} in init_from and {fresh.shape} here; add"
-                f" ({name!r}, 'fresh') to init_rules or give both runs the same model"
-            )
+        if match:
+            found = _move_classes(match, found, fresh, (source_tree, tree), heads)
+        elif found.shape != fresh.shape:
+            raise _other_shape(name, found, fresh)
         return found.astype(fresh.dtype)
 
     def start(params):
@@ -66,37 +68,54 @@ def warm_start(
     return start
 
 
-def _move_classes(found, fresh, match, source_tree: Taxonomy, tree: Taxonomy):
-    """Columns by the codes of this level, rows that read coarser ones likewise."""
-    level, layer, kind = int(match[1]) - 1, match[2], match[3]
-    if level >= source_tree.num_levels:
-        return fresh
-    moved = fresh.copy()
-    to, start = slice(None), slice(None)
-    if not layer:  # (..., C) columns
-        to, start = _common(tree, source_tree, level)
-    if kind == "bias":
-        moved[to] = found[start]
-        return moved
-    above, above_source = (
-        (tree.sizes[level - 1], source_tree.sizes[level - 1]) if level else (0, 0)
+def _other_shape(name: str, found: np.ndarray, fresh: np.ndarray) -> ConfigError:
+    return ConfigError(
+        f"{name} is {found.shape} in init_from and {fresh.shape} here; add"
+        f" ({name!r}, 'fresh') to init_rules or give both runs the same model"
     )
-    width = found.shape[0] - above_source
-    if level and width == fresh.shape[0] - above:
-        rows_to, rows_from = _common(tree, source_tree, level - 1)
-        moved[width + rows_to[:, None], to] = found[width + rows_from[:, None], start]
-    else:
-        width = found.shape[0]
-        if width != fresh.shape[0]:
-            return found  # the shape check says what is wrong
-    moved[:width, to] = found[:width, start]
+
+
+def _move_classes(match, found, fresh, trees, heads) -> np.ndarray:
+    """Columns by the codes of this level, rows that read coarser ones likewise."""
+    level, layer = int(match[1]) - 1, bool(match[2])
+    columns_from, columns_to = slice(None), slice(None)
+    if not layer:  # (..., C)
+        columns_from, columns_to = _common(*trees, level)
+    elif found.shape[-1] != fresh.shape[-1]:
+        raise _other_shape(match[0], found, fresh)
+    moved = fresh.copy()
+    if match[3] == "bias":
+        moved[columns_to] = found[columns_from]
+        return moved
+    _check_inputs(match[0], level, heads)
+    # the kernel right behind the predictions of the coarser level: one row for each
+    reads = level and heads[1].feed != "none" and layer == bool(heads[1].level_width)
+    above = [tree.sizes[level - 1] if reads else 0 for tree in trees]
+    width = len(found) - above[0]
+    if width != len(fresh) - above[1]:
+        raise _other_shape(match[0], found, fresh)
+    moved[:width, columns_to] = found[:width, columns_from]
+    if reads:
+        rows_from, rows_to = _common(*trees, level - 1)
+        rows = found[width + rows_from[:, None], columns_from]
+        moved[width + rows_to[:, None], columns_to] = rows
     return moved
 
 
-def _common(tree: Taxonomy, source: Taxonomy, level: int):
-    """(ids here, ids there) of the nodes that both trees have at a level."""
+def _check_inputs(name: str, level: int, heads) -> None:
+    """Do the rows of this kernel mean the same in both runs?"""
+    inputs = [(level and head.feed, bool(head.level_width)) for head in heads]
+    if inputs[0] != inputs[1]:
+        raise ConfigError(
+            f"{name}: model.head.feed or model.head.level_width is another one in"
+            " init_from, so that its rows mean something else; give both runs the same"
+            " head, or add ('head/level.*', 'fresh') to init_rules"
+        )
+
+
+def _common(source: Taxonomy, tree: Taxonomy, level: int):
+    """(ids there, ids here) of the nodes that both trees have at a level."""
     there = {code: i for i, code in enumerate(source.codes[level].tolist())}
     here = [i for i, code in enumerate(tree.codes[level].tolist()) if code in there]
-    return np.array(here, int), np.array(
-        [there[c] for c in tree.codes[level][here]], int
-    )
+    codes = tree.codes[level][here]
+    return np.array([there[code] for code in codes], int), np.array(here, int)

@@ -1,5 +1,6 @@
 """What the loop tells people: metrics.jsonl, TensorBoard, log lines, time waited."""
 
+import contextlib
 import json
 import logging
 import signal
@@ -82,7 +83,7 @@ class CompileCounter:
     """Counts XLA compilations while it is entered, by jax's own events."""
 
     def __enter__(self):
-        self.count = 0
+        self.count, self.begun = 0, set()
         jax.monitoring.register_event_duration_secs_listener(self._hear)
         return self
 
@@ -90,12 +91,25 @@ class CompileCounter:
         del duration, kwargs
         self.count += event == COMPILED
 
+    @contextlib.contextmanager
+    def first_of(self, part: str):
+        """What the first of several equal parts compiles is not counted."""
+        before = self.count
+        yield
+        if part not in self.begun:
+            self.begun.add(part)
+            self.count = before
+
     def __exit__(self, *exc):
         jax.monitoring.unregister_event_duration_listener(self._hear)
 
 
 class TerminationFlag:
-    """Remembers SIGTERM, so that the loop can save and leave between two steps."""
+    """Remembers SIGTERM, so that the loop can save and leave between two steps.
+
+    Of this process alone: where several train together and only some are told, they
+    would save at different steps.
+    """
 
     def __enter__(self):
         self.raised = False

@@ -1,9 +1,12 @@
 """The files that make a workdir: its config, its tree, and whether it may go on."""
 
-import hashlib
+import contextlib
 import json
+import logging
 import os
 import platform
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -12,8 +15,18 @@ from ml_collections import ConfigDict
 import hsjax
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import write_atomically
+from hsjax.train.config import (
+    WorkdirError,
+    config_hash,
+    flatten,
+    plain,
+    read_config,
+)
 
-# what may differ when a run goes on: how long, how often, on what
+log = logging.getLogger("hsjax")
+
+# what may differ when a run goes on: how long, how often, on what, and what of the
+# report has no part in choosing the best checkpoint. `check_length` looks at lengths
 MAY_CHANGE = {
     "train.steps",
     "train.epochs",
@@ -28,44 +41,36 @@ MAY_CHANGE = {
     "data.threads",
     "data.workers",
     "data.prefetch",
+    "eval.parts",
+    "eval.bootstrap",
+    "eval.topk",
 }
+LENGTHS = {"train.steps", "train.epochs"}
+# files that a config reads rows, labels and names from
+FILES = ("data.path", "data.label_map", "taxonomy.path", "taxonomy.names")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "grain", "orbax-checkpoint")
 
 
 class ConfigError(ValueError):
     """A config that cannot be run, told in words for the user."""
 
 
-class WorkdirError(ValueError):
-    """A workdir that belongs to another experiment, or to none."""
-
-
-def flatten(config: dict, prefix: str = "") -> dict:
-    """`{'train.steps': 10, ...}` from nested groups."""
-    flat = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def config_hash(config: ConfigDict) -> str:
-    """sha256 of the canonical JSON of every key."""
-    canonical = json.dumps(_plain(config), sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _plain(config: ConfigDict) -> dict:
-    return json.loads(json.dumps(config.to_dict()))
+@contextlib.contextmanager
+def blamed_on(key: str) -> Iterator[None]:
+    """A ValueError inside is a mistake in this key of the config."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def environment() -> dict:
     """What a bitwise repetition needs to be the same."""
     return {
         "hsjax": hsjax.__version__,
-        "jax": jax.__version__,
+        **{name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "devices": [d.device_kind for d in jax.devices()],
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -73,36 +78,65 @@ def environment() -> dict:
     }
 
 
-def open_workdir(config: ConfigDict, workdir: Path) -> None:
+def open_workdir(config: ConfigDict, workdir: Path) -> ConfigDict | None:
     """Makes the workdir, or checks that it belongs to this config.
 
-    A workdir without a checkpoint or a report holds nothing worth keeping.
+    Returns the config that it was made with; None where there is neither a checkpoint
+    nor a report, nothing worth keeping.
 
     Raises:
       WorkdirError: lists every key that differs as `key: old -> new`.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "config.json"
-    if path.exists() and holds_results(workdir):
-        old = flatten(json.loads(path.read_text())["config"])
-        new = flatten(_plain(config))
-        differing = {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
-        refused = sorted(k for k in differing if not _may_change(k, old, new))
-        if refused:
-            lines = "\n".join(
-                f"  {k}: {old.get(k)!r} -> {new.get(k)!r}" for k in refused
-            )
-            raise WorkdirError(
-                f"{workdir} holds another experiment; take a new workdir, or set"
-                f" back:\n{lines}"
-            )
+    if not (workdir / "config.json").exists() or not holds_results(workdir):
+        return None
+    before = read_config(workdir)
+    old, new = flatten(plain(before)), flatten(plain(config))
+    differing = {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
+    free = set(MAY_CHANGE)
+    if _is_reported(before, workdir) and not differing & LENGTHS:
+        # nothing is left to be monitored
+        free |= {key for key in differing if key.startswith("eval.")}
+    if refused := sorted(differing - free):
+        lines = "\n".join(f"  {k}: {_told(old, k)} -> {_told(new, k)}" for k in refused)
+        raise WorkdirError(
+            f"{workdir} holds another experiment; take a new workdir, or set"
+            f" back:\n{lines}"
+        )
+    _compare_environment(workdir)
+    return before
+
+
+def _told(flat: dict, key: str) -> str:
+    return repr(flat[key]) if key in flat else "absent"
+
+
+def _compare_environment(workdir: Path) -> None:
+    old, new = _read(workdir / "config.json").get("environment", {}), environment()
+    differing = [
+        f"{key} {old[key]} -> {new[key]}"
+        for key in new
+        if key in old and old[key] != new[key]
+    ]
+    if differing:
+        log.warning(
+            "%s goes on elsewhere than it was begun, so not bit for bit: %s",
+            workdir,
+            ", ".join(differing),
+        )
+
+
+def write_config(config: ConfigDict, workdir: Path) -> None:
+    """`config.json`: every key, their hash, and what the run is made of and on."""
     if jax.process_index() == 0:
         document = {
-            "config": _plain(config),
+            "config": plain(config),
             "hash": config_hash(config),
             "environment": environment(),
+            "files": source_files(config),
         }
-        write_atomically(path, json.dumps(document, indent=1) + "\n")
+        text = json.dumps(document, indent=1) + "\n"
+        write_atomically(workdir / "config.json", text)
 
 
 def holds_results(workdir: Path) -> bool:
@@ -111,39 +145,50 @@ def holds_results(workdir: Path) -> bool:
     return (workdir / "report.json").exists() or any(s.name.isdigit() for s in steps)
 
 
-def _may_change(key: str, old: dict, new: dict) -> bool:
-    if key in ("train.steps", "train.epochs"):
-        return (new.get(key) or 0) >= (old.get(key) or 0)
-    return key in MAY_CHANGE or key.startswith("eval.")
-
-
-def read_config(workdir: Path) -> ConfigDict:
-    """The config of a workdir, frozen; `configs/` is not needed.
-
-    Raises:
-      WorkdirError: there is none.
-    """
-    path = Path(workdir) / "config.json"
-    if not path.exists():
-        raise WorkdirError(f"{workdir} is no workdir of a run: it has no config.json")
-    config = ConfigDict(_tuples(json.loads(path.read_text())["config"]))
-    return config.lock()
-
-
-def _tuples(value):
-    """JSON knows no tuples, and configs know no lists."""
-    if isinstance(value, dict):
-        return {k: _tuples(v) for k, v in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def source_files(config: ConfigDict) -> dict[str, list[int]]:
+    """Key -> [bytes, time of change in ns] of every file that is read for rows."""
+    paths = {key: Path(config[key]) for key in FILES if config[key]}
+    stats = {key: path.stat() for key, path in paths.items() if path.is_file()}
+    return {key: [stat.st_size, stat.st_mtime_ns] for key, stat in stats.items()}
 
 
 def is_done(config: ConfigDict, workdir: Path) -> bool:
-    """Has this very config been carried through to its report?"""
-    report = workdir / "report.json"
-    if not report.exists():
+    """Is there a report of this very config, and are its files as they were?"""
+    if not _is_reported(config, workdir):
         return False
-    context = json.loads(report.read_text()).get("context", {})
-    return context.get("config_hash") == config_hash(config)
+    files = source_files(config)
+    return _read(workdir / "config.json").get("files", files) == files
+
+
+def _is_reported(config: ConfigDict, workdir: Path) -> bool:
+    return _report_context(workdir).get("config_hash") == config_hash(config)
+
+
+def _report_context(workdir: Path) -> dict:
+    path = workdir / "report.json"
+    return _read(path).get("context", {}) if path.exists() else {}
+
+
+def check_report(workdir: Path, manifest: str) -> None:
+    """Is the report, if there is one, of these rows and this split?
+
+    Raises:
+      WorkdirError: it is of others.
+    """
+    check_manifest(_report_context(workdir).get("manifest"), manifest, workdir)
+
+
+def check_manifest(known: str | None, manifest: str, workdir: Path) -> None:
+    """Are these the rows and the split that the workdir knows?
+
+    Raises:
+      WorkdirError: they are others.
+    """
+    if known not in (None, manifest):
+        raise WorkdirError(
+            f"{workdir} was trained on other rows or another split: the catalogue has"
+            " changed since; take a new workdir, or init_from for a warm start"
+        )
 
 
 def keep_taxonomy(tree: Taxonomy, workdir: Path) -> None:
@@ -160,3 +205,7 @@ def keep_taxonomy(tree: Taxonomy, workdir: Path) -> None:
         )
     if jax.process_index() == 0:
         tree.save(path)
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text())

@@ -1,0 +1,66 @@
+"""Labels of records in a tree: their ids, where they end, and which leave it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hsjax.data.columns import label_columns, label_kind
+from hsjax.data.records import Quarantine, Record
+from hsjax.taxonomy import Taxonomy
+
+
+def encode_labels(
+    records: Sequence[Record], tree: Taxonomy
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, L) int32 labels, and (N,) bool: does the label leave the tree?"""
+    pairs = [tree.encode(r.path, r.complete) for r in records]
+    labels = np.array([p[0] for p in pairs], np.int32).reshape(-1, tree.num_levels)
+    return labels, np.array([p[1] for p in pairs], bool)
+
+
+def fit_labels(
+    records: Sequence[Record], tree: Taxonomy, *, config, quarantine: Quarantine, file
+) -> tuple[list[Record], np.ndarray, np.ndarray]:
+    """What only the tree can say of labels.
+
+    A path, or a node of a tree, that ends at a leaf is complete. A label outside a
+    given tree (`taxonomy.path`) is noted, with the node that it is cut to.
+
+    Args:
+      file: where the records are from, for the notes.
+
+    Returns:
+      The records, and what `encode_labels` makes of them.
+    """
+    if label_kind(config.data) in ("path", "node"):
+        records = [
+            replace(r, complete=True) if _at_leaf(tree, _end(tree, r)) else r
+            for r in records
+        ]
+    labels, outside = encode_labels(records, tree)
+    column = ",".join(label_columns(config.data))
+    for i in np.flatnonzero(outside) if config.taxonomy.path else ():
+        record, kept = records[i], tree.decode(labels[i])
+        cut = f"cut to {kept[-1]!r}" if kept else "nor is its coarsest part"
+        reason = f"unknown code: {record.path[-1]!r} is not in the tree, {cut}"
+        place = {"file": file, "row": record.row, "id": record.id, "column": column}
+        quarantine.add(**place, reason=reason, action="kept")
+    return list(records), labels, outside
+
+
+def with_ends(tree: Taxonomy, records: Sequence[Record]) -> Taxonomy:
+    """The tree with a STOP child at each inner node where a complete label ends."""
+    ends = [_end(tree, record) for record in records if record.complete]
+    return tree.with_stops(x for x in ends if x and not _at_leaf(tree, x))
+
+
+def _end(tree: Taxonomy, record: Record) -> tuple[int, int] | None:
+    """(level, id) of the last node of a label; None without one or outside the tree."""
+    labels, outside = tree.encode(record.path, complete=False)
+    last = len(record.path) - 1
+    return None if outside or last < 0 else (last, int(labels[last]))
+
+
+def _at_leaf(tree: Taxonomy, node: tuple[int, int] | None) -> bool:
+    return node is not None and bool(tree.leaf[node[0]][node[1]])

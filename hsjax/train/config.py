@@ -1,0 +1,94 @@
+"""The config of a workdir: to JSON, its hash, and back."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+log = logging.getLogger("hsjax")
+
+# keys younger than the first workdirs, with what was done before there was a choice
+LATER = {"taxonomy.names": ""}
+
+
+class WorkdirError(ValueError):
+    """A workdir that belongs to another experiment, or to none."""
+
+
+class MissingKey(WorkdirError, AttributeError):
+    """The config of a workdir lacks a key that this version reads."""
+
+
+def flatten(config: dict, prefix: str = "") -> dict:
+    """`{'train.steps': 10, ...}` from nested groups."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def config_hash(config: ConfigDict) -> str:
+    """sha256 of the canonical JSON of every key."""
+    canonical = json.dumps(plain(config), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def plain(config: ConfigDict) -> dict:
+    """As JSON would give it back: lists for tuples."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+class _StoredConfig(ConfigDict):
+    """A config read from a file, which says where a key is missing."""
+
+    _place = "the config lacks the key "  # of a copy; else with the file and the group
+
+    def __getattr__(self, name: str):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            raise MissingKey(
+                f"{self._place}{name}: another version of hsjax wrote it; add the key"
+                " with the value of configs/base.py, or go back to that version"
+            ) from None
+
+
+def _stored(values: dict, place: str) -> _StoredConfig:
+    config = _StoredConfig()
+    # as ConfigDict keeps its own attributes, beside the keys
+    object.__setattr__(config, "_place", place)
+    for key, value in values.items():
+        group = isinstance(value, dict)
+        config[key] = _stored(value, f"{place}{key}.") if group else _tuples(value)
+    return config
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config of a workdir, frozen; `configs/` is not needed.
+
+    Keys that came later have the value that repeats what was done before.
+
+    Raises:
+      WorkdirError: there is none.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        raise WorkdirError(f"{workdir} is no workdir of a run: it has no config.json")
+    values = json.loads(path.read_text())["config"]
+    config = _stored(values, f"{path} lacks the key ")
+    for key, value in LATER.items():
+        group, _, name = key.rpartition(".")
+        if name not in config[group]:
+            log.info("%s lacks %s: %r is taken", path, key, value)
+            config[group][name] = value
+    return config.lock()
+
+
+def _tuples(value):
+    """JSON knows no tuples, and configs know no lists."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,168 @@
+"""Warm starts: what moves to another tree, what stays fresh, what is refused."""
+
+import jax
+import numpy as np
+import pytest
+from tiny import tiny_config, tiny_model
+
+from hsjax.sharding import parameter_names
+from hsjax.taxonomy import Taxonomy
+from hsjax.train.warmstart import warm_start
+from hsjax.train.workdir import ConfigError
+
+LOAD = ((".*", "load"),)
+FRESH = 7.0
+OLD = ("392410", "420211", "420212", "420221", "610910", "610990", "620342")
+CODES = {
+    "the same": OLD,
+    # as many nodes at every level, one heading and its subheadings are others
+    "renamed": [c.replace("6109", "6110") for c in OLD],
+    # a chapter less, a subheading more
+    "edited": (*OLD[1:], "420299"),
+}
+HEADS = {
+    "fed": {},
+    "fed through layers": {"model__head__level_width": 5},
+    "not fed": {"model__head__feed": "none"},
+    "layers, not fed": {"model__head__feed": "none", "model__head__level_width": 5},
+    "no shared layer": {"model__head__width": 0},
+}
+
+
+def tree_of(codes):
+    return Taxonomy.from_paths([(c[:2], c[:4], c) for c in codes])
+
+
+def config_of(head):
+    return tiny_config(("title",), model__text__depth=0, **HEADS[head])
+
+
+def numpy_params(config, tree):
+    return jax.tree.map(np.asarray, tiny_model(config, tree)[1])
+
+
+def start(codes, head, *, other=None, rules=LOAD, keep=print):
+    """(source, started) with fresh parameters of FRESH alone."""
+    before, now = config_of(other or head), config_of(head)
+    old, new = tree_of(OLD), tree_of(codes)
+    source = numpy_params(before, old)
+    fresh = jax.tree.map(lambda x: np.full_like(x, FRESH), numpy_params(now, new))
+    heads = (before.model.head, now.model.head)
+    begin = warm_start(source, old, new, heads=heads, rules=rules, keep=keep)
+    return source, begin(fresh)
+
+
+def expected_kernel(source, name, trees, *, columns, coarser):
+    """By a plain loop over features, coarser nodes and classes."""
+    level = int(name[5]) - 1
+    old, new = trees
+    rows = [old.codes[level - 1].tolist() if coarser else [], None]
+    rows[1] = new.codes[level - 1].tolist() if coarser else []
+    width = len(source) - len(rows[0])
+    ends = [t.codes[level].tolist() for t in trees] if columns else None
+    count = len(ends[1]) if columns else source.shape[1]
+    found = np.full((width + len(rows[1]), count), FRESH, np.float32)
+    for i in range(len(found)):
+        code = rows[1][i - width] if i >= width else None
+        if code is not None and code not in rows[0]:
+            continue
+        row = i if code is None else width + rows[0].index(code)
+        for j in range(count):
+            if not columns:
+                found[i, j] = source[row, j]
+            elif ends[1][j] in ends[0]:
+                found[i, j] = source[row, ends[0].index(ends[1][j])]
+    return found
+
+
+@pytest.mark.parametrize("codes", ["renamed", "edited"])
+@pytest.mark.parametrize("head", HEADS)
+def test_classes_move_by_code_and_features_as_a_whole(codes, head):
+    source, started = start(CODES[codes], head)
+    trees, config = (tree_of(OLD), tree_of(CODES[codes])), config_of(head).model.head
+    for level in (1, 2, 3):
+        fed = level > 1 and config.feed != "none"
+        for name, columns in ((f"level{level}", True), (f"level{level}_layer", False)):
+            if name not in source["head"]:
+                continue
+            np.testing.assert_array_equal(
+                started["head"][name]["kernel"],
+                expected_kernel(
+                    source["head"][name]["kernel"],
+                    name,
+                    trees,
+                    columns=columns,
+                    coarser=fed and columns != bool(config.level_width),
+                ),
+                err_msg=name,
+            )
+        old, new = (t.codes[level - 1].tolist() for t in trees)
+        bias = source["head"][f"level{level}"]["bias"]
+        moved = [bias[old.index(c)] if c in old else FRESH for c in new]
+        assert started["head"][f"level{level}"]["bias"].tolist() == moved
+    names = parameter_names(started)
+    for name, leaf in zip(names, jax.tree.leaves(started), strict=True):
+        if "/level" not in name:
+            assert (leaf != FRESH).any(), name
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_on_the_same_tree_it_is_bitwise_the_source(head):
+    rules, kept = ((r"text/.*", "fresh"), *LOAD), []
+    source, started = start(OLD, head, rules=rules, keep=kept.append)
+    names = parameter_names(source)
+    pairs = zip(jax.tree.leaves(source), jax.tree.leaves(started), strict=True)
+    for name, (old, found) in zip(names, pairs, strict=True):
+        assert found.dtype == old.dtype
+        fresh = name.startswith("text/")
+        assert np.array_equal(found, np.full_like(old, FRESH) if fresh else old), name
+    assert kept == [name for name in names if name.startswith("text/")]
+    assert kept
+
+
+def test_a_level_that_the_source_lacks_stays_fresh_and_is_told():
+    config, kept = config_of("fed"), []
+    old, new = Taxonomy.from_paths([(c[:2], c[:4]) for c in OLD]), tree_of(OLD)
+    source, fresh = numpy_params(config, old), numpy_params(config, new)
+    heads = (config.model.head,) * 2
+    begin = warm_start(source, old, new, heads=heads, rules=LOAD, keep=kept.append)
+    started = begin(fresh)
+    assert kept == ["head/level3/bias", "head/level3/kernel"]
+    for name, tree in (("level1", source), ("level2", source), ("level3", fresh)):
+        np.testing.assert_array_equal(
+            started["head"][name]["kernel"], tree["head"][name]["kernel"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("head", "other"), [("fed", "not fed"), ("not fed", "fed"), ("fed", "no layer")]
+)
+def test_levels_that_read_something_else_are_refused(monkeypatch, head, other):
+    # layers as wide as the features: no shape would tell
+    wide = {"model__head__level_width": 17, "model__head__feed": "none"}
+    monkeypatch.setitem(HEADS, "no layer", wide)
+    with pytest.raises(ConfigError, match=r"model\.head\.feed or model\.head\.level_w"):
+        start(CODES["renamed"], head, other=other)
+    rules = (("head/level.*", "fresh"), *LOAD)
+    start(CODES["renamed"], head, other=other, rules=rules)
+
+
+def test_what_does_not_fit_is_named():
+    tree, config = tree_of(OLD), config_of("fed through layers")
+    params, heads = numpy_params(config, tree), (config.model.head,) * 2
+
+    def begin(fresh, rules=LOAD):
+        return warm_start(params, tree, tree, heads=heads, rules=rules)(fresh)
+
+    shared = params["head"]["shared"]["kernel"]
+    wider = {"shared": {"kernel": np.zeros((len(shared), 9)), "bias": np.zeros(9)}}
+    with pytest.raises(ConfigError, match=r"head/shared/bias is \(17,\) in init_from"):
+        begin({**params, "head": {**params["head"], **wider}})
+    for shape in ((17, 1), (20, 5)):  # would be stretched, or does not fit
+        layer = {"level1_layer": {"kernel": np.zeros(shape, np.float32)}}
+        with pytest.raises(ConfigError, match=r"head/level1_layer/kernel is \(17, 5\)"):
+            begin({"head": layer})
+    with pytest.raises(ConfigError, match="init_from has no parameter 'gate'"):
+        begin({**params, "gate": np.zeros(3)})
+    with pytest.raises(ConfigError, match="init_rules: no rule covers .* 'fusion/"):
+        begin(params, rules=(("text.*", "load"),))

@@ -38,7 +38,10 @@ def class_averages(
     """Macro and weighted precision, recall and F1 over the classes with support.
 
     Rows with truth '' are skipped. A class that is never answered has precision 0, as
-    in scikit-learn with `labels=np.unique(truth)` and `zero_division=0`.
+    in scikit-learn with `labels=np.unique(truth)` and `zero_division=0`. The classes of
+    `macro_f1_min5` are those with 5 rows or more in the file as it is: were they chosen
+    anew in each resample, rarer ones would come and go, and the interval would not be
+    that of one quantity.
     """
     kept = truth != ""
     codes = np.unique(np.concatenate([truth[kept], answer[kept]]))
@@ -46,6 +49,7 @@ def class_averages(
     support_of = _membership(labels, kept, len(codes))
     answered_of = _membership(answered, kept, len(codes))
     hits_of = _membership(labels, kept & (truth == answer), len(codes))
+    steady = support_of @ np.ones((len(truth), 1)) >= MIN_SUPPORT  # (C, 1)
 
     def average(weights: np.ndarray) -> dict[str, np.ndarray]:
         support, hits = support_of @ weights, hits_of @ weights
@@ -55,10 +59,11 @@ def class_averages(
             "recall": hits / np.maximum(support, 1),
             "f1": 2 * hits / np.maximum(support + given, 1),
         }
-        present, steady = support > 0, support >= MIN_SUPPORT
+        present = support > 0
+        counted = present & steady
         result = {
             "macro_f1_min5": _share(
-                (per_class["f1"] * steady).sum(axis=0), steady.sum(axis=0)
+                (per_class["f1"] * counted).sum(axis=0), counted.sum(axis=0)
             )
         }
         for name, values in per_class.items():

@@ -141,14 +141,14 @@ def bench_input() -> dict:
     from hsjax.data.batches import prefetched
     from hsjax.data.prepare import read_catalogue
     from hsjax.sharding import place_batch
-    from hsjax.tasks import training_task
+    from hsjax.tasks import training_parts
     from hsjax.train.start import set_up_jax, training_mesh, training_order
 
     config = CONFIG.value
     set_up_jax(config)
     data, mesh = config.data, training_mesh(config)
     catalogue = read_catalogue(config)
-    order = training_order(config, training_task(config, catalogue).train)
+    order = training_order(config, training_parts(config, catalogue).train)
     step, *carried = make_timed_step(config, catalogue, mesh)
 
     def stream() -> Iterator:

@@ -25,7 +25,7 @@ from hsjax.reports import (
 from hsjax.train.checkpoint import CheckpointError
 from hsjax.train.loop import Diverged, Interrupted, fit
 from hsjax.train.objective import check_objective
-from hsjax.train.start import Task, check_length, set_up_jax, training_mesh
+from hsjax.train.start import TrainingParts, check_length, set_up_jax, training_mesh
 from hsjax.train.warmstart import warm_start
 from hsjax.train.workdir import (
     ConfigError,
@@ -78,9 +78,9 @@ def train(config, workdir: Path) -> None:
     shapes, _ = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
     overview = parameter_overview.get_parameter_overview(shapes, include_stats=False)
     log.info("\n%s", overview)
-    task = training_task(config, catalogue)
+    parts = training_parts(config, catalogue)
     begin = source_parameters(config, catalogue) if config.init_from else None
-    finished = fit(config, workdir, model, task, mesh, warm_start=begin)
+    finished = fit(config, workdir, model, parts, mesh, warm_start=begin)
     compiles = "-" if finished.compiles is None else finished.compiles
     log.info("best step %d; compiled after warm-up: %s", finished.step, compiles)
     run = load_run(workdir)
@@ -167,7 +167,7 @@ def source_parameters(config, catalogue: Catalogue):
     )
 
 
-def training_task(config, catalogue: Catalogue) -> Task:
+def training_parts(config, catalogue: Catalogue) -> TrainingParts:
     """Training and validation examples."""
 
     def part(name):
@@ -185,7 +185,7 @@ def training_task(config, catalogue: Catalogue) -> Task:
 
     _, train_records, train_examples = part("train")
     rows, records, val_examples = part("val")
-    return Task(
+    return TrainingParts(
         tree=catalogue.tree,
         train=train_examples,
         val=val_examples,

@@ -24,7 +24,7 @@ from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.inference.predict import vocabulary
 from hsjax.models.build import Model, build_model
 from hsjax.train.loop import Finished, fit
-from hsjax.train.start import Task, set_up_jax, training_mesh
+from hsjax.train.start import TrainingParts, set_up_jax, training_mesh
 from hsjax.train.watch import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +79,7 @@ class Prepared(NamedTuple):
     config: object
     catalogue: Catalogue
     model: Model
-    task: Task
+    parts: TrainingParts
 
 
 def prepare_run(config) -> Prepared:
@@ -87,7 +87,7 @@ def prepare_run(config) -> Prepared:
     catalogue = read_catalogue(config)
     vocab_size = vocabulary(catalogue.tokenizer)
     model = build_model(config, catalogue.spec, catalogue.tree, vocab_size=vocab_size)
-    return Prepared(config, catalogue, model, tasks.training_task(config, catalogue))
+    return Prepared(config, catalogue, model, tasks.training_parts(config, catalogue))
 
 
 def fit_run(prepared: Prepared, workdir: Path, /, **changes) -> Finished:
@@ -96,7 +96,7 @@ def fit_run(prepared: Prepared, workdir: Path, /, **changes) -> Finished:
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     config.update_from_flattened_dict(dotted)
     workdir.mkdir(parents=True, exist_ok=True)
-    return fit(config, workdir, prepared.model, prepared.task, training_mesh(config))
+    return fit(config, workdir, prepared.model, prepared.parts, training_mesh(config))
 
 
 def train_run(config, workdir: Path) -> str:

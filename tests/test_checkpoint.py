@@ -65,7 +65,7 @@ def final_state(prepared, workdir, **changes):
     config.update_from_flattened_dict(changes)
     mesh = training_mesh(config)
     like, _, _ = initial_state(
-        config, prepared.model, prepared.task.train.spec, mesh, steps=10
+        config, prepared.model, prepared.parts.train.spec, mesh, steps=10
     )
     checkpoints = Checkpoints(workdir)
     step, state, position = checkpoints.restore_latest(like)
@@ -110,7 +110,7 @@ def test_ten_steps_are_some_a_sigterm_and_the_rest(
     assert (at, position["examples_seen"]) == (step, step * 16)
     finished = fit_run(prepared, tmp_path)
     assert len(record_batches) == 10
-    order = loop.training_order(prepared.config, prepared.task.train)
+    order = loop.training_order(prepared.config, prepared.parts.train)
     assert record_batches == [order[k]["index"].tolist() for k in range(10)]
     there, here = final_state(prepared, whole[0]), final_state(prepared, tmp_path)
     assert there[0] == here[0] == 10

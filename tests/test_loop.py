@@ -115,7 +115,7 @@ def test_monitor_loss_picks_the_lowest(run):
 def test_the_loss_starts_at_the_mean_of_log_siblings(prepared, tmp_path):
     """The head starts at zero: every sibling is equally likely."""
     fit_run(prepared, tmp_path, train__steps=1, train__log_every=1)
-    order = loop.training_order(prepared.config, prepared.task.train)
+    order = loop.training_order(prepared.config, prepared.parts.train)
     tree, labels = prepared.catalogue.tree, order[0]["labels"]
     expected = 0.0
     for level in range(tree.num_levels):
@@ -155,9 +155,9 @@ def test_not_finite(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(start, "make_step", planting)
     with pytest.raises(Diverged, match="not finite at step 3") as error:
         fit_run(prepared, tmp_path / "nan", train__steps=3)
-    order = loop.training_order(prepared.config, prepared.task.train)
+    order = loop.training_order(prepared.config, prepared.parts.train)
     known = {r.row: r.id for r in prepared.catalogue.records}
-    rows = prepared.task.train_row[order[2]["index"]].tolist()
+    rows = prepared.parts.train_row[order[2]["index"]].tolist()
     ids = [known[row] for row in rows]
     assert f"the catalogue rows {rows}, with the ids {ids}" in str(error.value)
     assert ids != list(map(str, rows))
@@ -173,7 +173,7 @@ def test_rows_of_a_batch_are_known_without_assembling_it(
     prepared, monkeypatch, weighted
 ):
     config = run_config(TEXT, data__weighted_sampling=weighted)
-    examples = prepared.task.train
+    examples = prepared.parts.train
     order = loop.training_order(config, examples)
     expected = [order[k]["index"] for k in range(12)]
     monkeypatch.delattr(batches, "assemble")

@@ -79,7 +79,7 @@ def test_a_run_can_be_made_longer(prepared, tmp_path):
 
 def test_other_rows_are_refused(prepared, tmp_path):
     fit_run(prepared, tmp_path, train__steps=2)
-    other = prepared.task._replace(manifest="0" * 64)
+    other = prepared.parts._replace(manifest="0" * 64)
     mesh = training_mesh(prepared.config)
     with pytest.raises(WorkdirError, match="trained on other rows or another split"):
         fit(prepared.config, tmp_path, prepared.model, other, mesh)

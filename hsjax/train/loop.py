@@ -18,7 +18,7 @@ from hsjax.sharding import batch_shapes, place_batch, replicated
 from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.objective import make_objective
 from hsjax.train.start import (
-    Task,
+    TrainingParts,
     empty_running,
     initial_state,
     rows_of_batch,
@@ -61,7 +61,7 @@ def fit(
     config,
     workdir: Path,
     model: Model,
-    task: Task,
+    parts: TrainingParts,
     mesh: Mesh,
     *,
     warm_start: Callable | None = None,
@@ -77,19 +77,19 @@ def fit(
       Interrupted: SIGTERM; the state is saved.
       WorkdirError: the checkpoints are of other data.
     """
-    steps = total_steps(config, len(task.train))
+    steps = total_steps(config, len(parts.train))
     state, shardings, optimizer = initial_state(
-        config, model, task.train.spec, mesh, steps=steps, warm_start=warm_start
+        config, model, parts.train.spec, mesh, steps=steps, warm_start=warm_start
     )
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:
-        state = _resume(checkpoints, state, task.manifest)
+        state = _resume(checkpoints, state, parts.manifest)
         checkpoints.write_best(config.train.monitor)
         lines = MetricsLog(
             workdir, tensorboard=config.train.tensorboard, start=int(state.step)
         )
         with contextlib.closing(lines):
             run = _Run(
-                config, model, task, mesh, checkpoints, lines, optimizer, shardings
+                config, model, parts, mesh, checkpoints, lines, optimizer, shardings
             )
             compiles = run.loop(state, steps)
         best, state = checkpoints.restore_best(state)
@@ -114,29 +114,29 @@ class _Run:
         self,
         config,
         model: Model,
-        task: Task,
+        parts: TrainingParts,
         mesh: Mesh,
         checkpoints: Checkpoints,
         lines: MetricsLog,
         optimizer,
         shardings,
     ):
-        self.config, self.task, self.mesh = config, task, mesh
+        self.config, self.parts, self.mesh = config, parts, mesh
         self.checkpoints, self.lines = checkpoints, lines
         modalities = tuple(config.model.modalities)
-        objective = make_objective(config.objective, task.tree, modalities)
+        objective = make_objective(config.objective, parts.tree, modalities)
         self.validation = Validation(
             config,
             model,
             objective,
-            tree=task.tree,
-            examples=task.val,
-            rows=task.val_rows,
+            tree=parts.tree,
+            examples=parts.val,
+            rows=parts.val_rows,
             mesh=mesh,
         )
         self.step = training_step(config, model, objective, optimizer, shardings, mesh)
-        self.data = training_order(config, task.train)
-        epoch = max(1, math.ceil(len(task.train) / config.data.batch_size))
+        self.data = training_order(config, parts.train)
+        epoch = max(1, math.ceil(len(parts.train) / config.data.batch_size))
         self.eval_every = config.train.eval_every or epoch
         self.save_every = config.train.checkpoint_every or self.eval_every
 
@@ -157,7 +157,7 @@ class _Run:
             buffer=config.data.prefetch,
         )
         running, seen = empty_running(config, self.mesh), start
-        shapes = self.task.train.spec.shapes(config.data.batch_size)
+        shapes = self.parts.train.spec.shapes(config.data.batch_size)
         shapes = batch_shapes(shapes, self.mesh)
         step, watch = self.step.lower(state, running, shapes).compile(), Stopwatch()
         bar = tqdm(total=steps, initial=start, desc="train", disable=None, leave=False)
@@ -193,9 +193,9 @@ class _Run:
         if bad >= 0:
             self.save(state)
             self.checkpoints.wait()
-            of = rows_of_batch(self.config, self.task.train, bad)
+            of = rows_of_batch(self.config, self.parts.train, bad)
             rows, ids = (
-                x[of].tolist() for x in (self.task.train_row, self.task.train_id)
+                x[of].tolist() for x in (self.parts.train_row, self.parts.train_id)
             )
             raise Diverged(
                 f"loss or gradient was not finite at step {bad + 1}; the last good"
@@ -235,8 +235,8 @@ class _Run:
         seen = step * self.config.data.batch_size
         position = {
             "examples_seen": seen,
-            "epoch": seen // len(self.task.train),
-            "manifest": self.task.manifest,
+            "epoch": seen // len(self.parts.train),
+            "manifest": self.parts.manifest,
         }
         self.checkpoints.save(step, state, position, monitor)
 

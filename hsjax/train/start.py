@@ -25,7 +25,7 @@ from hsjax.train.workdir import ConfigError, WorkdirError, blamed_on
 log = logging.getLogger("hsjax")
 
 
-class Task(NamedTuple):
+class TrainingParts(NamedTuple):
     """What a run trains on and is watched by.
 
     Attributes:

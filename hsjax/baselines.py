@@ -14,8 +14,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.svm import LinearSVC
 
+from hsjax.batch import IMAGE
 from hsjax.data.groups import group_keys
 from hsjax.data.records import CatalogueError, Record
+from hsjax.data.text import stream_texts
+from hsjax.evaluation.collect import describe_rows
 from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.taxonomy import Taxonomy
 
@@ -127,30 +130,35 @@ def svm_predictions(
     Raises:
       CatalogueError: no such column, or nothing to learn from.
     """
+    _check_columns(train, columns)
     paths = [_cut(record, tree) for record in train]
     inner = {path[: i + 1] for path, _ in paths for i in range(len(path) - 1)}
     usable = np.flatnonzero([p != () and (end or p not in inner) for p, end in paths])
     train_groups = group_keys(train) if train_groups is None else train_groups
     model = SvmBaseline(calibrate=calibrate, seed=seed).fit(
-        [_text(train[i], columns) for i in usable],
+        stream_texts([train[i] for i in usable], columns),
         [paths[i][0] for i in usable],
         groups=train_groups[usable],
     )
-    texts = [_text(record, columns) for record in test]
     outside = [tree.encode(record.path, record.complete)[1] for record in test]
-    return Predictions(
-        row=np.array([record.row for record in test], np.int64),
-        id=np.array([record.id for record in test], object),
-        group=group_keys(test) if groups is None else groups,
-        truth=_table([record.path for record in test], tree.num_levels),
-        complete=np.array([record.complete for record in test], bool),
+    rows = describe_rows(
+        test,
+        groups=group_keys(test) if groups is None else groups,
         outside=np.array(outside, bool),
-        present=_present(test, columns),
+        levels=tree.num_levels,
+    )
+    present = {c: [r.texts[c] != "" for r in test] for c in columns}
+    present[IMAGE] = [r.image is not None for r in test]
+    return Predictions(
+        **rows._asdict(),
+        present={name: np.array(here, bool) for name, here in present.items()},
         embeddings={},
         stage=np.full(len(test), "", object),
         main="flat",
         separator=tree.separator,
-        **answer_table(model, texts, depth=tree.num_levels, topk=topk),
+        **answer_table(
+            model, stream_texts(test, columns), depth=tree.num_levels, topk=topk
+        ),
     )
 
 
@@ -166,7 +174,7 @@ def answer_table(
     """
     if not len(texts):
         raise CatalogueError("the part to score has no rows: check data.split")
-    codes = _table(model.paths, depth)
+    codes = np.array([(*p, *[""] * (depth - len(p))) for p in model.paths], object)
     nodes, members = zip(*(_members(codes[:, k]) for k in range(depth)), strict=True)
     ends, rows = deepest(codes), []
     for start in range(0, len(texts), BATCH):
@@ -224,26 +232,11 @@ def _cut(record: Record, tree: Taxonomy) -> tuple[NodePath, bool]:
     return tree.decode(labels), record.complete and not outside
 
 
-def _text(record: Record, columns: Sequence[str]) -> str:
-    missing = [column for column in columns if column not in record.texts]
-    if missing:
-        raise CatalogueError(
-            f"row {record.row}: no text column {missing[0]!r}, the records have"
-            f" {', '.join(map(repr, record.texts))}: name it in columns.text"
-        )
-    return " ; ".join(text for c in columns if (text := record.texts[c]))
-
-
-def _present(
-    records: Sequence[Record], columns: Sequence[str]
-) -> dict[str, np.ndarray]:
-    present = {c: np.array([r.texts[c] != "" for r in records], bool) for c in columns}
-    image = [record.image is not None for record in records]
-    return present | {"image": np.array(image, bool)}
-
-
-def _table(paths: Sequence[NodePath], depth: int) -> Shaped[np.ndarray, "N L"]:
-    table = np.full((len(paths), depth), "", object)
-    for row, path in enumerate(paths):
-        table[row, : len(path)] = path[:depth]
-    return table
+def _check_columns(records: Sequence[Record], columns: Sequence[str]) -> None:
+    for record in records[:1]:  # all records of a catalogue have the same ones
+        missing = [column for column in columns if column not in record.texts]
+        if missing:
+            raise CatalogueError(
+                f"there is no text column {missing[0]!r}, the records have"
+                f" {', '.join(map(repr, record.texts))}: name it in columns.text"
+            )

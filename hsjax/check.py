@@ -6,8 +6,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pyarrow.parquet as pq
 
-from hsjax.data.examples import Augmentation, assemble
+from hsjax.data.batches import prefetched
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.evaluation.markdown import table
 from hsjax.inference.predict import vocabulary
@@ -19,11 +20,14 @@ from hsjax.train.start import (
     initial_state,
     total_steps,
     training_mesh,
+    training_order,
     training_step,
 )
 
 ROWS = 50_000  # more are not read unless data.rows says so
+LINES = 2 * 2**30  # bytes of a text file whose lines are counted, a second or two
 STEPS = 4  # timed, after the one that compiles
+LOADED = 8  # batches that the loader is timed by
 SHOWN = 10  # classes from each end
 
 
@@ -34,16 +38,20 @@ def write_check(config, workdir: Path) -> None:
     if limited:
         config.data.rows = ROWS
     start = time.perf_counter()
-    catalogue = read_catalogue(config)
+    flaws = workdir / "quarantine.csv"
+    catalogue = read_catalogue(config, flaws=flaws)
     seconds = time.perf_counter() - start
-    catalogue.quarantine.write(workdir / "quarantine.csv")
+    catalogue.quarantine.write(flaws)
+    total = rows_in_file(Path(config.data.path)) if limited else ROWS
+    cut = limited and (total > ROWS if total else _rows_read(catalogue) >= ROWS)
+    share = ROWS / total if cut and total else 1.0
     sections = {
         "Columns": _mapping(config),
-        "Rows": _rows(catalogue, seconds, limited),
+        "Rows": _rows(catalogue, seconds, cut),
         "Flaws": _flaws(catalogue),
         "Tree": _tree(catalogue),
         "Classes": _classes(catalogue),
-        "Needs": _needs(config, catalogue),
+        "Needs": _needs(config, catalogue, share) + _scope(cut, total),
     }
     text = f"# Check of {config.data.path}\n\n" + "\n\n".join(
         f"## {title}\n\n{body}" for title, body in sections.items()
@@ -60,27 +68,47 @@ def _mapping(config) -> str:
     return table(["role", "column"], shown)
 
 
-def _rows(catalogue: Catalogue, seconds: float, limited: bool) -> str:
+def rows_in_file(path: Path) -> int:
+    """Rows by a Parquet file's metadata or by its lines; 0 = too many to be counted.
+
+    Lines are nearly rows: a quoted line break counts, too.
+    """
+    if path.suffix == ".parquet":
+        return pq.read_metadata(path).num_rows
+    if path.stat().st_size > LINES:
+        return 0
+    with path.open("rb") as file:
+        lines = sum(part.count(b"\n") for part in iter(lambda: file.read(2**20), b""))
+    return lines - (path.suffix != ".jsonl")  # the header
+
+
+def _scope(cut: bool, total: int) -> str:
+    """What the numbers of `Needs` speak of, where not all rows were looked at."""
+    if not cut:
+        return ""
+    if total:
+        return f"\n\nScaled up to the {total:,} rows of the file."
+    return f"\n\nOf these {ROWS:,} rows alone: the file is too large to be counted."
+
+
+def _rows(catalogue: Catalogue, seconds: float, cut: bool) -> str:
     rows = [
         *map(list, catalogue.facts().items()),
         ["seconds to read", round(seconds, 1)],
     ]
     note = f"\n\nOnly the first {ROWS:,} rows were looked at (set data.rows for more)."
-    return table(["", ""], rows) + (
-        note if limited and _rows_read(catalogue) >= ROWS else ""
-    )
+    return table(["", ""], rows) + (note if cut else "")
 
 
 def _rows_read(catalogue: Catalogue) -> int:
-    counts = catalogue.quarantine.counts().items()
-    dropped = sum(n for (_, action), n in counts if action == "dropped")
-    return len(catalogue.records) + dropped
+    return len(catalogue.records) + catalogue.quarantine.dropped()
 
 
 def _flaws(catalogue: Catalogue) -> str:
     counts = sorted(catalogue.quarantine.counts().items(), key=lambda item: -item[1])
     rows = [[reason, action, n] for (reason, action), n in counts]
-    return table(["reason", "action", "rows"], rows)
+    counted = table(["reason", "action", "rows"], rows)
+    return "\n\n".join([*catalogue.quarantine.warnings, counted])
 
 
 def _tree(catalogue: Catalogue) -> str:
@@ -99,25 +127,40 @@ def _classes(catalogue: Catalogue) -> str:
     codes, counts = np.unique(ends, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     shown = order if len(order) <= 2 * SHOWN else [*order[:SHOWN], *order[-SHOWN:]]
-    rows = [[codes[i], int(counts[i])] for i in shown]
-    return table([f"label ({len(codes)} in training)", "training rows"], rows)
+    names = _names(catalogue)
+    rows = [
+        [codes[i], int(counts[i]), names.get(str(codes[i]), "NOT IN THE TREE")]
+        for i in shown
+    ]
+    return table([f"label ({len(codes)} in training)", "training rows", "name"], rows)
 
 
-def _needs(config, catalogue: Catalogue) -> str:
+def _names(catalogue: Catalogue) -> dict[str, str]:
+    """Code -> name of every node; '' where the code says as much."""
+    levels = zip(catalogue.tree.codes, catalogue.tree.names, strict=True)
+    pairs = (pair for codes, names in levels for pair in zip(codes, names, strict=True))
+    return {str(c): "" if c.endswith(name) else str(name) for c, name in pairs}
+
+
+def _needs(config, catalogue: Catalogue, share: float) -> str:
+    """Memory, disk and time of a run on all rows, of which a `share` was looked at."""
     mesh = training_mesh(config)
-    train = len(catalogue.rows("train"))
+    train = round(len(catalogue.rows("train")) / share)
     steps = total_steps(config, train)
     step, state, running = make_timed_step(config, catalogue, mesh)
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    pictures = sum(getattr(r.image, "nbytes", 0) for r in catalogue.records)
-    batch, times = place_batch(_first_batch(config, catalogue), mesh), []
+    pictures = sum(_bytes_of(r.image) for r in catalogue.records) / share
+    order = _first_rows(config, catalogue)
+    batch, times = place_batch(order[0], mesh), []
     for _ in range(STEPS + 1):
         start = time.perf_counter()
         state, running = jax.block_until_ready(step(state, running, batch))
         times.append(time.perf_counter() - start)
     compiling, per_step = times[0], float(np.median(times[1:]))
-    epoch = math.ceil(train / config.data.batch_size) * per_step
+    per_batch = _seconds_per_batch(config, order)
+    slower = max(per_step, per_batch)  # the other one waits for it
+    epoch = math.ceil(train / config.data.batch_size) * slower
     rows = [
         ["parameters", f"{parameters:,}"],
         ["pictures in memory", f"{pictures / 2**20:,.0f} MiB"],
@@ -126,10 +169,16 @@ def _needs(config, catalogue: Catalogue) -> str:
         ["steps", f"{steps:,}"],
         ["seconds to compile", f"{compiling:.1f}"],
         ["seconds per step", f"{per_step:.3f}"],
+        ["seconds to load a batch", f"{per_batch:.3f}"],
         ["seconds per epoch", f"{epoch:,.0f}"],
-        ["seconds for the whole run", f"{compiling + steps * per_step:,.0f}"],
+        ["seconds for the whole run", f"{compiling + steps * slower:,.0f}"],
     ]
     return table(["", ""], rows)
+
+
+def _bytes_of(image) -> int:
+    """Of a decoded picture, or of one that is kept as its file."""
+    return len(image) if isinstance(image, bytes) else getattr(image, "nbytes", 0)
 
 
 def make_timed_step(config, catalogue: Catalogue, mesh):
@@ -146,9 +195,9 @@ def make_timed_step(config, catalogue: Catalogue, mesh):
     return step, state, empty_running(config, mesh)
 
 
-def _first_batch(config, catalogue: Catalogue) -> dict[str, np.ndarray]:
-    rows = catalogue.rows("train")[: config.data.batch_size]
-    rows = np.resize(rows, config.data.batch_size)
+def _first_rows(config, catalogue: Catalogue):
+    """Endless training batches of the first training rows, enough to time loading."""
+    rows = catalogue.rows("train")[: LOADED * config.data.batch_size]
     examples = examples_of(
         config,
         [catalogue.records[i] for i in rows],
@@ -157,5 +206,22 @@ def _first_batch(config, catalogue: Catalogue) -> dict[str, np.ndarray]:
         labels=catalogue.labels[rows],
         groups=catalogue.groups[rows],
     )
-    index = np.arange(len(rows))
-    return assemble(examples, index, index, Augmentation())
+    return training_order(config, examples)
+
+
+def _seconds_per_batch(config, order) -> float:
+    """Of the loader alone, once what it made ahead is used up."""
+    data = config.data
+    batches = prefetched(
+        order,
+        start=0,
+        threads=data.threads,
+        workers=data.workers,
+        buffer=data.prefetch,
+    )
+    for _ in range(data.prefetch + 1):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(LOADED):
+        next(batches)
+    return (time.perf_counter() - start) / LOADED

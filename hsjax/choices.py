@@ -4,7 +4,7 @@ import difflib
 import re
 
 from hsjax.batch import IMAGE
-from hsjax.data.splits import PARTS
+from hsjax.data.splits import PARTS, check_fractions
 from hsjax.hierarchy import DECODES
 from hsjax.models.build import IMAGE_ENCODERS, stream_flaws
 from hsjax.models.fusion import FUSIONS
@@ -33,6 +33,39 @@ CHOICES = {
     "eval.decode": tuple(DECODES),
 }
 
+_NOT_NEGATIVE = ("0 or more", lambda x: x >= 0)
+_POSITIVE = ("above 0", lambda x: x > 0)
+_COUNT = ("1 or more", lambda x: x >= 1)
+_SHARE = ("from 0 to 1", lambda x: 0 <= x <= 1)
+_LENGTH = ("3 or more: two tokens mark the ends of a text", lambda x: x >= 3)
+
+# what a number, or each of several, must be, in words and as a test
+NUMBERS = {
+    "seed": _NOT_NEGATIVE,
+    "data.batch_size": _COUNT,
+    "data.weighted_sampling": _NOT_NEGATIVE,
+    "data.text.length": _LENGTH,
+    "data.text.word_drop": _SHARE,
+    "data.image.size": _COUNT,
+    "taxonomy.digits": _COUNT,
+    "model.modality_dropout": _SHARE,
+    "model.text.dropout": _SHARE,
+    "model.text.heads": _COUNT,
+    "model.image.dropout": _SHARE,
+    "model.image.heads": _COUNT,
+    "model.image.patch": _COUNT,
+    "model.head.dropout": _SHARE,
+    "objective.temperature": _POSITIVE,
+    "optim.warmup": _SHARE,
+    "train.steps": _NOT_NEGATIVE,
+    "train.log_every": _COUNT,
+    "train.ema": ("0 or more and below 1", lambda x: 0 <= x < 1),
+    "train.data_devices": _NOT_NEGATIVE,
+    "train.fsdp_devices": _COUNT,
+    "eval.batch_size": _COUNT,
+    "eval.topk": _COUNT,
+}
+
 # rules on names of parameters: what follows the regex, in words and as a test
 RULES = {
     "init_rules": ("load | fresh", lambda action: action in ("load", "fresh")),
@@ -48,14 +81,15 @@ RULES = {
 
 
 def check_choices(config) -> None:
-    """Looks at every key of `CHOICES` and `RULES`, at names of modalities and parts.
+    """Looks at `CHOICES`, `NUMBERS` and `RULES`, and at what has to fit together.
 
     Raises:
-      ConfigError: a word that is not known, with the one that may have been meant.
+      ConfigError: a word that is not known, with the one that may have been meant, or a
+        number that is out of bounds.
+      CatalogueError: fractions of the split that are none.
     """
     for key, known in CHOICES.items():
-        group, _, name = key.rpartition(".")
-        _check(key, _group(config, group)[name], known)
+        _check(key, config[key], known)
     modalities = tuple(config.model.modalities)
     if not modalities:
         raise ConfigError(
@@ -63,13 +97,34 @@ def check_choices(config) -> None:
         )
     for name in modalities:
         _check("model.modalities", name, (*config.data.text.streams, IMAGE))
+    if len(set(modalities)) < len(modalities):
+        raise ConfigError(f"model.modalities names one twice: {modalities}")
     for part in config.eval.parts:
         _check("eval.parts", part, PARTS)
     for key, (words, fits) in RULES.items():
         for rule in config[key]:
             if not _is_rule(rule, fits):
                 raise ConfigError(f"{key}: {rule!r} is no (regex, {words})")
+    for key, (words, fits) in NUMBERS.items():
+        _check_number(key, config[key], words, fits)
+    check_fractions(config.data.split.fractions)
+    _check_texts(config)
     _check_sizes(config)
+
+
+def _check_texts(config) -> None:
+    """Streams name columns that are read, and lengths name streams."""
+    text, columns = config.data.text, tuple(config.data.columns.text)
+    for stream, length in text.lengths.items():
+        _check("data.text.lengths", stream, tuple(text.streams))
+        _check_number(f"data.text.lengths.{stream}", length, *_LENGTH)
+    for stream in config.model.modalities:
+        for column in text.streams.get(stream, ()):
+            if column not in columns:
+                raise ConfigError(
+                    f"data.text.streams.{stream} names {column!r}, which is not read:"
+                    f" data.columns.text is {columns}"
+                )
 
 
 def _is_rule(rule, fits) -> bool:
@@ -85,6 +140,7 @@ def _check_sizes(config) -> None:
     """Numbers that only fit together."""
     size, kept = tuple(config.data.image.size), tuple(config.data.image.resize)
     text, image = config.model.text, config.model.image
+    digits, train = tuple(config.taxonomy.digits), config.train
     vit = image.family == "vit"
     wrong = [
         (size[0] > kept[0] or size[1] > kept[1], f"image.size {size} > resize {kept}"),
@@ -101,7 +157,14 @@ def _check_sizes(config) -> None:
             not vit and len(image.stages) != len(image.widths),
             "model.image.stages and model.image.widths differ in length",
         ),
-        (config.seed < 0, f"seed {config.seed} is negative"),
+        (
+            not digits or list(digits) != sorted(set(digits)),
+            f"taxonomy.digits {digits} are not levels, coarsest first",
+        ),
+        (
+            not train.steps and not train.epochs > 0,
+            f"train.epochs is {train.epochs}; it must be above 0, or train.steps",
+        ),
         (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
         *((True, flaw) for flaw in stream_flaws(config)),
     ]
@@ -110,10 +173,9 @@ def _check_sizes(config) -> None:
             raise ConfigError(sentence)
 
 
-def _group(config, path: str):
-    for name in path.split("."):
-        config = config[name]
-    return config
+def _check_number(key: str, value, words: str, fits) -> None:
+    if not all(map(fits, value if isinstance(value, tuple | list) else (value,))):
+        raise ConfigError(f"{key} is {value!r}; it must be {words}")
 
 
 def _check(key: str, value: str, known) -> None:

@@ -1,5 +1,6 @@
 """Labels as people write them -> node codes; what cannot be right is refused."""
 
+import re
 from collections.abc import Sequence
 
 STOP = "STOP"
@@ -31,15 +32,16 @@ def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
         raise TaxonomyError(
             f"not an HS code: {code!r} has characters that are no digits"
         )
+    # an odd first part alone, as in 101.21, is a lost zero
+    if any(len(part) % 2 for part in parts[1:]):
+        raise TaxonomyError(
+            f"not an HS code: {code!r} looks like a number read as float: export the"
+            " column as text"
+        )
     if len(bare) % 2:
         raise TaxonomyError(
             f"probably a lost zero: {code!r} has {len(bare)} digits, and HS codes have"
             " an even number; read the column as text and keep leading zeros"
-        )
-    if any(len(part) % 2 for part in parts):
-        raise TaxonomyError(
-            f"a number, not an HS code: {code!r} has its point in an odd place; read"
-            " the column as text"
         )
     if len(bare) < digits[0]:
         raise TaxonomyError(
@@ -53,15 +55,23 @@ def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
 def split_path(path: str, separator: str = " > ") -> tuple[str, ...]:
     """Node codes of a path, coarsest first: the joined prefixes.
 
-    >>> split_path("Men > Shoes")
-    ('Men', 'Men > Shoes')
+    A separator with spaces splits only where there are spaces, as many as one likes;
+    `>` needs none.
+
+    >>> split_path("Men > Shoes"), split_path("Men>Shoes")
+    (('Men', 'Men > Shoes'), ('Men', 'Men > Shoes'))
+    >>> split_path("Men - T-Shirts", " - ")
+    ('Men', 'Men - T-Shirts')
 
     Raises:
       TaxonomyError: an empty part.
     """
-    return join_levels(
-        [part.strip() for part in path.split(separator.strip())], separator
-    )
+    mark = separator.strip()
+    before = r"(?<=\s)" if mark != ">" and separator[0].isspace() else ""
+    after = r"(?=\s)" if mark != ">" and separator[-1].isspace() else ""
+    # the outer spaces show a separator at either end, whose part is empty
+    parts = re.split(f"{before}{re.escape(mark)}{after}", f" {path} ")
+    return join_levels([part.strip() for part in parts], separator)
 
 
 def join_levels(parts: Sequence[str], separator: str = " > ") -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from hsjax.main import show_log
 
 RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.")
 INPUT = flags.DEFINE_string(
-    "input", None, "Labelled catalogue with the run's columns; default: the run's own."
+    "input", None, "Catalogue with the run's columns; default: the run's own."
 )
 PART = flags.DEFINE_string("part", "test", "Part of the run's own catalogue.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder for report and predictions.")
@@ -40,7 +40,7 @@ def run(argv) -> None:
             "give --output and either --run or --compare with --against"
         )
     from hsjax.evaluation.comparison import compare_runs
-    from hsjax.reports import evaluate_run
+    from hsjax.scoring import evaluate_run
     from hsjax.tasks import user_errors
 
     with user_errors():

@@ -1,5 +1,7 @@
 """Flags -> config -> task: `python -m hsjax.main --config=FILE --workdir=DIR`."""
 
+import ast
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -20,24 +22,29 @@ def run(argv) -> None:
     # jax must not be touched before the config has said how
     from hsjax.tasks import TASKS, user_errors
 
-    try:
-        config = CONFIG.value
-    except OSError as error:  # only told when the config is asked for
-        raise SystemExit(f"hsjax: {error}") from None
+    config = CONFIG.value
     if config.task not in TASKS:
-        raise app.UsageError(
-            f"config.task is {config.task!r}; known: {', '.join(TASKS)}"
-        )
+        known = f"known: {', '.join(TASKS)}"
+        raise SystemExit(f"hsjax: config.task is {config.task!r}; {known}")
     with user_errors():
         TASKS[config.task](config, Path(WORKDIR.value))
 
 
 def parse_flags(argv):
     """absl's parser; a misspelt key or a missing file ends in a sentence."""
+    for word, value in zip(argv, [*argv[1:], ""], strict=True):
+        name, _, rest = word.lstrip("-").partition("=")
+        file = (rest or value).partition(":")[0]
+        if name == "config" and word.startswith("-") and not Path(file).is_file():
+            raise SystemExit(f"hsjax: --config: there is no file {file!r}")
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        raise SystemExit(f"hsjax: --config: {error.args[0]}") from None
+        told = str(error.args[0])
+        with contextlib.suppress(SyntaxError, ValueError):
+            told = ast.literal_eval(told)  # a KeyError quotes its text, here twice
+        told = " ".join(str(told).split())
+        raise SystemExit(f"hsjax: --config: {told}") from None
 
 
 def show_log() -> None:

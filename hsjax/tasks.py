@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from clu import parameter_overview
 
 from hsjax.choices import check_choices
 from hsjax.codes import TaxonomyError
@@ -22,11 +21,13 @@ from hsjax.reports import (
     leaf_counts,
     write_results,
 )
-from hsjax.train.checkpoint import CheckpointError
+from hsjax.taxonomy import Taxonomy
+from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
 from hsjax.train.loop import Diverged, Interrupted, fit
 from hsjax.train.objective import check_objective
 from hsjax.train.start import TrainingParts, check_length, set_up_jax, training_mesh
 from hsjax.train.warmstart import warm_start
+from hsjax.train.watch import tell_parameters
 from hsjax.train.workdir import (
     ConfigError,
     WorkdirError,
@@ -35,21 +36,15 @@ from hsjax.train.workdir import (
     keep_taxonomy,
     open_workdir,
     read_config,
+    read_train_counts,
     write_config,
+    write_train_counts,
 )
 
 log = logging.getLogger("hsjax")
 
-USER_ERRORS = (
-    CatalogueError,
-    CheckpointError,
-    ConfigError,
-    TaxonomyError,
-    WorkdirError,
-    FileNotFoundError,
-    Diverged,
-    Interrupted,
-)
+USER_ERRORS = (CatalogueError, CheckpointError, ConfigError, TaxonomyError)
+USER_ERRORS += (WorkdirError, FileNotFoundError, Diverged, Interrupted)
 
 
 @contextlib.contextmanager
@@ -76,10 +71,9 @@ def train(config, workdir: Path) -> None:
     spec, vocab_size = catalogue.spec, vocabulary(catalogue.tokenizer)
     model = build_model(config, spec, catalogue.tree, vocab_size=vocab_size)
     shapes, _ = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
-    overview = parameter_overview.get_parameter_overview(shapes, include_stats=False)
-    log.info("\n%s", overview)
+    tell_parameters(shapes, workdir)
     parts = training_parts(config, catalogue)
-    begin = source_parameters(config, catalogue) if config.init_from else None
+    begin = source_parameters(config, catalogue.tree) if config.init_from else None
     finished = fit(config, workdir, model, parts, mesh, warm_start=begin)
     compiles = "-" if finished.compiles is None else finished.compiles
     log.info("best step %d; compiled after warm-up: %s", finished.step, compiles)
@@ -101,9 +95,7 @@ def train(config, workdir: Path) -> None:
         config=config,
         tree=catalogue.tree,
         context=context,
-        train_counts=leaf_counts(
-            [catalogue.records[i] for i in catalogue.rows("train")]
-        ),
+        train_counts=read_train_counts(workdir),
     )
 
 
@@ -117,15 +109,19 @@ def open_catalogue(config, workdir: Path) -> Catalogue:
     source = Path(config.init_from) if config.init_from else None
     if source:
         read_config(source)  # no run there: say so before the catalogue is read
-    if any((workdir / "checkpoints").glob("[0-9]*")):
+    if checkpoint_steps(workdir):
         source = workdir  # a run that goes on must mean the same by its token ids
-    catalogue = read_catalogue(config, source_run=source)
+    catalogue = read_catalogue(
+        config, source_run=source, flaws=workdir / "quarantine.csv"
+    )
     check_report(workdir, catalogue.manifest)
     if before is not None:
         check_length(before, config, len(catalogue.rows("train")))
     for code, count in sorted(catalogue.cut.items()):
         log.info("too rare, cut to its parent: %s (%d products)", code, count)
     keep_taxonomy(catalogue.tree, workdir)
+    training = [catalogue.records[i] for i in catalogue.rows("train")]
+    write_train_counts(leaf_counts(training), workdir)
     write_config(config, workdir)
     if jax.process_index() == 0:
         catalogue.quarantine.write(workdir / "quarantine.csv")
@@ -154,16 +150,17 @@ def scored_rows(config, catalogue: Catalogue) -> np.ndarray:
     return rows
 
 
-def source_parameters(config, catalogue: Catalogue):
+def source_parameters(config, tree: Taxonomy):
     """Fresh parameters -> those of `config.init_from`, classes by code."""
     run = load_run(Path(config.init_from))
+    told = f"{config.init_from}, step {run.step:,}"
     return warm_start(
-        jax.tree.map(np.asarray, run.params),
+        jax.tree.map(np.asarray, (run.params, run.stats)),
         run.tree,
-        catalogue.tree,
+        tree,
         heads=(run.config.model.head, config.model.head),
         rules=config.init_rules,
-        keep=lambda name: log.info("starts fresh: %s", name),
+        told=lambda moved: log.info("init_from %s: %s", told, moved),
     )
 
 
@@ -214,7 +211,12 @@ def baseline(config, workdir: Path) -> None:
     predictions = baseline_predictions(config, catalogue, records, groups)
     context = catalogue_context(config, catalogue) | {"run": workdir.name}
     write_results(
-        workdir, predictions, config=config, tree=catalogue.tree, context=context
+        workdir,
+        predictions,
+        config=config,
+        tree=catalogue.tree,
+        context=context,
+        train_counts=read_train_counts(workdir),
     )
 
 

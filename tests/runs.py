@@ -23,8 +23,14 @@ from hsjax import tasks
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.inference.predict import vocabulary
 from hsjax.models.build import Model, build_model
+from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.loop import Finished, fit
-from hsjax.train.start import TrainingParts, set_up_jax, training_mesh
+from hsjax.train.start import (
+    TrainingParts,
+    initial_state,
+    set_up_jax,
+    training_mesh,
+)
 from hsjax.train.watch import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +103,21 @@ def fit_run(prepared: Prepared, workdir: Path, /, **changes) -> Finished:
     config.update_from_flattened_dict(dotted)
     workdir.mkdir(parents=True, exist_ok=True)
     return fit(config, workdir, prepared.model, prepared.parts, training_mesh(config))
+
+
+def final_state(prepared: Prepared, workdir: Path, **changes):
+    """(step, state, position) of the newest checkpoint."""
+    config = prepared.config.copy_and_resolve_references()
+    config.update_from_flattened_dict(changes)
+    like, _, _ = initial_state(
+        config,
+        prepared.model,
+        prepared.parts.train.spec,
+        training_mesh(config),
+        steps=10,
+    )
+    with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
+        return checkpoints.restore_latest(like)
 
 
 def train_run(config, workdir: Path) -> str:

@@ -17,6 +17,7 @@ import pytest
 from runs import (
     TEXT,
     command,
+    final_state,
     fit_run,
     metric_lines,
     overrides,
@@ -26,9 +27,9 @@ from runs import (
 from tiny import bitwise_equal, largest_difference
 
 from hsjax.train import loop
-from hsjax.train.checkpoint import CheckpointError, Checkpoints
+from hsjax.train.checkpoint import CheckpointError, Checkpoints, checkpoint_steps
 from hsjax.train.loop import Interrupted
-from hsjax.train.start import initial_state, training_mesh
+from hsjax.train.workdir import holds_results
 
 # everything that a state can hold: averages, BatchNorm statistics, dropout, sampling
 RICH = {
@@ -57,20 +58,6 @@ def whole(prepared, tmp_path_factory):
 def copy(whole, tmp_path):
     """A copy of the finished workdir, to be damaged."""
     return Path(shutil.copytree(whole[0], tmp_path / "copy"))
-
-
-def final_state(prepared, workdir, **changes):
-    """The newest state on disk."""
-    config = prepared.config.copy_and_resolve_references()
-    config.update_from_flattened_dict(changes)
-    mesh = training_mesh(config)
-    like, _, _ = initial_state(
-        config, prepared.model, prepared.parts.train.spec, mesh, steps=10
-    )
-    checkpoints = Checkpoints(workdir)
-    step, state, position = checkpoints.restore_latest(like)
-    checkpoints.close()
-    return step, state, position
 
 
 @pytest.fixture
@@ -126,15 +113,16 @@ def test_ten_steps_are_some_a_sigterm_and_the_rest(
 @pytest.mark.slow
 def test_a_run_without_extras_resumes_bit_for_bit(tmp_path, monkeypatch):
     plain = prepare_run(run_config(TEXT))
-    finished = fit_run(plain, tmp_path / "whole")
+    fit_run(plain, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_at(patch, 5)
         with pytest.raises(Interrupted):
             fit_run(plain, tmp_path / "parts")
-    again = fit_run(plain, tmp_path / "parts")
-    assert finished.state.stats == {}
-    assert finished.state.ema == ()
-    assert bitwise_equal(finished.state, again.state)
+    fit_run(plain, tmp_path / "parts")
+    states = [final_state(plain, tmp_path / name)[1] for name in ("whole", "parts")]
+    assert states[0].stats == {}
+    assert states[0].ema == ()
+    assert bitwise_equal(*states)
     assert metric_lines(tmp_path / "whole") == metric_lines(tmp_path / "parts")
 
 
@@ -188,13 +176,19 @@ def test_sigterm_ends_the_command_with_a_sentence(tmp_path):
     assert process.returncode == 1
     assert "hsjax: SIGTERM: saved step" in err.splitlines()[-1]
     assert "Traceback" not in err
-    assert list((tmp_path / "checkpoints").glob("[0-9]*"))
+    assert checkpoint_steps(tmp_path)
 
 
-def test_a_checkpoint_moves_to_another_mesh(prepared, whole, copy):
+def test_a_checkpoint_moves_to_another_mesh(prepared, whole, copy, monkeypatch):
     shutil.rmtree(copy / "checkpoints/10")
-    finished = fit_run(prepared, copy, train__data_devices=2)
-    assert len(finished.state.step.sharding.mesh.devices.ravel()) == 2
+    placed, place = [], loop.place_batch
+    monkeypatch.setattr(
+        loop,
+        "place_batch",
+        lambda batch, mesh: placed.append(mesh) or place(batch, mesh),
+    )
+    fit_run(prepared, copy, train__data_devices=2)
+    assert [mesh.size for mesh in placed] == [2] * 5
     there, here = final_state(prepared, whole[0])[1], final_state(prepared, copy)[1]
     assert largest_difference(there.params, here.params) <= 1e-4
     assert largest_difference(there.ema, here.ema) <= 1e-4
@@ -299,11 +293,40 @@ def test_what_is_not_the_fault_of_the_file_touches_nothing(
 def test_a_best_checkpoint_that_cannot_be_read_is_named(tmp_path):
     saved(tmp_path, 0.1, 0.2)
     tear(tmp_path, 2)
-    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
-        with pytest.raises(CheckpointError, match="checkpoint 2 in .* cannot be read"):
-            checkpoints.restore_best(a_state())
-        with pytest.raises(CheckpointError, match="checkpoint 2 in .* cannot be read"):
-            checkpoints.restore_parameters({"kernel": a_state()["kernel"]})
+    with (
+        contextlib.closing(Checkpoints(tmp_path)) as checkpoints,
+        pytest.raises(CheckpointError, match="checkpoint 2 in .* cannot be read"),
+    ):
+        checkpoints.restore_parameters({"kernel": a_state()["kernel"]})
     os.truncate(tmp_path / "checkpoints/1/metrics/metrics", 3)
     with pytest.raises(CheckpointError, match="metrics of a checkpoint cannot be read"):
         Checkpoints(tmp_path)
+
+
+def test_reading_makes_nothing_and_takes_no_half_written_checkpoint(tmp_path):
+    half = tmp_path / "half/checkpoints/3.orbax-checkpoint-tmp-7"
+    half.mkdir(parents=True)
+    for workdir in (tmp_path / "empty", tmp_path / "half"):
+        assert checkpoint_steps(workdir) == []
+        with pytest.raises(FileNotFoundError, match="no checkpoint in .*checkpoints"):
+            Checkpoints(workdir, read_only=True)
+        assert not holds_results(workdir)
+    assert half.is_dir()
+    assert not (tmp_path / "empty").exists()
+
+
+def test_checkpoints_are_read_from_a_folder_that_nobody_may_write(
+    tmp_path, monkeypatch
+):
+    saved(tmp_path, 0.2, 0.1)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    def refused(self, *args, **kwargs):
+        raise PermissionError(f"{self} is made")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints:
+        like = {"kernel": a_state()["kernel"]}
+        step, found = checkpoints.restore_parameters(like)
+    assert (step, found["kernel"].tolist()) == (1, a_state()["kernel"].tolist())
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

@@ -1,12 +1,13 @@
 """The training loop: when it compiles, stops, refuses, and what it tells."""
 
 import json
+import math
 import re
 
 import jax
 import numpy as np
 import pytest
-from runs import TEXT, fit_run, metric_lines, prepare_run, run_config
+from runs import TEXT, final_state, fit_run, metric_lines, prepare_run, run_config
 from test_workdir import values_of
 from tiny import bitwise_equal
 
@@ -14,6 +15,8 @@ from hsjax.data import batches
 from hsjax.train import loop, start
 from hsjax.train.loop import Diverged
 from hsjax.train.start import rows_of_batch, total_steps, training_mesh
+from hsjax.train.validation import Validation
+from hsjax.train.watch import headline, tell_parameters
 from hsjax.train.workdir import ConfigError
 
 
@@ -151,7 +154,7 @@ def test_not_finite(prepared, tmp_path, monkeypatch):
 
         return planted
 
-    two = fit_run(prepared, tmp_path / "two", train__steps=2)
+    fit_run(prepared, tmp_path / "two", train__steps=2)
     monkeypatch.setattr(start, "make_step", planting)
     with pytest.raises(Diverged, match="not finite at step 3") as error:
         fit_run(prepared, tmp_path / "nan", train__steps=3)
@@ -162,10 +165,12 @@ def test_not_finite(prepared, tmp_path, monkeypatch):
     assert f"the catalogue rows {rows}, with the ids {ids}" in str(error.value)
     assert ids != list(map(str, rows))
     assert metric_lines(tmp_path / "nan") == []
-    saved = fit_run(prepared, tmp_path / "nan", train__steps=3)
-    assert saved.step == 3
-    assert bitwise_equal(saved.state.params, two.state.params)
-    assert bitwise_equal(saved.state.opt_state, two.state.opt_state)
+    (_, two, _), (step, saved, _) = (
+        final_state(prepared, tmp_path / name) for name in ("two", "nan")
+    )
+    assert step == saved.step == 3
+    assert bitwise_equal(saved.params, two.params)
+    assert bitwise_equal(saved.opt_state, two.opt_state)
 
 
 @pytest.mark.parametrize("weighted", [0.0, 0.5])
@@ -188,6 +193,38 @@ def test_a_misspelt_monitor_is_told_before_the_first_step(prepared, tmp_path):
     assert metric_lines(tmp_path) == []
 
 
+def test_a_monitor_that_the_first_batch_cannot_show_is_known(
+    prepared, tmp_path, monkeypatch, caplog
+):
+    """Its one product has neither a rival for retrieval nor a label of six digits."""
+    rows = prepared.parts.val_rows
+    truth, complete = rows.truth.copy(), rows.complete.copy()
+    truth[0, 2], complete[0] = "", False
+    rows = rows._replace(truth=truth, complete=complete)
+    parts = prepared.parts._replace(val_rows=rows)
+    one = prepared._replace(parts=parts)
+    changes = {"train__steps": 1, "eval__batch_size": 1, "train__data_devices": 1}
+    fit_run(one, tmp_path, train__monitor="digits6/accuracy", **changes)
+    assert not caplog.records
+    assert json.loads((tmp_path / "best.json").read_text())["step"] == 1
+
+
+def test_a_monitor_that_is_never_measured_is_told(
+    prepared, tmp_path, monkeypatch, caplog
+):
+    measure = Validation._measure
+
+    def unmeasured(self, *args):
+        return measure(self, *args) | {"retrieval/text_to_image_r1": math.nan}
+
+    monkeypatch.setattr(Validation, "_measure", unmeasured)
+    fit_run(prepared, tmp_path, train__monitor="retrieval/text_to_image_r1")
+    told = [x.getMessage() for x in caplog.records if "train.monitor" in x.getMessage()]
+    assert len(told) == 2  # at each evaluation
+    assert "can be measured by retrieval/text_to_image_r1" in told[0]
+    assert not (tmp_path / "best.json").exists()
+
+
 @pytest.mark.parametrize(
     ("steps", "epochs", "rows", "expected"),
     [(7, 3.0, 100, 7), (0, 1.0, 100, 7), (0, 0.5, 100, 4), (0, 0.001, 100, 1)],
@@ -207,3 +244,32 @@ def test_total_steps(steps, epochs, rows, expected):
 def test_meshes_that_do_not_fit(change, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         training_mesh(run_config(**change))
+
+
+def test_the_log_shows_five_figures_of_validation(prepared, tmp_path, caplog):
+    monitor = "level1/weighted_f1"
+    with caplog.at_level("INFO", "hsjax"):
+        fit_run(prepared, tmp_path, train__steps=5, train__monitor=monitor)
+    (told,) = [x.getMessage() for x in caplog.records if "val/" in x.getMessage()]
+    names = ["loss", "level3/accuracy", "level3/macro_f1", "hierarchical/f1", monitor]
+    assert re.findall(r"  (\S+) [-\d.e]+", told) == [f"val/{name}" for name in names]
+    assert len(metric_lines(tmp_path)[-1]) > 30  # the file has everything
+
+
+def test_the_deepest_level_is_the_deepest_number():
+    values = {f"val/level{k}/accuracy": k / 10 for k in (2, 10, 9)}
+    assert headline(values, "loss") == {"val/level10/accuracy": 1.0}
+    values = {"train/loss": 1.0, "input_wait": 0.1}
+    assert headline(values, "loss") == values
+
+
+def test_parameters_are_told_by_module_and_listed_in_a_file(tmp_path, caplog):
+    shape = jax.ShapeDtypeStruct((3, 400), np.float32)
+    params = {"head": {"a": shape, "b": {"kernel": shape}}, "text": {"bias": shape}}
+    with caplog.at_level("INFO", "hsjax"):
+        tell_parameters(params, tmp_path)
+    (record,) = caplog.records
+    assert record.getMessage() == "3,600 parameters: head 2,400, text 1,200"
+    text = (tmp_path / "parameters.txt").read_text()
+    assert "head/b/kernel" in text
+    assert "Total: 3,600" in text

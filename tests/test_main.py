@@ -8,14 +8,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from runs import metric_lines, report, run_config, train_run
+from runs import TEXT, metric_lines, report, run_config, train_run
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.svm import LinearSVC
 
 import hsjax
+from hsjax.data.prepare import read_catalogue
+from hsjax.data.quarantine import NO_PICTURE, RENAMED, REPAIRED
 from hsjax.data.records import CatalogueError, Quarantine, load_records
 from hsjax.data.synthetic import listings
 from hsjax.evaluation.comparison import compare_runs
 from hsjax.evaluation.predictions import read_predictions
-from hsjax.reports import evaluate_run
+from hsjax.scoring import evaluate_run
 from hsjax.train.workdir import WorkdirError
 
 HEADER = ("id", "title", "brand", "hs_code", "shop", "group", "image")
@@ -31,31 +35,34 @@ COLUMNS = {
 FLAWS = {  # what is said of a row -> the row, action
     "no label": (("f1", "boot", "", "", "s", "f1", ""), "dropped"),
     "malformed label": (("f2", "boot", "", "4202x", "s", "f2", ""), "dropped"),
-    "empty image": (("f3", "boot", "", "640391", "s", "f3", ""), "kept"),
-    "truncated image": (("f4", "boot", "", "640391", "s", "f4", "cut.png"), "kept"),
-    "image too large": (("f5", "boot", "", "640391", "s", "f5", "big.png"), "kept"),
-    "not an image": (("f6", "boot", "", "640391", "s", "f6", "empty.png"), "kept"),
-    "bad base64": (("f7", "boot", "", "640391", "s", "f7", "data:;base64,@@"), "kept"),
+    "empty image": (("f3", "boot", "", "640391", "s", "f3", ""), NO_PICTURE),
+    "truncated image": (("f4", "boot", "", "640391", "s", "f4", "cut.png"), NO_PICTURE),
+    "image too large": (("f5", "boot", "", "640391", "s", "f5", "big.png"), NO_PICTURE),
+    "not an image": (("f6", "boot", "", "640391", "s", "f6", "empty.png"), NO_PICTURE),
+    "bad base64": (
+        ("f7", "boot", "", "640391", "s", "f7", "data:;base64,@@"),
+        NO_PICTURE,
+    ),
     "image path leaves image_root": (
         ("f8", "boot", "", "640391", "s", "f8", "../x.png"),
-        "kept",
+        NO_PICTURE,
     ),
     "image file not found": (
         ("f9", "boot", "", "640391", "s", "f9", "gone.png"),
-        "kept",
+        NO_PICTURE,
     ),
     "image is a web address": (
         ("f10", "boot", "", "640391", "s", "f10", "https://x/a.png"),
-        "kept",
+        NO_PICTURE,
     ),
     "nothing to classify": (("f11", "", "", "640391", "s", "f11", ""), "kept"),
     "empty id": (("", "boot", "", "640391", "s", "f12", ""), "kept"),
-    "repeated id": (("f3", "clog", "", "640391", "s", "f13", ""), "kept"),
+    "repeated id": (("f3", "clog", "", "640391", "s", "f13", ""), RENAMED),
     "repeated row": (("f3", "boot", "", "640391", "s", "f3", ""), "dropped"),
     "wrong number of columns": (("f14", "boot"), "dropped"),
     "blank line": ((), "dropped"),
-    "NUL byte": (("f15", "nul\0", "", "640391", "s", "f15", ""), "kept"),
-    "not UTF-8": (("f16", "caf\ufffe", "", "640391", "s", "f16", ""), "kept"),
+    "NUL byte": (("f15", "nul\0", "", "640391", "s", "f15", ""), REPAIRED),
+    "not UTF-8": (("f16", "caf\ufffe", "", "640391", "s", "f16", ""), REPAIRED),
     "empty text": (("f17", "", "acme", "640391", "s", "f17", ""), "kept"),
 }
 
@@ -107,7 +114,8 @@ def test_a_broken_catalogue_trains_and_every_flaw_is_named(run):
 
 def test_the_report_tells_of_the_catalogue(run):
     text, context = (run[0] / "report.md").read_text(), report(run[0])["context"]
-    assert context["catalogue"]["rows with nothing present"] == 1
+    # one of them has a brand, which no stream reads
+    assert context["catalogue"]["rows with nothing present"] == 2
     for name, value in context["catalogue"].items():
         assert f"| {name} | {value:g} |" in text
     assert "rows of the largest group" in context["catalogue"]
@@ -120,6 +128,7 @@ def test_the_workdir_has_every_file(run):
         *("best.json", "checkpoints", "config.json", "confusion.png", "curves.png"),
         *("metrics.jsonl", "predictions.parquet", "quarantine.csv", "reliability.png"),
         *("report.json", "report.md", "taxonomy.json", "tensorboard", "tokenizer.json"),
+        *("parameters.txt", "train_counts.json"),
     }
     assert str(workdir) in printed.splitlines()[-1]
     assert (workdir / "report.md").read_text().strip() in printed
@@ -193,7 +202,10 @@ def test_any_file_with_the_same_columns_is_scored(run, shop, tmp_path):
     for name, codes in part.decoded.items():
         assert np.array_equal(codes, whole.decoded[name][:40])
     np.testing.assert_allclose(part.prob, whole.prob[:40], atol=1e-6)
-    assert report(tmp_path / "parquet")["metrics"]["count/rows"] == 40
+    metrics = report(tmp_path / "parquet")["metrics"]
+    assert metrics["count/rows"] == 40
+    # how often a class was trained on is known although the catalogue is not read
+    assert metrics["leaf/few_shot_accuracy"] == metrics["path/accuracy"]
 
 
 def test_every_labelled_row_is_scored(run, tmp_path):
@@ -267,6 +279,21 @@ def test_answers_do_not_depend_on_the_batch_size(run):
     )
 
 
+def plain_svm(config):
+    """Codes of the test part by scikit-learn alone."""
+    catalogue = read_catalogue(config)
+    train, test = (
+        [catalogue.records[i] for i in catalogue.rows(part)]
+        for part in ("train", "test")
+    )
+    features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    table = features.fit_transform([r.texts["title"] for r in train])
+    svm = LinearSVC(random_state=config.seed).fit(table, [r.path[-1] for r in train])
+    found = svm.predict(features.transform([r.texts["title"] for r in test]))
+    assert len(set(found)) > 5
+    return found.tolist()
+
+
 def test_check_baseline_and_prepare(tmp_path, shop):
     config = run_config(COLUMNS, data__path=str(shop), task="check")
     printed = train_run(config, tmp_path / "check")
@@ -279,9 +306,43 @@ def test_check_baseline_and_prepare(tmp_path, shop):
     files = {"predictions.parquet", "report.json", "report.md", "config.json"}
     assert files <= {p.name for p in (tmp_path / "b1").iterdir()}
     assert "Bayes-optimal accuracy" in (tmp_path / "b1/report.md").read_text()
+    table = pq.read_table(tmp_path / "b1/predictions.parquet")
+    assert table["pred"].to_pylist() == plain_svm(run_config(task="baseline"))
+    # 140 training rows, none of a frequent class
     metrics = report(tmp_path / "b1")["metrics"]
-    assert metrics["level3/accuracy_high"] > 0.1
+    assert metrics["leaf/few_shot_accuracy"] == metrics["path/accuracy"]
+    with pytest.raises(FileNotFoundError, match="no checkpoint in"):
+        hsjax.load(tmp_path / "b1")
+    assert not (tmp_path / "b1/checkpoints").exists()
     assert "is done" in train_run(run_config(task="baseline"), tmp_path / "b1")
     train_run(run_config(task="prepare"), tmp_path / "file")
     rows = pq.read_table(tmp_path / "file/catalogue.parquet").num_rows
     assert rows == sum(1 for _ in listings(run_config().data))
+    # what was drawn and the file of it have the same columns
+    source = str(tmp_path / "file/catalogue.parquet")
+    options = {"source": source, "part": "", "corrupt": "", "seed": 0}
+    evaluate_run(tmp_path / "b1", tmp_path / "again", **options)
+    again = read_predictions(tmp_path / "again/predictions.parquet")
+    tested = read_predictions(tmp_path / "b1/predictions.parquet")
+    assert len(again) == rows
+    found = again.select(np.flatnonzero(np.isin(again.id, tested.id)))
+    assert found.id.tolist() == tested.id.tolist()
+    assert np.array_equal(found.truth, tested.truth)
+    assert np.array_equal(found.decoded[found.main], tested.decoded[tested.main])
+    assert len(set(again.group.tolist())) == run_config().data.synthetic.products
+
+
+def test_a_part_of_a_catalogue_that_has_changed_is_not_scored(tmp_path):
+    path = tmp_path / "shop.csv"
+    lines = [f"boot {n},640391" if n % 2 else f"cup {n},691110" for n in range(40)]
+    path.write_text("\n".join(["title,hs_code", *lines]) + "\n")
+    columns = {"data.columns.text": ("title",), "data.columns.label": ("hs_code",)}
+    config = run_config({**TEXT, **columns}, data__path=str(path), task="baseline")
+    train_run(config, tmp_path / "run")
+    options = {"source": None, "part": "test", "corrupt": "", "seed": 0}
+    evaluate_run(tmp_path / "run", tmp_path / "same", **options)
+    with path.open("a") as file:
+        file.write("boot of the winter,640391\n")
+    with pytest.raises(WorkdirError, match=r"shop\.csv has changed since .*run was"):
+        evaluate_run(tmp_path / "run", tmp_path / "grown", **options)
+    assert not (tmp_path / "grown").exists()

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison import compare_runs, over_seeds, paired_difference
-from hsjax.evaluation.errors import suspected_label_errors, worst_classes
+from hsjax.evaluation.comparison_tables import comparison_table
+from hsjax.evaluation.errors import (
+    error_sections,
+    suspected_label_errors,
+    worst_classes,
+)
 from hsjax.evaluation.intervals import Interval, resamples, seed_interval
 from hsjax.evaluation.measures import class_averages
 from hsjax.evaluation.metrics import score
@@ -19,7 +25,7 @@ from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.reliability import calibration_error
 from hsjax.evaluation.retrieval import recall_at
-from hsjax.evaluation.tables import comparison_table, table, write_report
+from hsjax.evaluation.tables import table, write_report
 
 
 def codes(paths, depth, separator=" > "):
@@ -329,7 +335,9 @@ def test_retrieval_takes_one_product_per_group_with_both_modalities():
     assert found["retrieval/text_to_image_r1"] == 0.5
     assert found["retrieval/image_to_text_r1"] == 0.5
     assert found["retrieval/text_to_image_r5"] == 1
-    assert "retrieval/text_to_image_r1" not in points(predictions.select([0]))
+    alone = points(predictions.select([0]))  # nothing to be told apart
+    assert np.isnan(alone["retrieval/text_to_image_r1"])
+    assert np.isnan(alone["retrieval/image_to_text_r10"])
 
 
 def test_paired_difference_of_seeds_joins_by_row():
@@ -364,13 +372,42 @@ def test_several_seeds_become_means_with_an_interval(tmp_path, capsys):
         Path(folders[-1]).mkdir(parents=True)
         write_predictions(run, Path(folders[-1]) / "predictions.parquet")
     compare_runs(folders, [], tmp_path / "mean", [name])
-    assert "t-intervals" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "(test + test + test: 3 runs). Brackets hold 95 % t-intervals" in told
+    groups = len(set(runs[0].group.tolist()))
+    assert f"300 rows with a label in {groups} groups" in told
+    assert "macro_f1_min5" not in told
     # both folders are called `test`: the sides stay two
     compare_runs(folders[:1], folders[1:], tmp_path / "versus", [name])
     document = json.loads((tmp_path / "versus" / "comparison.json").read_text())
     assert len(document["seeds"]) == 2
     first, others = (side[name]["value"] for side in document["seeds"].values())
     assert document[name]["value"] == pytest.approx(first - others)
+    assert document["rows"] == [300] * 3
+
+
+def test_two_runs_have_their_range_and_one_has_no_bounds(tmp_path, capsys):
+    runs, names = [], ["level3/accuracy", "level3/macro_f1_min5"]
+    for folder, seed in (("a", 0), ("b", 1), ("c", 0)):
+        other = random_tree_predictions(seed=seed).decoded
+        runs.append(replace(random_tree_predictions(), decoded=other))
+        (tmp_path / folder).mkdir()
+        write_predictions(runs[-1], tmp_path / folder / "predictions.parquet")
+    a, b, c = (str(tmp_path / folder) for folder in "abc")
+    compare_runs([a, b], [c], tmp_path / "two", names)
+    told = capsys.readouterr().out
+    found = json.loads((tmp_path / "two/comparison.json").read_text())
+    low, high = sorted(points(run)["level3/accuracy"] for run in runs[:2])
+    bounds = found["seeds"]["a + b"]["level3/accuracy"]
+    value = (low + high) / 2
+    assert bounds == pytest.approx({"value": value, "low": low, "high": high})
+    assert f"({100 * low:.1f} to {100 * high:.1f})" in told
+    assert "(a + b: 2 runs). Two runs are too few for an interval" in told
+    assert "t-interval" not in told
+    assert "macro_f1_min5: mean F1 of classes with 5 rows or more" in told
+    compare_runs([a], [c], tmp_path / "one", names)
+    means, _ = capsys.readouterr().out.split("| metric | a − c")
+    assert not re.search(r"[\[(]|seeds|interval", means)
 
 
 def test_paired_difference_refuses_other_rows_and_labels():
@@ -398,9 +435,26 @@ def test_suspected_label_errors_and_worst_classes():
     truth = ["A > B"] * 6 + ["A"]
     answer = ["A > B", *["A > C"] * 5, "A > C"]
     complete = np.array([True] * 6 + [False])
-    predictions = make_predictions(truth, answer, depth=2, complete=complete)
+    # what is less probable than the label contradicts nothing
+    second = np.array([["A > B", "A > C"], *[["A > C", "A > B"]] * 6], object)
+    probs = np.full((7, 2), (0.9, 0.1), np.float32)
+    probs[3] = (0.95, 0.05)
+    predictions = make_predictions(
+        truth, answer, depth=2, complete=complete, topk_codes=second, topk_probs=probs
+    )
     suspects = suspected_label_errors(predictions)
-    assert [s.row for s in suspects] == [2, 3, 4, 5, 6]  # not 7: unknown below A
+    assert [s.row for s in suspects] == [4, 2, 3, 5, 6]  # not 7: unknown below A
+    assert {s.answer for s in suspects} == {"A > C"}
+    text = error_sections(predictions, {})["Suspected label errors"]
+    assert text.startswith("Searched: the 7 labelled rows of this report, no others.")
+    assert "In 5 of them" in text
+    assert len(re.findall("0.9[05]0", text)) == 5
+    right = error_sections(predictions.select([0]), {})
+    assert right["Suspected label errors"].endswith(
+        "In 0 of them the most probable path contradicts the label."
+    )
+    assert right["Worst confusions"] == "No row is wrong."
+    assert right["Worst classes"] == "No class has 5 rows or more."
     (worst,) = worst_classes(predictions)
     assert worst.code == "A > B"
     assert worst.recall == pytest.approx(1 / 6)
@@ -413,7 +467,8 @@ def test_report_shows_dashes_and_never_nan(tmp_path):
     assert np.isnan(metrics["level3/accuracy"])
     context = {
         "run": "demo",
-        "config_hash": "0a1b",
+        "config_hash": "0123456789abcdef",
+        "compiled_after_warmup": 0,
         "quarantine": {("no text | no image", "dropped"): 12345},
         "names": {"A > B": "trousers"},
         "val_loss": np.float32("nan"),
@@ -423,22 +478,44 @@ def test_report_shows_dashes_and_never_nan(tmp_path):
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
     assert "12,345" in text
     assert "no text \\| no image" in text
+    head, *_, technical = text.split("\n## ")
+    assert "hash" not in head
+    assert "compiled" not in head
+    assert "| config hash | 0123456789ab |" in technical
+    assert "| programs compiled after warm-up (0 is as it should be) | 0 |" in technical
     document = json.loads((tmp_path / "report.json").read_text())
+    assert document["context"]["config_hash"] == "0123456789abcdef"
     assert document["metrics"]["level3/accuracy"] is None
     assert document["metrics"]["level2/accuracy"] == 1
     assert document["context"]["val_loss"] is None
     assert document["context"]["decode"] == "path"
 
 
+def test_a_table_of_nothing_but_dashes_is_a_sentence(tmp_path):
+    predictions = make_predictions(["A > B"] * 3, ["A > B"] * 3)
+    write_report(tmp_path, predictions, score(predictions, bootstrap=0), context={})
+    text = (tmp_path / "report.md").read_text()
+    sections = dict(part.split("\n\n", 1) for part in text.split("\n## ")[1:])
+    assert sections["Retrieval"].startswith("Not measured: it takes a model of")
+    assert sections["Quarantine"].strip() == "No row has a flaw."
+    assert sections["Frequency in training"].startswith("Not measured: the training")
+    assert "| level 1 |" in sections["Calibration"]
+    assert "Technical details" not in sections
+
+
 def test_tables_are_markdown():
     assert table(["a", "b"], []).splitlines()[-1] == "| – | – |"
+    assert table(["a", "b"], [["x", None], ["y", np.nan]], empty="None.") == "None."
+    assert table(["a", "b"], [["x", None], ["y", 1]], empty="None.") != "None."
+    ranges = table(["a"], [["91.2 (90.1 to 92.0)"], ["3.0 [1.0, 2.0]"]])
+    assert ranges.splitlines()[1] == "| ---: |"
     text = comparison_table({"x": Interval(np.nan, np.nan, np.nan)})
     assert "nan" not in text
 
 
 def test_plots_are_written(tmp_path):
     predictions = random_tree_predictions()
-    rows = [{"step": s, "train/loss": 5 / s} for s in range(1, 50)]
+    rows = [{"step": s, "train/classification": 5 / s} for s in range(1, 50)]
     rows += [{"step": 25, "val/loss": 1.0, "val/level3/accuracy": 0.5, "x": None}]
     plot_curves(rows, tmp_path / "curves.png")
     plot_curves([], tmp_path / "empty.png")
@@ -446,6 +523,71 @@ def test_plots_are_written(tmp_path):
     plot_confusion(predictions, tmp_path / "confusion.png")
     for path in tmp_path.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: figures.append(self))
+    return figures
+
+
+def test_the_gap_is_that_of_a_loss_which_knows_no_batch_size(tmp_path, drawn):
+    """InfoNCE grows with the negatives: no area between its two curves."""
+    parts = {"train": {"step": 5}, "val": {"step": 5}}
+    for name, value in (("loss", 5.0), ("classification", 2.0), ("contrastive", 3.0)):
+        for part, row in parts.items():
+            row[f"{part}/{name}"] = value + (part == "val")
+    rows = [{**row, "step": s} for s in (5, 10) for row in parts.values()]
+    plot_curves(rows, tmp_path / "x.png")
+    panels = {axes.get_title(): axes for axes in drawn[0].axes}
+    classes, contrastive, _ = panels.values()
+    assert [*panels][0] == "classification loss"
+    assert [*panels][1].startswith("contrastive loss, other negatives")
+    (area,) = classes.collections
+    assert area.get_label() == "gap: validation above training"
+    assert area.get_paths()[0].get_extents().extents.tolist() == [5, 2, 10, 3]
+    assert not contrastive.collections
+    assert {"train", "validation"} <= {x.get_label() for x in contrastive.lines}
+
+
+def test_curves_hide_nothing_and_say_no_more_than_they_show(tmp_path, drawn):
+    rows = [{"step": s, "train/classification": 3.0 - s} for s in (0, 1, 2, 3)]
+    names = ("level1/accuracy", "level2/accuracy", "hierarchical/f1")
+    for step, loss in ((0, 2.0), (2, 0.5), (3, 1.0)):
+        shares = {f"val/{name}": 0.5 for name in names}
+        rows.append({"step": step, "val/classification": loss, **shares})
+    plot_curves(rows, tmp_path / "x.png")
+    losses, validation = drawn[0].axes
+    (area,) = losses.collections
+    corners = area.get_paths()[0].get_extents().extents
+    # the curves meet at 7/3; before, there is no area
+    np.testing.assert_allclose(corners, [7 / 3, 0, 3, 1])
+    assert validation.get_title() == "validation"
+    lines = [x for x in validation.lines if not x.get_label().startswith("best")]
+    assert len(lines) == 3
+    assert len({x.get_linestyle() for x in lines}) == 3
+    widths = [x.get_linewidth() for x in lines]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > widths[-1]
+    for axes in (losses, validation):
+        ticks = axes.xaxis.get_major_locator().tick_values(0, 3)
+        assert np.array_equal(ticks, np.round(ticks))
+
+
+@pytest.mark.parametrize(("rows", "bins"), [(12, 1), (100, 5), (600, 15)])
+def test_bins_hold_rows_enough_and_no_point_is_cut(tmp_path, drawn, rows, bins):
+    rng = np.random.default_rng(0)
+    prob = rng.random((rows, 3)).astype(np.float32)
+    predictions = random_tree_predictions(rows, prob=prob)
+    plot_reliability(predictions, tmp_path / "x.png")
+    for level, axes in enumerate(drawn[0].axes):
+        (line,) = [x for x in axes.lines if x.get_label() == "measured"]
+        assert len(line.get_xdata()) == bins
+        assert axes.get_xlim() == axes.get_ylim() == (-0.02, 1.02)
+        ece = points(predictions)[f"level{level + 1}/ece"]  # of 15 bins, as reported
+        assert axes.get_title() == f"level {level + 1}: ECE {100 * ece:.1f} %"
 
 
 def test_the_classes_of_macro_f1_min5_are_fixed_by_the_file():

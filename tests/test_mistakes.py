@@ -29,7 +29,10 @@ def sentence(config, workdir):
 
 MISTAKES = [
     ({"data.path": "gone.csv"}, "gone.csv: no such file"),
-    ({"data.columns.text": ("titel",)}, "Did you mean 'title'?"),
+    (
+        {"data.columns.text": ("titel",), "data.text.streams.title": ("titel",)},
+        "Did you mean 'title'?",
+    ),
     ({"data.columns.label": ("hscode",)}, "Did you mean 'hs_code'?"),
     ({"data.columns.label": ()}, "config.data.columns.label names ()"),
     ({"model.modalities": ("title", "sound")}, "model.modalities is 'sound'"),
@@ -45,8 +48,45 @@ MISTAKES = [
     ({"data.image.size": (90, 90)}, "image.size (90, 90) > resize"),
     ({"model.text.heads": 3}, "model.text.heads do not divide"),
     ({"data.columns.separator": " "}, "separator is blank"),
-    ({"seed": -1}, "seed -1 is negative"),
+    ({"seed": -1}, "seed is -1; it must be 0 or more"),
     ({"taxonomy.path": "gone.json"}, "there is no file gone.json"),
+    ({"taxonomy.names": "gone.csv"}, "taxonomy.names: there is no file gone.csv"),
+    ({"data.label_map": "gone.csv"}, "data.label_map: there is no file gone.csv"),
+    ({"data.path": ""}, "give --config.data.path=FILE"),
+    (
+        {"data.text.streams.title": ("title", "material")},
+        "data.text.streams.title names 'material', which is not read:"
+        " data.columns.text is ('title', 'brand')",
+    ),
+    ({"data.text.lengths": {"titel": 9}}, "Did you mean 'title'?"),
+    ({"data.text.lengths": {"title": 2}}, "data.text.lengths.title is 2; it must be 3"),
+    ({"data.text.length": 2}, "data.text.length is 2; it must be 3 or more"),
+    ({"train.fsdp_devices": 0}, "train.fsdp_devices is 0; it must be 1 or more"),
+    ({"train.data_devices": -1}, "train.data_devices is -1; it must be 0 or more"),
+    ({"data.batch_size": 0}, "data.batch_size is 0; it must be 1 or more"),
+    ({"data.text.word_drop": 1.5}, "word_drop is 1.5; it must be from 0 to 1"),
+    ({"data.weighted_sampling": -0.5}, "weighted_sampling is -0.5; it must be 0 or"),
+    ({"train.ema": 1.0}, "train.ema is 1.0; it must be 0 or more and below 1"),
+    ({"optim.warmup": 1.1}, "optim.warmup is 1.1; it must be from 0 to 1"),
+    ({"objective.temperature": 0.0}, "temperature is 0.0; it must be above 0"),
+    ({"taxonomy.digits": ()}, "taxonomy.digits () are not levels, coarsest first"),
+    ({"taxonomy.digits": (4, 2, 6)}, "taxonomy.digits (4, 2, 6) are not levels"),
+    ({"taxonomy.digits": (0, 2)}, "taxonomy.digits is (0, 2); it must be 1 or more"),
+    ({"data.image.size": (0, 8)}, "data.image.size is (0, 8); it must be 1 or more"),
+    ({"train.steps": 0, "train.epochs": 0.0}, "train.epochs is 0.0; it must be above"),
+    ({"train.steps": -1}, "train.steps is -1; it must be 0 or more"),
+    ({"train.log_every": 0}, "train.log_every is 0; it must be 1 or more"),
+    ({"eval.topk": 0}, "eval.topk is 0; it must be 1 or more"),
+    ({"eval.batch_size": 0}, "eval.batch_size is 0; it must be 1 or more"),
+    ({"model.modalities": ("title", "title")}, "model.modalities names one twice"),
+    ({"model.modality_dropout": -0.1}, "modality_dropout is -0.1; it must be from 0"),
+    ({"model.text.dropout": 2.0}, "model.text.dropout is 2.0; it must be from 0"),
+    ({"model.image.dropout": 2.0}, "model.image.dropout is 2.0; it must be from 0"),
+    ({"model.head.dropout": 2.0}, "model.head.dropout is 2.0; it must be from 0"),
+    ({"model.text.heads": 0}, "model.text.heads is 0; it must be 1 or more"),
+    ({"model.image.heads": 0}, "model.image.heads is 0; it must be 1 or more"),
+    ({"model.image.patch": 0}, "model.image.patch is 0; it must be 1 or more"),
+    ({"data.split.fractions": (0.5, 0.2, 0.2)}, "give shares of train, val and test"),
 ]
 
 
@@ -70,12 +110,14 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
         command(*base, *overrides(COLUMNS), "--config.data.path=gone.csv"),
         command(*base, "--config.task=trian"),
         command(*base, "--config.data.pth=x"),
+        command("--config=bsae.py", f"--workdir={tmp_path}"),
         command(f"--run={tmp_path / 'x'}", "--output=y", module="hsjax.evaluate"),
     ]
     words = [
         "gone.csv: no such file",
         "'trian'; known: train",
-        "pth",
+        "'pth' Did you mean",
+        "there is no file 'bsae.py'",
         "x is no workdir of a run",
     ]
     told = [process.communicate(timeout=300)[1] for process in calls]

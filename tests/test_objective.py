@@ -29,8 +29,8 @@ def test_weight_0_removes_a_term_exactly(gone):
 
     def only(params, batch):
         outputs, _ = model.apply(params, stats, batch)
-        loss, watched = alone(outputs._replace(**hidden), batch)
-        assert gone not in watched
+        loss, metrics = alone(outputs._replace(**hidden), batch)
+        assert gone not in metrics
         return loss
 
     a, b = (

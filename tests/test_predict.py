@@ -21,7 +21,9 @@ from hsjax.evaluation.predictions import (
     write_predictions,
 )
 from hsjax.hierarchy import confident_path
+from hsjax.inference.products import read_products
 from hsjax.models.build import Outputs
+from hsjax.scoring import evaluate_run
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def unlabelled(rows, tmp_path):
 
 def test_a_file_without_labels_is_answered(run, rows, unlabelled, tmp_path, caplog):
     records = run.records(unlabelled, quarantine=tmp_path / "quarantine.csv")
-    assert all(r.image is not None for r in records)
+    assert all(r.image_key and r.image is None for r in records), "a model of text"
     answers = run.predict(records)
     assert answers.id.tolist() == [row["id"] for row in rows]
     assert (answers.truth == "").all()
@@ -110,11 +112,32 @@ def test_dicts_are_answered_like_the_file(run, rows, unlabelled, monkeypatch, ca
     records = run.records([{"title": "leather boot"}, {"title": "clay brick", "id": 7}])
     assert [r.id for r in records] == ["1", "7"]
     assert len(run.predict(records)) == 2
-    assert "records: 1 x column absent (kept)" in caplog.text  # image
+    assert "records, column image: 1 x column absent (kept)" in caplog.text
+    # dicts need no ids
+    assert "column id" not in caplog.text
     # `required` is about training
-    assert len(run.records([{"image": rows[0]["image"]}])) == 1
+    assert len(run.records([{"title": "", "image": rows[0]["image"]}])) == 1
+    assert "records, column title: 1 x empty text (kept)" in caplog.text
     run.records([{"title": "boot", "image": b"junk"}])
-    assert "records: 1 x not an image (kept)" in caplog.text
+    told = "records, column image: 1 x not an image (kept without picture)"
+    assert told in caplog.text
+
+
+def test_a_table_is_answered_like_its_rows(run):
+    class Table:
+        """What is used of a pandas table, which yields its columns' names."""
+
+        iterrows = None
+
+        def __iter__(self):
+            return iter(["title"])
+
+        def to_dict(self, *, orient):
+            assert orient == "records"
+            return [{"title": "leather boot"}, {"title": "clay brick"}]
+
+    records = run.records(Table())
+    assert [r.texts["title"] for r in records] == ["leather boot", "clay brick"]
 
 
 def test_what_cannot_be_answered_is_said(run, tmp_path):
@@ -123,8 +146,28 @@ def test_what_cannot_be_answered_is_said(run, tmp_path):
         run.records(tmp_path / "new.csv")
     with pytest.raises(CatalogueError, match="the list is empty"):
         run.records([])
+    with pytest.raises(CatalogueError, match=r"^gone\.csv: no such file$"):
+        run.records("gone.csv")
+    with pytest.raises(CatalogueError, match=r"folder gone \(image_root\) does not"):
+        run.records([{"title": "boot"}], image_root="gone")
+    for key, meant in (("titel", r"'titel'\. Did you mean 'title'\?"), ("x", "'x'.")):
+        # a picture is nothing that this model reads
+        words = "no record has 'title', all that the model reads; they have 'image', "
+        with pytest.raises(CatalogueError, match=f"{words}{meant}$"):
+            run.records([{"image": b"junk", key: "boots"}])
+    for rows in (["boot"], {"title": "boot"}):
+        words = "^record 1 is '(boot|title)', no dict; give a list of"
+        with pytest.raises(CatalogueError, match=words):
+            read_products(run.config, run.tree, iter(rows))
+    (tmp_path / "bad.csv").write_text("title,brand\nboot\n")
+    with pytest.raises(CatalogueError, match=r"Row 1: wrong .* Every flaw is in .*csv"):
+        run.records(tmp_path / "bad.csv", quarantine=tmp_path / "flaws.csv")
+    assert "wrong number of columns" in (tmp_path / "flaws.csv").read_text()
     with pytest.raises(CatalogueError, match="no records to answer"):
         run.predict([])
+    for given in ([{"title": "boot"}], ["boot"], "new.csv"):
+        with pytest.raises(CatalogueError, match=r"run\.predict\(run\.records\("):
+            run.predict(given)
     with pytest.raises(ValueError, match="confidence is 80"):
         run.predict(run.records([{"title": "boot"}]), confidence=80.0)
 
@@ -215,3 +258,44 @@ def test_the_command_writes_the_confident_answer(run, workdir, shop, tmp_path):
     found = read_predictions(tmp_path / "predictions.parquet")
     expected = run.predict(run.records(shop), confidence=0.3)
     assert found.confident.tolist() == expected.confident.tolist()
+
+
+def test_a_file_without_labels_is_answered_and_not_scored(
+    run, workdir, unlabelled, tmp_path, capsys
+):
+    options = {"part": "", "corrupt": "", "seed": 0}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/report.json").write_text("{}")  # of another file
+    evaluate_run(workdir, tmp_path / "out", source=str(unlabelled), **options)
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"predictions.parquet", "quarantine.csv", "report.md"}
+    found = read_predictions(tmp_path / "out/predictions.parquet")
+    expected = run.predict(run.records(unlabelled))
+    assert found.id.tolist() == expected.id.tolist()
+    np.testing.assert_array_equal(found.log_prob, expected.log_prob)
+    text = (tmp_path / "out/report.md").read_text()
+    assert "new.csv has no labels (no column 'hs_code'), so nothing is scored" in text
+    assert "| rows read | 21 |" in text
+    assert "| rows dropped | 1 |" in text
+    assert text.strip() in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_scored_is_told(workdir, tmp_path):
+    options = {"part": "", "corrupt": "", "seed": 0}
+    with pytest.raises(CatalogueError, match=r"^--input=gone\.csv: no such file$"):
+        evaluate_run(workdir, tmp_path / "out", source="gone.csv", **options)
+    source = str(tmp_path / "bad.csv")
+    (tmp_path / "bad.csv").write_text("title,hs_code\nboot,6406100\n")
+    with pytest.raises(CatalogueError, match="Row 1: malformed label: probably a lo"):
+        evaluate_run(workdir, tmp_path / "out", source=source, **options)
+    assert "probably a lost" in (tmp_path / "out/quarantine.csv").read_text()
+
+
+def test_a_report_on_a_file_tells_of_the_file_and_the_damage(workdir, shop, tmp_path):
+    options = {"part": "", "seed": 0, "source": str(shop)}
+    evaluate_run(workdir, tmp_path, corrupt="word_drop", **options)
+    text = (tmp_path / "report.md").read_text()
+    assert ", word_drop:1 (seed 0)" in text.splitlines()[0]
+    rows = pq.read_metadata(shop).num_rows
+    assert f"| rows read | {rows} |" in text
+    assert "| labels outside the tree |" in text

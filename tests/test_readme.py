@@ -1,6 +1,8 @@
 """The README's commands, one after another, as a new user types them."""
 
+import copy
 import csv
+import importlib
 import os
 import re
 import shlex
@@ -8,11 +10,15 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 from runs import ROOT, SMALL
 from test_style import commands
 
 from configs import base
+from hsjax.choices import check_choices
 from hsjax.data.synthetic import listings
+from hsjax.tasks import TASKS
 
 TINY = [
     f"--config.{key}={value}"
@@ -21,7 +27,7 @@ TINY = [
 ]
 
 
-def write_goods(folder, name, *, seed):
+def write_goods(folder, name, *, seed, labelled=True):
     """A catalogue with the columns of the README's goods.py, and its photos."""
     data = base.get_config().data
     data.synthetic.products, data.synthetic.seed = 150, seed
@@ -34,8 +40,10 @@ def write_goods(folder, name, *, seed):
         rows.append([f"{seed}-{number}", item.title, "cotton", photo, item.code])
     with open(folder / name, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["sku", "title", "material", "photo", "hs_code"])
-        writer.writerows(rows)
+        columns = ["sku", "title", "material", "photo", "hs_code"]
+        width = len(columns) if labelled else -1
+        writer.writerow(columns[:width])
+        writer.writerows(row[:width] for row in rows)
 
 
 @pytest.fixture
@@ -48,6 +56,53 @@ def folder(tmp_path):
     write_goods(tmp_path, "goods.csv", seed=0)
     write_goods(tmp_path, "new_goods.csv", seed=1)
     return tmp_path
+
+
+def parsed(module, arguments):
+    """What the flags of a command are, as its own parser reads them."""
+    own = importlib.import_module(module)
+    values = flags.FlagValues()
+    for flag in flags.FLAGS.get_flags_for_module(own):
+        if flag.name != "config":
+            values[flag.name] = copy.deepcopy(flag)
+    config_flags.DEFINE_config_file(
+        "config", None, lock_config=True, flag_values=values
+    )
+    if module == "hsjax.main":
+        assert "workdir" in values
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module, *arguments])  # keys are looked for there
+        assert values(sys.argv) == [module], "what is no flag"
+    return values
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of flags
+def test_every_command_of_the_readme_is_understood(folder, monkeypatch):
+    """The short form of the next one: flags and keys are parsed, nothing is run."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    tasks_seen = set()
+    for line in commands():
+        command = shlex.split(line.split("&&")[-1])
+        if command[:2] != ["python", "-m"]:
+            continue
+        module, *arguments = command[2:]
+        values = parsed(module, arguments)
+        if module == "hsjax.main":
+            assert values.workdir, line
+            check_choices(values.config)
+            assert values.config.task in TASKS, line
+            tasks_seen.add(values.config.task)
+        elif module == "hsjax.evaluate":
+            assert values.output, line
+            assert bool(values.run) != bool(values.compare), line
+            assert bool(values.against) == bool(values.compare), line
+            assert not values.input or (folder / values.input).is_file(), line
+    assert {"train", "check", "baseline"} <= tasks_seen
+    with pytest.raises((AttributeError, KeyError)):
+        parsed("hsjax.main", ["--config=goods.py", "--config.train.epoch=5"])
+    with pytest.raises(flags.Error):
+        parsed("hsjax.evaluate", ["--runs=x"])
 
 
 @pytest.mark.slow
@@ -72,3 +127,13 @@ def test_every_command_of_the_readme_runs(folder):
             assert any((folder / output).iterdir()), line
         ran += 1
     assert ran >= 8
+    write_goods(folder, "unlabelled.csv", seed=2, labelled=False)
+    readme = (ROOT / "README.md").read_text()
+    (script,) = re.findall(r"```python\n(import hsjax.*?)```", readme, re.DOTALL)
+    script += "print(len(answers.id), answers.topk_codes[0], answers.confident[:3])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("15"), done.stdout  # 150 products and their repeats
+    assert (folder / "flaws.csv").is_file()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from configs.base import get_config
 from hsjax.data.image import ImageError, decode_image
+from hsjax.data.quarantine import NO_PICTURE, RENAMED, REPAIRED
 from hsjax.data.records import CatalogueError, Quarantine, load_records
 
 DATA = Path(os.environ.get("HSJAX_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -65,7 +66,7 @@ def write_csv(path, header, rows):
 
 
 GOOD = text_of(picture())
-ESCAPES = [("image", "image path leaves image_root", "kept")]
+ESCAPES = [("image", "image path leaves image_root", NO_PICTURE)]
 HEADER = ("id", "title", "label", "image")
 BROKEN = [  # (row, what must be noted about it)
     (("a", "boot", "640610", GOOD), ()),
@@ -73,46 +74,49 @@ BROKEN = [  # (row, what must be noted about it)
     (("c", "boot", "", GOOD), [("label", "no label", "dropped")]),
     (("d", "boot", "10121", GOOD), [("label", "malformed label", "dropped")]),
     (("e", "boot", "shoe", GOOD), [("label", "malformed label", "dropped")]),
-    (("f", "boot", "640610", ""), [("image", "empty image", "kept")]),
-    (("g", "boot", "640610", GOOD[:60]), [("image", "truncated image", "kept")]),
+    (("f", "boot", "640610", ""), [("image", "empty image", NO_PICTURE)]),
+    (("g", "boot", "640610", GOOD[:60]), [("image", "truncated image", NO_PICTURE)]),
     (
         ("h", "boot", "640610", text_of(picture(size=(90, 90)))),
-        [("image", "image too large", "kept")],
+        [("image", "image too large", NO_PICTURE)],
     ),
     (
         ("i", "boot", "640610", "data:text/html;base64," + text_of(b"<html>")),
-        [("image", "not an image", "kept")],
+        [("image", "not an image", NO_PICTURE)],
     ),
-    (("j", "boot", "640610", "data:;base64,@@"), [("image", "bad base64", "kept")]),
+    (("j", "boot", "640610", "data:;base64,@@"), [("image", "bad base64", NO_PICTURE)]),
     (("k", "boot", "640610", "../x.png"), ESCAPES),
     (("l", "boot", "640610", "/etc/x.png"), ESCAPES),
     (("m", "boot", "640610", "link.png"), ESCAPES),
-    (("n", "boot", "640610", "gone.png"), [("image", "image file not found", "kept")]),
+    (
+        ("n", "boot", "640610", "gone.png"),
+        [("image", "image file not found", NO_PICTURE)],
+    ),
     (
         ("o", "boot", "640610", "http://x/a.png"),
-        [("image", "image is a web address", "kept")],
+        [("image", "image is a web address", NO_PICTURE)],
     ),
     (
         ("p", "", "640610", ""),
         [
             ("title", "empty text", "kept"),
-            ("image", "empty image", "kept"),
+            ("image", "empty image", NO_PICTURE),
             ("", "nothing to classify", "kept"),
         ],
     ),
     (("a", "boot", "640610", GOOD), [("", "repeated row", "dropped")]),
-    (("a", "shoe", "640610", GOOD), [("", "repeated id", "kept")]),
-    (("a", "clog", "640610", GOOD), [("", "repeated id", "kept")]),
+    (("a", "shoe", "640610", GOOD), [("", "repeated id", RENAMED)]),
+    (("a", "clog", "640610", GOOD), [("", "repeated id", RENAMED)]),
     (("", "boot", "6406", GOOD), [("id", "empty id", "kept")]),
     (("q", "boot"), [("", "wrong number of columns", "dropped")]),
-    (("r", "caf\ufffe", "640610", GOOD), [("title", "not UTF-8", "kept")]),
+    (("r", "caf\ufffe", "640610", GOOD), [("title", "not UTF-8", REPAIRED)]),
     (
         ("s", "boot", "\ufffe40610", GOOD),
-        [("label", "not UTF-8", "kept"), ("label", "malformed label", "dropped")],
+        [("label", "not UTF-8", REPAIRED), ("label", "malformed label", "dropped")],
     ),
-    (("t", "nul\0", "640610", GOOD), [("title", "NUL byte", "kept")]),
+    (("t", "nul\0", "640610", GOOD), [("title", "NUL byte", REPAIRED)]),
     ((), [("", "blank line", "dropped")]),
-    (("u", "boot", "640610", "empty.png"), [("image", "not an image", "kept")]),
+    (("u", "boot", "640610", "empty.png"), [("image", "not an image", NO_PICTURE)]),
     (("v", "boot", "640610", "good.png"), ()),
     (("w", "nan", "640610", "good.png"), [("title", "empty text", "kept")]),
 ]
@@ -228,7 +232,7 @@ def test_parquet_types(tmp_path):
     assert records[0].image_key == records[2].image_key
     assert notes(quarantine) == {
         (2, "title", "empty text", "kept"),
-        (2, "image", "truncated image", "kept"),
+        (2, "image", "truncated image", NO_PICTURE),
         (2, "", "nothing to classify", "kept"),
         (3, "label", "no label", "dropped"),
         (4, "label", "malformed label", "dropped"),
@@ -242,6 +246,19 @@ def test_cache_off_keeps_checked_bytes_or_paths(broken):
     assert kept["a"] == picture()
     assert kept["v"] == broken.parent.resolve() / "good.png"
     assert kept["g"] is None
+
+
+def test_pictures_that_no_model_sees_are_hashed_and_not_decoded(broken, monkeypatch):
+    config = broken_config(broken)
+    seen, noted = load(config)
+    monkeypatch.setattr("hsjax.data.image.decode_image", None)
+    unseen, quarantine = load(config, pictures=False)
+    assert all(x.image is None for x in unseen)
+    keys = {x.id: x.image_key for x in unseen}
+    assert keys.pop("g"), "truncated: only who decodes it knows"
+    assert keys == {x.id: x.image_key for x in seen if x.id != "g"}
+    truncated = {(7, "image", "truncated image", NO_PICTURE)}
+    assert notes(noted) - notes(quarantine) == truncated
 
 
 def test_levels(tmp_path):
@@ -317,6 +334,13 @@ def test_label_map(tmp_path):
         (str(path), 4, "unmapped label"),
         (str(path), 5, "malformed label"),
     }
+    assert len(records) + len(dropped(quarantine)) == len(rows)
+    assert {n[5] for n in quarantine.rows if n[0] == str(native)} == {"ignored"}
+    with native.open("a") as file:
+        file.write("one,two,three\n")
+    records, quarantine = load(config)
+    assert len(records) + len(dropped(quarantine)) == len(rows)
+    assert ("wrong number of columns", "ignored") in quarantine.counts()
     write_csv(native, ("from", "to"), entries)
     with pytest.raises(CatalogueError, match="no column 'native'"):
         load(config)
@@ -379,7 +403,59 @@ def test_dates_metadata_and_row_numbers_as_ids(tmp_path):
     config.split.by = "date"
     records, quarantine = load(config)
     assert len(records) == 1
-    assert dropped(quarantine) == {2}
+    # one note, which says why
+    assert notes(quarantine) == {(2, "day", "unreadable date", "dropped")}
+    write_csv(path, header, [rows[0], ("sock", "6115", "", "", "")])
+    _, quarantine = load(config)
+    assert notes(quarantine) == {(2, "day", "no date", "dropped")}
+
+
+def test_equal_products_with_different_labels_are_noted(tmp_path):
+    rows = [
+        ("boot", "640610", GOOD),
+        ("boot", "640610", GOOD),
+        ("boot", "640590", GOOD),
+        ("boot", "6406", GOOD),  # ends early, and agrees so far
+        ("boot", "640590", text_of(picture("blue"))),
+        ("", "640590", ""),
+        ("", "640610", ""),  # nothing is no product
+    ]
+    path = write_csv(tmp_path / "a.csv", ("title", "label", "image"), rows)
+    config = settings(path, columns={"id": "", "image": "image"})
+    records, quarantine = load(config)
+    assert len(records) == len(rows)
+    found = [note[1:] for note in quarantine.rows if note[4].startswith("same text")]
+    reason = "same text and picture, other label: row 1"
+    assert found == [(3, "3", "label", reason, "kept")]
+    _, quarantine = load(config, labelled=False)
+    assert not [note for note in quarantine.rows if note[4] == reason]
+
+
+def test_a_folder_of_pictures_that_is_not_there(tmp_path, caplog):
+    rows = [("boot", "640610", "a.png"), ("clog", "640590", "b.png")]
+    path = write_csv(tmp_path / "a.csv", ("title", "label", "image"), rows)
+    config = settings(path, columns={"id": "", "image": "image"})
+    config.image_root = "/nonexist"
+    told = r"folder /nonexist \(config.data.image_root\) does not exist"
+    with pytest.raises(CatalogueError, match=told):
+        load(config)
+    # a model of text does not need them, and is told what it has lost
+    _, quarantine = load(config, pictures=False)
+    lost = "MOST PICTURES ARE LOST, 2 of 2: image file not found (2)"
+    assert quarantine.warnings == [lost]
+    assert lost in caplog.text
+    # pictures inside the file need no folder
+    write_csv(path, ("title", "label", "image"), [(*r[:2], GOOD) for r in rows])
+    assert not load(config)[1].warnings
+
+
+@pytest.mark.parametrize(("lost", "warned"), [(1, False), (2, True)])
+def test_many_lost_pictures_are_loud(tmp_path, lost, warned):
+    names = [GOOD, ""] + ["gone.png"] * lost
+    rows = [(f"boot {n}", "640610", name) for n, name in enumerate(names)]
+    path = write_csv(tmp_path / "a.csv", ("title", "label", "image"), rows)
+    _, quarantine = load(settings(path, columns={"id": "", "image": "image"}))
+    assert bool(quarantine.warnings) == warned
 
 
 def test_rows_limit(broken):
@@ -415,7 +491,7 @@ def test_no_usable_row_names_the_reasons(tmp_path):
     path = write_csv(tmp_path / "a.csv", ("id", "title", "label"), rows)
     message = (
         r"no usable row. no label \(5 rows\); malformed label \(3 rows\);"
-        r" wrong number of columns \(2 rows\)$"
+        r" wrong number of columns \(2 rows\). Row 1: no label$"
     )
     with pytest.raises(CatalogueError, match=message):
         load(settings(path))
@@ -497,4 +573,4 @@ def test_real_grocery_rows():
     records, quarantine = load(config)
     assert len(records) + len(dropped(quarantine)) == 800
     assert len({x.id for x in records}) == len(records)
-    assert ("repeated id", "kept") in quarantine.counts()
+    assert ("repeated id", RENAMED) in quarantine.counts()

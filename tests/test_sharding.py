@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from tiny import largest_difference, quick_jit, ragged_tree, tiny_config, tiny_model
 
 from hsjax.losses import info_nce, weighted_mean
+from hsjax.models.joint import Projection
 from hsjax.sharding import (
     BATCH,
     first_match,
@@ -29,7 +30,7 @@ from hsjax.train.step import Running, make_step
 TREE = ragged_tree(0, depth=2)
 PAIR = ("title", "image")
 MESHES = {"2": (2, 1), "8": (8, 1), "8 = 2 x 4": (2, 4)}
-WATCHED = ("loss", "classification", "contrastive", "gradient_norm")
+REPORTED = ("loss", "classification", "contrastive", "gradient_norm")
 
 
 @functools.cache
@@ -60,7 +61,7 @@ def parts():
 
 @functools.cache
 def on(data, fsdp):
-    """(state before, state after, what was watched) of one step on a mesh."""
+    """(state before, state after, what was reported) of one step on a mesh."""
     config, model, state, optimizer, batch = parts()
     mesh = make_mesh(data, fsdp)
     specs = state_specs(state, config.train.sharding, mesh)
@@ -68,7 +69,7 @@ def on(data, fsdp):
     objective = make_objective(config.objective, TREE, PAIR)
     step = make_step(model.apply, objective, optimizer, seed=0)
     placed = jax.device_put(state, shardings)
-    after = quick_jit(step)(placed, Running.empty(WATCHED), place_batch(batch, mesh))
+    after = quick_jit(step)(placed, Running.empty(REPORTED), place_batch(batch, mesh))
     return placed, *after
 
 
@@ -134,6 +135,24 @@ def test_negatives_come_from_the_whole_batch_not_from_the_shard(devices):
     wrong = float(quick_jit(per_shard(mesh))(*placed))
     same = wrong == pytest.approx(float(expected[0]), abs=1e-5)
     assert same == (devices == 1), "the test would see negatives of one shard"
+
+
+def test_what_stands_for_absence_is_no_row_of_the_batch():
+    """B + 1 rows would be uneven, and be passed on from device to device."""
+    projection = Projection(width=8, absent="token", dtype=jnp.dtype("float32"))
+    feature, kept = jnp.ones((16, 4)), jnp.arange(16) % 3 > 0
+    params = projection.init(jax.random.key(0), feature, kept)
+
+    def loss(params, feature, kept):
+        present, shown = projection.apply(params, feature, kept)
+        return jnp.square(present).sum() + jnp.square(shown).sum()
+
+    mesh = make_mesh(8, 1)
+    rows, whole = NamedSharding(mesh, BATCH), NamedSharding(mesh, P())
+    split = jax.jit(jax.grad(loss), in_shardings=(whole, rows, rows))
+    text = split.lower(params, feature, kept).compile().as_text()
+    assert "all-reduce" in text
+    assert "collective-permute" not in text
 
 
 def test_every_parameter_has_exactly_one_rule():

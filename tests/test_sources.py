@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hsjax.data.quarantine import REPAIRED
 from hsjax.data.records import CatalogueError, Quarantine
 from hsjax.data.sources import as_text, column_names, read_rows
 
@@ -58,12 +59,12 @@ def test_csv_names_every_bad_row(save):
     assert values[6]["title"] == "nu\ufffdl"
     assert values[8]["title"] == "quoted, with\nline break"
     assert values[10]["title"] == "after the quote"
-    kept = [note[1:] for note in quarantine.rows if note[5] == "kept"]
+    kept = [note[1:] for note in quarantine.rows if note[5] == REPAIRED]
     assert [(row, column) for row, _, column, _, _ in kept] == [
         (5, "title"),
         (6, "title"),
     ]
-    assert quarantine.counts()["not UTF-8", "kept"] == 1
+    assert quarantine.counts()["not UTF-8", REPAIRED] == 1
 
 
 def test_a_stray_quote_does_not_swallow_its_neighbours(save):
@@ -142,7 +143,7 @@ def test_parquet_streams_and_survives_bad_text(tmp_path):
     rows, quarantine = read(path)
     assert [row for row, _ in rows] == list(range(1, 901))
     assert rows[1][1] == {"id": 1, "title": "caf\ufffd"}
-    assert quarantine.counts() == {("not UTF-8", "kept"): 300}
+    assert quarantine.counts() == {("not UTF-8", REPAIRED): 300}
     assert read(path, columns=("id",), rows=3)[0] == [
         (i + 1, {"id": i}) for i in range(3)
     ]
@@ -235,7 +236,7 @@ def test_quarantine_is_written_in_the_order_of_rows(tmp_path):
         "a.csv,1,x,,flaw: 1,dropped",
     ]
     assert len(lines) == 4
-    with pytest.raises(ValueError, match="dropped or kept"):
+    with pytest.raises(ValueError, match="one of dropped, kept, kept without"):
         quarantine.add(file="", row=1, reason="", action="lost")
 
 

@@ -3,6 +3,9 @@
 import ast
 import re
 import statistics
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ ARROWS = {
     "hsjax.bench": EVERYTHING,
     "hsjax.tasks": EVERYTHING,
     "hsjax.reports": EVERYTHING,
+    "hsjax.scoring": EVERYTHING,
     "hsjax.check": EVERYTHING,
     "hsjax.choices": EVERYTHING,
     "hsjax.baselines": (
@@ -117,6 +121,19 @@ def test_the_homes_of_flax_grain_and_jax():
         assert name == "hsjax.data.batches" or "grain" not in roots, name
         if below(name, "hsjax.data"):
             assert not re.search(r"\bjax\b", path.read_text()), name
+
+
+def test_what_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = sum(project["optional-dependencies"].values(), [])
+    names = [re.match(r"[\w.-]+", x)[0] for x in (*project["dependencies"], *extras)]
+    declared = {name.lower().replace("_", "-") for name in names}
+    owners = packages_distributions()
+    roots = {name.split(".")[0] for path in ALL for name in imports(path)}
+    own = {"hsjax", "configs", *(path.stem for path in ALL)}
+    for root in sorted(roots - set(sys.stdlib_module_names) - own):
+        found = {name.lower().replace("_", "-") for name in owners[root]}
+        assert found & declared, f"{root} of {found} is not declared in pyproject.toml"
 
 
 def test_every_file_compiles_and_is_used():

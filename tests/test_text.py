@@ -101,6 +101,38 @@ def test_tokens_know_their_whitespace_word(tokenizer):
     assert set(tokens.words[0].tolist()) == {-1, *range(len(words))}
 
 
+def words_one_by_one(tokenizer, text, length):
+    """(length,) as `Tokens.words`, a token and a character at a time."""
+    numbers, count, between = [], -1, True
+    for c in text:
+        count += between and not c.isspace()
+        between = c.isspace()
+        numbers.append(count + between)
+    numbers = np.minimum(numbers, count)
+    tokenizer.enable_truncation(length)
+    encoding = tokenizer.encode(text)
+    tokenizer.no_truncation()
+    words = np.full(length, -1)
+    if not all(encoding.special_tokens_mask) and text.strip():
+        for i, (start, end) in enumerate(encoding.offsets):
+            if end > start and not encoding.special_tokens_mask[i]:
+                words[i] = numbers[start:end].max()
+    return words
+
+
+@every_kind
+def test_words_of_tokens_are_those_found_one_by_one(tokenizer, monkeypatch):
+    monkeypatch.setattr("hsjax.data.text._CHUNK", 7)
+    rng = np.random.default_rng(0)
+    letters = np.array([*"ab-,\u00e9\u0301\U0001f600\u200b \t\u2003\u3000\x1c\x85"])
+    texts = ["".join(rng.choice(letters, n)) for n in rng.integers(0, 40, 60)]
+    for length in (5, LENGTH):
+        tokens = tokenize(tokenizer, [*CORPUS, *texts], length)
+        expected = [words_one_by_one(tokenizer, t, length) for t in [*CORPUS, *texts]]
+        np.testing.assert_array_equal(tokens.words, expected)
+    assert tokenize(tokenizer, [], 5).ids.shape == (0, 5)
+
+
 @every_kind
 def test_dropping_tokens_equals_tokenizing_the_text_without_the_words(tokenizer):
     rng = np.random.default_rng(0)

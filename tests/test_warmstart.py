@@ -1,12 +1,16 @@
 """Warm starts: what moves to another tree, what stays fresh, what is refused."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
-from tiny import tiny_config, tiny_model
+from tiny import bitwise_equal, tiny_config, tiny_model, tiny_spec
 
-from hsjax.sharding import parameter_names
+from hsjax import tasks
+from hsjax.sharding import make_mesh, parameter_names
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.start import initial_state
 from hsjax.train.warmstart import warm_start
 from hsjax.train.workdir import ConfigError
 
@@ -41,14 +45,14 @@ def numpy_params(config, tree):
     return jax.tree.map(np.asarray, tiny_model(config, tree)[1])
 
 
-def start(codes, head, *, other=None, rules=LOAD, keep=print):
+def start(codes, head, *, other=None, rules=LOAD, told=print):
     """(source, started) with fresh parameters of FRESH alone."""
     before, now = config_of(other or head), config_of(head)
     old, new = tree_of(OLD), tree_of(codes)
     source = numpy_params(before, old)
     fresh = jax.tree.map(lambda x: np.full_like(x, FRESH), numpy_params(now, new))
     heads = (before.model.head, now.model.head)
-    begin = warm_start(source, old, new, heads=heads, rules=rules, keep=keep)
+    begin = warm_start((source, {}), old, new, heads=heads, rules=rules, told=told)
     return source, begin(fresh)
 
 
@@ -78,7 +82,8 @@ def expected_kernel(source, name, trees, *, columns, coarser):
 @pytest.mark.parametrize("codes", ["renamed", "edited"])
 @pytest.mark.parametrize("head", HEADS)
 def test_classes_move_by_code_and_features_as_a_whole(codes, head):
-    source, started = start(CODES[codes], head)
+    told = []
+    source, started = start(CODES[codes], head, told=told.append)
     trees, config = (tree_of(OLD), tree_of(CODES[codes])), config_of(head).model.head
     for level in (1, 2, 3):
         fed = level > 1 and config.feed != "none"
@@ -104,34 +109,105 @@ def test_classes_move_by_code_and_features_as_a_whole(codes, head):
     for name, leaf in zip(names, jax.tree.leaves(started), strict=True):
         if "/level" not in name:
             assert (leaf != FRESH).any(), name
+    leaves = np.concatenate([x.ravel() for x in jax.tree.leaves(started)])
+    (moved,) = told
+    assert moved.names == []
+    assert moved.fresh == (leaves == FRESH).sum() > 0
+    assert moved.loaded == (leaves != FRESH).sum()
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_on_the_same_tree_it_is_bitwise_the_source(head):
-    rules, kept = ((r"text/.*", "fresh"), *LOAD), []
-    source, started = start(OLD, head, rules=rules, keep=kept.append)
+    rules, told = ((r"text/.*", "fresh"), *LOAD), []
+    source, started = start(OLD, head, rules=rules, told=told.append)
     names = parameter_names(source)
     pairs = zip(jax.tree.leaves(source), jax.tree.leaves(started), strict=True)
     for name, (old, found) in zip(names, pairs, strict=True):
         assert found.dtype == old.dtype
         fresh = name.startswith("text/")
         assert np.array_equal(found, np.full_like(old, FRESH) if fresh else old), name
-    assert kept == [name for name in names if name.startswith("text/")]
-    assert kept
+    (moved,) = told
+    assert moved.names == [name for name in names if name.startswith("text/")]
+    assert moved.names
+    sizes = dict(zip(names, (x.size for x in jax.tree.leaves(source)), strict=True))
+    assert moved.fresh == sum(sizes[name] for name in moved.names)
+    assert moved.loaded == sum(sizes.values()) - moved.fresh
 
 
 def test_a_level_that_the_source_lacks_stays_fresh_and_is_told():
-    config, kept = config_of("fed"), []
+    config, told = config_of("fed through layers"), []
     old, new = Taxonomy.from_paths([(c[:2], c[:4]) for c in OLD]), tree_of(OLD)
     source, fresh = numpy_params(config, old), numpy_params(config, new)
     heads = (config.model.head,) * 2
-    begin = warm_start(source, old, new, heads=heads, rules=LOAD, keep=kept.append)
+    begin = warm_start(
+        (source, {}), old, new, heads=heads, rules=LOAD, told=told.append
+    )
     started = begin(fresh)
-    assert kept == ["head/level3/bias", "head/level3/kernel"]
+    begin({})  # running statistics, of which there are none: nothing to tell
+    (moved,) = told
+    assert str(moved) == (
+        f"{moved.loaded:,} parameters loaded, {moved.fresh:,} fresh; as a whole:"
+        " head/level3/bias, head/level3/kernel, head/level3_layer/bias,"
+        " head/level3_layer/kernel and 2 more"
+    )
+    assert moved.names == [
+        *("head/level3/bias", "head/level3/kernel"),
+        *("head/level3_layer/bias", "head/level3_layer/kernel"),
+        *("head/level3_layer_norm/bias", "head/level3_layer_norm/scale"),
+    ]
     for name, tree in (("level1", source), ("level2", source), ("level3", fresh)):
         np.testing.assert_array_equal(
             started["head"][name]["kernel"], tree["head"][name]["kernel"]
         )
+
+
+def test_one_line_says_which_run_it_was(monkeypatch, caplog):
+    config, tree = config_of("fed"), tree_of(OLD)
+    config.init_from, config.init_rules = "runs/goods", LOAD
+    params = numpy_params(config, tree)
+    run = SimpleNamespace(params=params, stats={}, tree=tree, config=config, step=1200)
+    monkeypatch.setattr(tasks, "load_run", lambda path: run)
+    begin = tasks.source_parameters(config, tree)
+    with caplog.at_level("INFO", "hsjax"):
+        begin(params)
+    (record,) = caplog.records
+    size = sum(x.size for x in jax.tree.leaves(params))
+    told = f"init_from runs/goods, step 1,200: {size:,} parameters loaded, 0 fresh"
+    assert record.getMessage() == told
+
+
+def test_running_statistics_move_by_the_rules_of_their_parameters():
+    batch = {"model__head__norm": "batch", "model__head__level_width": 5}
+    config, old = tiny_config(("title",), model__text__depth=0, **batch), tree_of(OLD)
+    above = Taxonomy.from_paths([(c[:2], c[:4]) for c in OLD])
+    (_, params, source, _), (model, _, _, _) = (
+        tiny_model(config, tree) for tree in (above, old)
+    )
+    heads, rules = (config.model.head,) * 2, ((".*shared_norm/var", "fresh"), *LOAD)
+    options, told = {"heads": heads, "rules": rules}, []
+    begin = warm_start((params, source), above, old, told=told.append, **options)
+    spec = tiny_spec(config, old)
+    for ema in (0.0, 0.9):
+        config.train.ema = ema
+        state, _, _ = initial_state(
+            config, model, spec, make_mesh(1, 1), steps=10, warm_start=begin
+        )
+        found = state.stats["head"]
+        expected = jax.tree.map(np.asarray, source["head"])
+        expected["shared_norm"]["var"] = np.ones(17, np.float32)
+        fresh = {"mean": np.zeros(5, np.float32), "var": np.ones(5, np.float32)}
+        assert bitwise_equal(found, expected | {"level3_layer_norm": fresh})
+        assert (np.asarray(params["head"]["shared_norm"]["scale"]) != 1).all()
+        assert bitwise_equal(
+            state.params["head"]["shared_norm"], params["head"]["shared_norm"]
+        )
+        assert state.ema == () or bitwise_equal(state.ema, (state.params, state.stats))
+        assert (state.ema == ()) == (ema == 0)
+    assert len(told) == 2  # once in each turn: the statistics are not counted
+    assert not any(name.endswith(("mean", "var")) for name in told[0].names)
+    begin = warm_start((params, {}), above, old, heads=heads, rules=LOAD)
+    with pytest.raises(ConfigError, match="no parameter 'head/level1_layer_norm/mean'"):
+        begin(state.stats)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +228,7 @@ def test_what_does_not_fit_is_named():
     params, heads = numpy_params(config, tree), (config.model.head,) * 2
 
     def begin(fresh, rules=LOAD):
-        return warm_start(params, tree, tree, heads=heads, rules=rules)(fresh)
+        return warm_start((params, {}), tree, tree, heads=heads, rules=rules)(fresh)
 
     shared = params["head"]["shared"]["kernel"]
     wider = {"shared": {"kernel": np.zeros((len(shared), 9)), "bias": np.zeros(9)}}

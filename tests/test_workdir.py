@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from runs import TEXT, fit_run, prepare_run, run_config, train_run
+from runs import TEXT, final_state, fit_run, prepare_run, run_config, train_run
 
 from hsjax.data.synthetic import write_catalogue
 from hsjax.tasks import user_errors
@@ -25,7 +25,9 @@ from hsjax.train.workdir import (
     keep_taxonomy,
     open_workdir,
     read_config,
+    read_train_counts,
     write_config,
+    write_train_counts,
 )
 
 
@@ -51,7 +53,6 @@ def test_best_and_latest_are_kept(prepared, tmp_path, monkeypatch):
     finished = fit_run(prepared, tmp_path, train__eval_every=2)
     assert steps_on_disk(tmp_path) == [4, 8, 10]
     assert finished.step == 4
-    assert int(finished.state.step) == 4
     best = json.loads((tmp_path / "best.json").read_text())
     assert best == {"step": 4, "monitor": "hierarchical/f1", "value": 0.9}
 
@@ -261,6 +262,13 @@ def test_another_tree_is_refused(workdir):
     assert Taxonomy.load(workdir / "taxonomy.json") != tree
 
 
+def test_counts_of_the_training_rows_are_kept(workdir):
+    assert read_train_counts(workdir) is None  # of an older version
+    counts = {"39": 3, "Caf\u00e9 > Tee": 2}
+    write_train_counts(counts, workdir)
+    assert read_train_counts(workdir) == counts
+
+
 def test_a_folder_that_is_no_workdir(tmp_path):
     with pytest.raises(WorkdirError, match=re.escape("has no config.json")):
         read_config(tmp_path)
@@ -295,8 +303,9 @@ def test_a_changed_catalogue_is_refused_although_the_run_is_done(tmp_path):
 
 
 def test_the_best_value_keeps_the_precision_of_the_state(prepared, tmp_path):
-    finished = fit_run(prepared, tmp_path, train__monitor="loss", train__steps=2)
+    fit_run(prepared, tmp_path, train__monitor="loss", train__steps=2)
     best = json.loads((tmp_path / "best.json").read_text())
     assert best["monitor"] == "loss"
     assert best["value"] > 0
-    assert np.float32(-best["value"]) == np.asarray(finished.state.best)
+    _, state, _ = final_state(prepared, tmp_path)
+    assert np.float32(-best["value"]) == np.asarray(state.best)

@@ -10,6 +10,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
+    config.data.path = ""  # to be given
     config.data.columns.id = "id"
     config.data.columns.image = "image"
     config.data.columns.label = ("level1", "level2", "level3")

@@ -10,6 +10,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
+    config.data.path = ""  # to be given
     config.data.columns.text = ("title", "specification")
     config.data.columns.image, config.data.columns.label = "image", ("hs_code",)
     config.data.text.streams.title = ("title", "specification")

@@ -1,9 +1,22 @@
 """The column mapping of `config.data`, checked against the file."""
 
 import difflib
+from pathlib import Path
 
+from hsjax.batch import IMAGE
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import column_names
+from hsjax.data.sources import SYNTHETIC, column_names
+
+# of the file that `task=prepare` makes of the built-in catalogue
+_SYNTHETIC_COLUMNS = {
+    "id": "id",
+    "image": "image",
+    "label": ("hs_code",),
+    "group": "group",
+}
+
+# what each of these splits goes by
+SPLIT_COLUMNS = {"date": "date", "platform": "platform", "column": "split"}
 
 
 def label_columns(config) -> tuple[str, ...]:
@@ -17,18 +30,38 @@ def label_kind(config) -> str:
     return "path" if mapped_levels else config.columns.label_kind
 
 
+def sees_pictures(config) -> bool:
+    """Is the image a modality of the model of a whole config?"""
+    return IMAGE in config.model.modalities
+
+
+def model_columns(config) -> tuple[str, ...]:
+    """Text columns that the model of a whole config reads, in the order of streams."""
+    streams = config.data.text.streams
+    columns = (c for name in config.model.modalities for c in streams.get(name, ()))
+    return tuple(dict.fromkeys(columns))
+
+
 def columns_for(config, path, quarantine: Quarantine):
-    """The data group of a config for another labelled file, and the columns it has.
+    """The data group of a config for another file, and the columns it has.
 
     Every row is read and none is required to have a field. Columns of ids, pictures,
-    groups and splits may be missing, which is noted (row 0); metadata, in silence.
+    groups and splits may be missing, which is noted (row 0); metadata, in silence. For
+    the built-in catalogue the columns are those of its file.
+
+    Raises:
+      CatalogueError: there is no such file, or it cannot be read.
     """
     data = config.copy_and_resolve_references().unlock()
+    if data.path == SYNTHETIC:
+        data.columns.update(_SYNTHETIC_COLUMNS)
     data.path, data.rows, data.required = str(path), None, ()
     data.split.by = "group"
     columns = data.columns
-    if data.path == "synthetic":
+    if data.path == SYNTHETIC:
         return data
+    if not Path(path).exists():
+        raise CatalogueError(f"{path}: no such file")
     present = column_names(path, wanted=wanted_columns(data))
     for key in ("id", "image", "group", "platform", "date", "split"):
         if columns[key] and columns[key] not in present:
@@ -63,6 +96,12 @@ def checked_columns(config, labelled: bool) -> tuple[str, ...]:
         raise CatalogueError(
             f"config.data.columns.label names {label}: label_kind {c.label_kind!r}"
             f" needs {'exactly' if single else 'at least'} one column"
+        )
+    key = SPLIT_COLUMNS.get(config.split.by)
+    if labelled and key and not c[key]:
+        raise CatalogueError(
+            f"config.data.columns.{key} is empty: name the column, as"
+            f" config.data.split.by is {config.split.by!r}"
         )
     wanted = wanted_columns(config)
     names = column_names(config.path, wanted=wanted)

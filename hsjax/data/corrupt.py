@@ -39,10 +39,8 @@ CORRUPTIONS: dict[str, Callable[[Record, float, np.random.Generator], Record]] =
 }
 
 
-def corrupt_records(records: Sequence[Record], spec: str, *, seed: int) -> list[Record]:
-    """Damages every record as `name:strength` says, for example `word_drop:0.5`.
-
-    Row r uses Philox(seed, r), so the damage depends on nothing else.
+def read_corruption(spec: str) -> tuple[str, float]:
+    """(name, strength) of `name:strength`; without a strength it is 1, all of it.
 
     Raises:
       CatalogueError: an unknown name or a strength outside 0..1.
@@ -55,5 +53,17 @@ def corrupt_records(records: Sequence[Record], spec: str, *, seed: int) -> list[
     if name not in CORRUPTIONS or not 0 <= share <= 1:
         known = ", ".join(f"{n}:0.5" for n in CORRUPTIONS)
         raise CatalogueError(f"--corrupt={spec}: not understood; known: {known}")
+    return name, share
+
+
+def corrupt_records(records: Sequence[Record], spec: str, *, seed: int) -> list[Record]:
+    """Damages every record as `name:strength` says, for example `word_drop:0.5`.
+
+    Row r uses Philox(seed, r), so the damage depends on nothing else.
+
+    Raises:
+      CatalogueError: see `read_corruption`.
+    """
+    name, share = read_corruption(spec)
     rngs = (np.random.Generator(np.random.Philox(key=[seed, r.row])) for r in records)
     return [CORRUPTIONS[name](r, share, g) for r, g in zip(records, rngs, strict=True)]

@@ -2,19 +2,24 @@
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import io
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from hsjax.data.quarantine import CatalogueError
 from hsjax.data.sources import EMPTY_WORDS
 
 # A list, because some formats make Pillow start other programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _BASE64_HEADS = ("/9j/", "iVBOR", "UklGR", "R0lG")  # JPEG, PNG, WebP, GIF
+_EMPTY, _NOT_FOUND = "empty image", "image file not found"
 _LONGEST_PATH = 1024  # longer text without a dot can only be base64
 
 
@@ -34,6 +39,16 @@ def decode_image(
     Raises ImageError for all but a complete picture of at most `max_pixels`.
     """
     height, width = resize
+    with _opened(data, max_pixels=max_pixels) as image:
+        # A large JPEG is decoded at a fraction of its size, never below twice ours.
+        image.draft("RGB", (2 * max(resize), 2 * max(resize)))
+        pixels = _as_rgb(_upright(image))
+        return np.array(pixels.resize((width, height), Image.Resampling.BICUBIC))
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
+    """A picture whose header is read; what goes wrong inside is an ImageError."""
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             if 0 in image.size:
@@ -41,10 +56,7 @@ def decode_image(
             if image.width * image.height > max_pixels:
                 shape = f"{image.width} x {image.height}"
                 raise ImageError(f"image too large: {shape} pixels")
-            # A large JPEG is decoded at a fraction of its size, never below twice ours.
-            image.draft("RGB", (2 * max(resize), 2 * max(resize)))
-            pixels = _as_rgb(_upright(image))
-            return np.array(pixels.resize((width, height), Image.Resampling.BICUBIC))
+            yield image
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
@@ -57,25 +69,30 @@ def decode_image(
         raise ImageError(f"{phrase}: {error}") from None
 
 
-def read_image(value: Any, *, root: Path, config_image):
+def read_image(value: Any, *, root: Path, config_image, seen: bool = True):
     """(image, sha1 of its encoded bytes, flaw) of a field; without a flaw it is ''.
 
     The image is decoded if `config.data.image.cache`, else the checked bytes or path.
+
+    Args:
+      seen: False = only the hash is wanted: the image is None, and of flaws only those
+        that the header shows are found.
     """
     try:
         source = encoded_image(value, root=root)
         if source is None:
-            return None, "", "empty image"
+            return None, "", _EMPTY
         data = source.read_bytes() if isinstance(source, Path) else source
-        pixels = decode_image(
-            data, resize=config_image.resize, max_pixels=config_image.max_pixels
-        )
+        key, limit = hashlib.sha1(data).hexdigest(), config_image.max_pixels
+        if not seen:
+            with _opened(data, max_pixels=limit):
+                return None, key, ""
+        pixels = decode_image(data, resize=config_image.resize, max_pixels=limit)
     except ImageError as error:
         return None, "", str(error)
     except OSError as error:
         return None, "", f"unreadable image file: {error}"
-    image = pixels if config_image.cache else source
-    return image, hashlib.sha1(data).hexdigest(), ""
+    return pixels if config_image.cache else source, key, ""
 
 
 def _formats() -> list[str]:
@@ -160,7 +177,42 @@ def _below(root: Path, text: str) -> Path:
         if not path.is_relative_to(root.resolve()):
             raise ImageError(f"image path leaves image_root: {text[:200]} is a link")
         if not path.is_file():
-            raise ImageError(f"image file not found: {text[:200]}")
+            raise ImageError(f"{_NOT_FOUND}: {text[:200]}")
     except (OSError, RuntimeError) as error:
-        raise ImageError(f"image file not found: {text[:80]}: {error}") from None
+        raise ImageError(f"{_NOT_FOUND}: {text[:80]}: {error}") from None
     return path
+
+
+class LostPictures:
+    """How many of the pictures that a file names cannot be used, and why."""
+
+    def __init__(self, root: Path, *, seen: bool) -> None:
+        self.root, self.seen = root, seen
+        self.named = 0
+        self.flaws: Counter[str] = Counter()
+
+    def add(self, flaw: str) -> None:
+        """Counts a picture with the flaw that `read_image` found, '' = none.
+
+        Raises:
+          CatalogueError: a picture that a model sees is wanted from no folder.
+        """
+        phrase = flaw.split(": ")[0]
+        if phrase == _EMPTY:
+            return
+        self.named += 1
+        if flaw:
+            self.flaws[phrase] += 1
+        # not looked at before: all pictures may be inside the file
+        if phrase == _NOT_FOUND and self.seen and not self.root.is_dir():
+            raise CatalogueError(
+                f"folder {self.root} (config.data.image_root) does not exist"
+            )
+
+    def told(self) -> str:
+        """The sentence where more than half are lost; '' otherwise."""
+        lost = self.flaws.total()
+        if 2 * lost <= self.named:
+            return ""
+        reasons = ", ".join(f"{x} ({n:,})" for x, n in self.flaws.most_common(3))
+        return f"MOST PICTURES ARE LOST, {lost:,} of {self.named:,}: {reasons}"

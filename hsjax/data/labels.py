@@ -1,8 +1,15 @@
 """Labels of a catalogue's rows as paths of node codes."""
 
+from collections import Counter
+from pathlib import Path
+
 from hsjax.codes import hs_path, join_levels, split_path
 from hsjax.data.columns import label_kind, missing_column
+from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import UNREADABLE, as_text, column_names, read_rows
+
+# no goods of international trade are there
+SPECIAL_CHAPTERS = {"77": "reserved", "98": "national use", "99": "national use"}
 
 
 class LabelError(ValueError):
@@ -13,6 +20,7 @@ class Labels:
     """Reads labels: code, path, level columns or node, through a label map if given."""
 
     def __init__(self, config, quarantine, *, columns, digits, nodes) -> None:
+        self.tally = quarantine.tally
         self.columns, self.digits, self.nodes = columns, digits, nodes
         self.separator = config.columns.separator
         self.map = _read_label_map(config.label_map, quarantine)
@@ -36,18 +44,34 @@ class Labels:
             parts.pop()
         if "" in parts:
             raise LabelError(f"gap in the label: {parts}, a coarser level is empty")
-        if self.kind == "node":
-            if parts[0] not in self.nodes:
-                raise LabelError(f"unknown code: {parts[0]!r} is not in taxonomy.path")
-            return self.nodes[parts[0]]
+        if self.kind == "node":  # a code outside the tree stays, to be told as such
+            return self.nodes.get(parts[0], (parts[0],))
         try:
             if self.kind == "code":
-                return hs_path(parts[0], self.digits)
+                return self.code(parts[0])
             if self.kind == "path":
                 return split_path(parts[0], self.separator)
             return join_levels(parts, self.separator)
         except ValueError as error:
             raise LabelError(f"malformed label: {error}") from None
+
+    def code(self, text: str) -> tuple[str, ...]:
+        path, deepest = hs_path(text, self.digits), self.digits[-1]
+        if sum(c.isdigit() for c in text) > deepest:
+            self.tally[f"codes cut to {deepest} digits"] += 1
+        return path
+
+    def special_chapters(self, records) -> str:
+        """How many HS codes are of chapters without goods, in words; '' = none."""
+        if self.kind != "code":
+            return ""
+        counts = Counter(record.path[0][:2] for record in records if record.path)
+        told = ", ".join(
+            f"{counts[chapter]:,} of chapter {chapter} ({use})"
+            for chapter, use in SPECIAL_CHAPTERS.items()
+            if counts[chapter]
+        )
+        return f"codes that are taken as they are: {told}" if told else ""
 
     def mapped(self, native: str) -> str:
         labels = sorted(self.map.get(native, ()))
@@ -62,12 +86,15 @@ def _read_label_map(path: str, quarantine) -> dict[str, set[str]] | None:
     """{native: labels}; more than one label is a conflict, told and never resolved."""
     if not path:
         return None
+    if not Path(path).exists():
+        raise CatalogueError(f"config.data.label_map: there is no file {path}")
     names = column_names(path)
     for column in ("native", "label"):
         if column not in names:
             raise missing_column(path, column, "config.data.label_map", names)
     labels: dict[str, set[str]] = {}
-    for row, values in read_rows(path, quarantine):
+    flaws = Quarantine()  # a row of the map is no product, so that none is `dropped`
+    for row, values in read_rows(path, flaws):
         native, label = as_text(values["native"]), as_text(values["label"])
         known = labels.setdefault(native, set())
         known.add(label)
@@ -77,7 +104,7 @@ def _read_label_map(path: str, quarantine) -> dict[str, set[str]] | None:
             reason = "empty native label"
         else:
             continue
-        quarantine.add(
-            file=path, row=row, column="native", reason=reason, action="dropped"
-        )
+        flaws.add(file=path, row=row, column="native", reason=reason, action="dropped")
+    for *note, action in flaws.rows:
+        quarantine.rows.append((*note, "ignored" if action == "dropped" else action))
     return labels

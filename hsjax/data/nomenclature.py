@@ -1,6 +1,7 @@
 """Label trees from files: nomenclatures and lists of paths."""
 
 import csv
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 from hsjax.codes import TaxonomyError, hs_path, split_path
 from hsjax.data.records import CatalogueError, Record
 from hsjax.taxonomy import Taxonomy
+
+log = logging.getLogger("hsjax")
 
 # international schedules end in chapters 98 and 99 with codes that are no goods
 PSEUDO_CODES = {"99", "9999", "999999", "TOTAL"}
@@ -91,10 +94,11 @@ def _name(row: dict) -> str:
 def _read_codes(path: Path, separator: str, config) -> Taxonomy:
     """HS codes with names, without sections and pseudo-codes; parents are made."""
     del separator
-    names, paths = {}, []
+    names, paths, left_out = {}, [], []
     for number, row in _rows(path, ["code"]):
         code = (row["code"] or "").strip()
         if code in PSEUDO_CODES or not code[:1].isdigit():
+            left_out.append(code)
             continue
         try:
             paths.append(hs_path(code, config.digits))
@@ -104,6 +108,9 @@ def _read_codes(path: Path, separator: str, config) -> Taxonomy:
             ) from None
         if len(code.replace(".", "").replace(" ", "")) == len(paths[-1][-1]):
             names.setdefault(paths[-1][-1], _name(row))
+    if left_out:
+        few = ", ".join(map(repr, left_out[:5])) + ", ..." * (len(left_out) > 5)
+        log.info("%s: %d codes are no goods, left out: %s", path, len(left_out), few)
     return Taxonomy.from_paths(
         paths, stop=_stops(config), names=names, edition=config.edition
     )
@@ -162,13 +169,31 @@ def node_paths(tree: Taxonomy) -> dict[str, tuple[str, ...]]:
     return paths
 
 
-def read_names(path: str) -> dict[str, str]:
-    """Code -> name from a CSV with the columns code and name (or description)."""
-    rows = _rows(Path(path), ["code"]) if path else []
-    return {
-        (row["code"] or "").strip().replace(".", "").replace(" ", ""): _name(row)
-        for _, row in rows
-    }
+def read_names(path: str, separator: str = "") -> dict[str, str]:
+    """Code -> name from a CSV with the columns code and name (or description).
+
+    Args:
+      separator: of path codes; '' = HS codes, whose dots and spaces do not matter.
+
+    Raises:
+      CatalogueError: there is no such file, or a path code has an empty part.
+    """
+    if path and not Path(path).is_file():
+        raise CatalogueError(f"taxonomy.names: there is no file {path}")
+    names = {}
+    for number, row in _rows(Path(path), ["code"]) if path else ():
+        code = (row["code"] or "").strip()
+        try:
+            if separator:
+                code = split_path(code, separator)[-1]
+            else:
+                code = code.replace(".", "").replace(" ", "")
+        except TaxonomyError as error:
+            raise CatalogueError(
+                f"{path}, row {number}, column code: {error}"
+            ) from None
+        names[code] = _name(row)
+    return names
 
 
 def tree_from_records(

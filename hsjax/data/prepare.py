@@ -9,6 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from hsjax.batch import IMAGE, BatchSpec
+from hsjax.data.columns import model_columns, sees_pictures
 from hsjax.data.examples import Examples, make_examples
 from hsjax.data.groups import group_facts, group_keys
 from hsjax.data.nomenclature import (
@@ -17,9 +18,12 @@ from hsjax.data.nomenclature import (
     read_names,
     tree_from_records,
 )
+from hsjax.data.quarantine import written_if_refused
 from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
+from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, assign_splits
 from hsjax.data.text import make_tokenizer, stream_texts, tokenize_streams
+from hsjax.data.totals import has_text, record_facts
 from hsjax.data.tree_labels import fit_labels, with_ends
 from hsjax.taxonomy import Taxonomy
 
@@ -31,6 +35,7 @@ class Catalogue:
     Attributes:
       records: usable rows; parts: (N,) train | val | test; groups: (N,).
       labels: (N, L); outside: (N,) bool, labels that leave the tree.
+      streams: text stream -> its columns.
       cut: code -> products of leaves that were cut as too rare.
       manifest: hash of the rows, their groups and parts: a resume needs the same.
     """
@@ -41,6 +46,7 @@ class Catalogue:
     tree: Taxonomy
     labels: np.ndarray
     outside: np.ndarray
+    streams: Mapping[str, tuple[str, ...]]
     tokenizer: Tokenizer | None
     spec: BatchSpec
     quarantine: Quarantine
@@ -52,19 +58,19 @@ class Catalogue:
         return np.flatnonzero(np.isin(self.parts, parts))
 
     def facts(self) -> dict[str, int | float]:
-        """Counts of rows and groups, by their names for people."""
-        texts = [any(r.texts.values()) for r in self.records]
-        pictures = [bool(r.image_key) for r in self.records]
-        none = sum(not (a or b) for a, b in zip(texts, pictures, strict=True))
-        return {
-            "usable rows": len(self.records),
-            **{f"{part} rows": len(self.rows(part)) for part in PARTS},
-            "rows without text": texts.count(False),
-            "rows without picture": pictures.count(False),
-            "rows with nothing present": none,
-            "labels outside the tree": int(self.outside.sum()),
-            **group_facts(self.groups, self.parts),
-        }
+        """Counts of rows and groups, by their names for people: see `record_facts`."""
+        facts = record_facts(
+            self.records,
+            self.labels,
+            self.outside,
+            tree=self.tree,
+            streams=self.streams,
+            spec=self.spec,
+            tokenizer=self.tokenizer,
+            quarantine=self.quarantine,
+        )
+        parts = {f"{part} rows": len(self.rows(part)) for part in PARTS}
+        return facts | parts | group_facts(self.groups, self.parts)
 
 
 def label_separator(config) -> str:
@@ -73,22 +79,33 @@ def label_separator(config) -> str:
     return "" if columns.label_kind == "code" else columns.separator
 
 
-def read_catalogue(config, *, source_run: Path | None = None) -> Catalogue:
+def read_catalogue(
+    config, *, source_run: Path | None = None, flaws: Path | None = None
+) -> Catalogue:
     """Reads, groups, splits, builds the tree and the tokenizer.
 
     Args:
       source_run: workdir of a run to start from: its tokenizer is kept, as token ids
         have to mean the same.
+      flaws: file for the quarantine of a catalogue that is refused.
 
     Raises:
       CatalogueError: whatever a user can mend, in words.
     """
     quarantine = Quarantine()
+    with written_if_refused(quarantine, flaws):
+        return _read_catalogue(config, quarantine, source_run)
+
+
+def _read_catalogue(config, quarantine: Quarantine, source_run) -> Catalogue:
+    columns = model_columns(config)
+    pictures = sees_pictures(config)
     records = load_records(
         config.data,
         quarantine=quarantine,
         digits=tuple(config.taxonomy.digits),
         drop_repeats=True,
+        pictures=pictures,
         nodes=label_nodes(config),
     )
     groups = group_keys(records)
@@ -96,14 +113,16 @@ def read_catalogue(config, *, source_run: Path | None = None) -> Catalogue:
     leaves = np.unique(ends, return_inverse=True)[1]
     parts = assign_splits(records, groups, leaves, config.data.split)
     training = [records[i] for i in np.flatnonzero(parts == "train")]
-    if not any(r.image_key or any(r.texts.values()) for r in training):
+    if not any(has_text(r, columns) or (pictures and r.image_key) for r in training):
         raise CatalogueError(
-            f"{config.data.path}: no row of the training part has text or a picture"
+            f"{config.data.path}: no training row has anything of model.modalities"
         )
     tree, cut = make_tree(config, training)
     records, labels, outside = fit_labels(
         records, tree, config=config, quarantine=quarantine, file=config.data.path
     )
+    if (labels[parts == "train"] < 0).all():
+        raise CatalogueError(f"no label of the training part is in the tree {tree!r}")
     spec = batch_spec(config, tree)
     return Catalogue(
         records=records,
@@ -112,6 +131,7 @@ def read_catalogue(config, *, source_run: Path | None = None) -> Catalogue:
         tree=tree,
         labels=labels,
         outside=outside,
+        streams=config.data.text.streams.to_dict(),
         tokenizer=_tokenizer(config, training, spec, source_run),
         spec=spec,
         quarantine=quarantine,
@@ -126,8 +146,8 @@ def make_tree(config, training: Sequence[Record]) -> tuple[Taxonomy, Mapping[str
     if config.taxonomy.path:
         tree = load_taxonomy(config.taxonomy, separator=separator)
         return with_ends(tree, training) if config.taxonomy.stop == "data" else tree, {}
-    names = read_names(config.taxonomy.names)
-    if config.data.path == "synthetic":
+    names = read_names(config.taxonomy.names, separator)
+    if config.data.path == SYNTHETIC:
         from hsjax.data.synthetic import names as synthetic_names
 
         names = synthetic_names() | names
@@ -136,10 +156,19 @@ def make_tree(config, training: Sequence[Record]) -> tuple[Taxonomy, Mapping[str
     )
 
 
-def label_nodes(config) -> Mapping[str, tuple[str, ...]]:
-    """What the codes of label_kind `node` mean; empty for the other kinds."""
+def label_nodes(config, tree: Taxonomy | None = None) -> Mapping[str, tuple[str, ...]]:
+    """What the codes of label_kind `node` mean; empty for the other kinds.
+
+    Args:
+      tree: of a run; None = read from taxonomy.path.
+
+    Raises:
+      CatalogueError: there is no tree to be read, or it has two nodes of one code.
+    """
     if config.data.columns.label_kind != "node":
         return {}
+    if tree is not None:
+        return node_paths(tree)
     if not config.taxonomy.path:
         raise CatalogueError(
             "label_kind=node needs taxonomy.path, the tree of its codes"

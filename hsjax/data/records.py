@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,10 +13,17 @@ import numpy as np
 from tqdm import tqdm
 
 from hsjax.data.columns import checked_columns, checked_required, wanted_columns
-from hsjax.data.image import read_image
+from hsjax.data.image import LostPictures, read_image
 from hsjax.data.labels import LabelError, Labels
-from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, read_rows
+from hsjax.data.quarantine import (
+    NO_PICTURE,
+    RENAMED,
+    CatalogueError,
+    Quarantine,
+    nothing_usable,
+)
+from hsjax.data.repeats import Repeats
+from hsjax.data.sources import SYNTHETIC, as_text, read_rows
 
 __all__ = ["CatalogueError", "Quarantine", "Record", "load_records"]
 
@@ -31,7 +38,8 @@ class Record:
       row: 1-based data row of the file.
       id: unique within the file.
       texts: text column -> stripped text; '' = absent.
-      image: uint8 (H, W, 3) if pictures are cached, else checked bytes, path or None.
+      image: uint8 (H, W, 3) if pictures are cached, else checked bytes or path; None =
+        absent or not seen.
       image_key: sha1 of the encoded bytes; '' = absent.
       path: node codes of the label, coarsest first; () = no label.
       complete: the product ends at the last node of `path`; False = unknown below it,
@@ -62,6 +70,7 @@ def load_records(
     digits=(2, 4, 6),
     labelled: bool = True,
     drop_repeats: bool = False,
+    pictures: bool = True,
     nodes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[Record]:
     """Reads the catalogue of `config.data`; every flaw goes to `quarantine`.
@@ -73,50 +82,44 @@ def load_records(
     `drop_repeats`, for training, where id, text, picture and label repeat another row.
     With label_kind `node`, `nodes` gives the path of each code (see `node_paths`).
     Each dropped row has one note `dropped`: records + dropped rows = rows of the file.
+    Without `pictures`, for models of text alone, they are hashed and not decoded: one
+    that is broken behind its header is then not noted, and counts as there.
 
     Raises CatalogueError: an unreadable file, a missing column, no usable row at all.
     """
-    if config_data.path == "synthetic":
+    if not config_data.path:
+        raise CatalogueError("data.path is empty: give --config.data.path=FILE")
+    if config_data.path == SYNTHETIC:
         from hsjax.data import synthetic  # which imports Record from here
 
-        return synthetic.make_records(config_data)
+        return synthetic.make_records(config_data, pictures=pictures)
     labels = {"digits": digits, "nodes": nodes or {}}
-    loader = _Loader(
-        config_data,
-        quarantine,
-        labelled=labelled,
-        drop_repeats=drop_repeats,
-        labels=labels,
-    )
+    flags = {"labelled": labelled, "drop_repeats": drop_repeats, "pictures": pictures}
+    loader = _Loader(config_data, quarantine, labels=labels, **flags)
     before = len(quarantine.rows)
     rows = tqdm(
         loader.rows(), desc="catalogue", unit=" rows", disable=None, leave=False
     )
     records = [record for record in rows if record is not None]
     if not records:
-        raise _nothing_usable(config_data.path, quarantine.rows[before:])
+        raise nothing_usable(config_data.path, quarantine.rows[before:])
+    loader.warn(records)
     return records
-
-
-def _nothing_usable(path, notes) -> CatalogueError:
-    phrases = (note[4].split(": ")[0] for note in notes if note[5] == "dropped")
-    told = "; ".join(f"{x} ({n} rows)" for x, n in Counter(phrases).most_common(3))
-    return CatalogueError(
-        f"{path}: no usable row. {told or 'The file has a header but no rows'}"
-    )
 
 
 class _Loader:
     """Turns rows into records and tells the quarantine what it met on the way."""
 
-    def __init__(self, config, quarantine, *, labelled, drop_repeats, labels) -> None:
+    def __init__(
+        self, config, quarantine, *, labelled, drop_repeats, pictures, labels
+    ) -> None:
         self.config, self.quarantine, self.labelled = config, quarantine, labelled
-        self.drop_repeats = drop_repeats
+        self.drop_repeats, self.pictures = drop_repeats, pictures
         columns = checked_columns(config, labelled)
         self.required = checked_required(config)
         self.labels = Labels(config, quarantine, columns=columns, **labels)
-        self.first: dict[tuple, int] = {}  # id and content -> row
-        self.ids: dict[str, int] = {}  # id -> number of rows that had it
+        root = Path(config.image_root or Path(config.path).parent)
+        self.lost, self.repeats = LostPictures(root, seen=pictures), Repeats()
 
     def note(self, record, reason, *, column="", action="kept") -> None:
         self.quarantine.add(
@@ -131,8 +134,8 @@ class _Loader:
     def rows(self) -> Iterator[Record | None]:
         """A record per row, None = dropped; threads decode, as Pillow frees the GIL."""
         config = self.config
-        root = Path(config.image_root or Path(config.path).parent)
-        decode = partial(read_image, root=root, config_image=config.image)
+        options = {"config_image": config.image, "seen": self.pictures}
+        decode = partial(read_image, root=self.lost.root, **options)
         rows = read_rows(
             config.path,
             self.quarantine,
@@ -188,18 +191,18 @@ class _Loader:
         return self.with_date(record)
 
     def with_date(self, record: Record) -> Record | None:
-        column, text = self.config.columns.date, record.date
+        text, date, reason = record.date, "", ""
+        needed = self.labelled and self.config.split.by == "date"
         try:
             date = datetime.date.fromisoformat(text[:10]).isoformat() if text else ""
         except ValueError:
             reason = f"unreadable date: {text[:40]!r} is not like 2024-01-31"
-            self.note(record, reason, column=column)
-            date = ""
-        if not date and self.labelled and self.config.split.by == "date":
+        if needed and not text:
             reason = "no date: config.data.split.by is 'date'"
-            self.note(record, reason, column=column, action="dropped")
-            return None
-        return replace(record, date=date)
+        if reason:
+            action = "dropped" if needed else "kept"
+            self.note(record, reason, column=self.config.columns.date, action=action)
+        return None if reason and needed else replace(record, date=date)
 
     def with_image(self, record: Record, future) -> Record | None:
         """The finished record; None where the row had to be dropped."""
@@ -207,19 +210,22 @@ class _Loader:
             if not text:
                 self.note(record, "empty text", column=name)
         image, key, flaw = future.result()
-        if flaw and self.config.columns.image:
-            self.note(record, flaw, column=self.config.columns.image)
+        if column := self.config.columns.image:
+            self.lost.add(flaw)
+            if flaw:
+                self.note(record, flaw, column=column, action=NO_PICTURE)
         record = replace(record, image=image, image_key=key)
         if reason := self.lacking(record):
             self.note(record, reason, action="dropped")
             return None
         if not key and not any(record.texts.values()):
             self.note(record, "nothing to classify: neither text nor picture")
-        if reason := self.repeated(record):
-            action = "dropped" if self.drop_repeats else "kept"
-            self.note(record, reason, action=action)
+        if reason := self.repeats.repeated(record):
+            self.note(record, reason, action="dropped" if self.drop_repeats else "kept")
             if self.drop_repeats:
                 return None
+        if self.labelled and (reason := self.repeats.contradicted(record)):
+            self.note(record, reason, column=",".join(self.labels.columns))
         return self.with_unique_id(record)
 
     def lacking(self, record: Record) -> str:
@@ -230,21 +236,15 @@ class _Loader:
                 return f"required {name} is absent"
         return ""
 
-    def repeated(self, record: Record) -> str:
-        """Which row this one repeats entirely, in words; '' = none."""
-        content = (record.id, *record.texts.items(), record.image_key, record.path)
-        first = self.first.setdefault(content, record.row)
-        if first == record.row:
-            return ""
-        return f"repeated row: id, text, picture and label as in row {first}"
-
     def with_unique_id(self, record: Record) -> Record:
-        id = record.id
-        while id in self.ids:
-            self.ids[record.id] += 1
-            id = f"{record.id}#{self.ids[record.id]}"
-        self.ids[id] = 1
+        id = self.repeats.unique(record.id)
         if id == record.id:
             return record
-        self.note(record, f"repeated id: renamed to {id}")
+        self.note(record, f"repeated id: renamed to {id}", action=RENAMED)
         return replace(record, id=id)
+
+    def warn(self, records: list[Record]) -> None:
+        """What is wrong with many rows at once."""
+        for told in (self.lost.told(), self.labels.special_chapters(records)):
+            if told:
+                self.quarantine.warn(told)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hsjax.data.parquet import parquet_names, read_parquet
-from hsjax.data.quarantine import CatalogueError, Quarantine, refuse_repeated
+from hsjax.data.quarantine import REPAIRED, CatalogueError, Quarantine, refuse_repeated
 
+SYNTHETIC = "synthetic"  # data.path of the built-in catalogue, which is no file
 EMPTY_WORDS = frozenset(("nan", "NaN", "NaT", "None", "<NA>", "null", "NULL"))
 UNREADABLE = "\ufffd"
 _BAD_CHARACTERS = re.compile("[\0\ud800-\udfff]")
@@ -119,9 +120,8 @@ def _cleaned(values: dict, *, path: Path, row: int, quarantine: Quarantine) -> d
         cleaned[name] = _readable(value, flaws)
         for flaw in flaws[:1]:
             reason = f"{flaw}, replaced by {UNREADABLE}"
-            quarantine.add(
-                file=path, row=row, column=name, reason=reason, action="kept"
-            )
+            place = {"file": path, "row": row, "column": name}
+            quarantine.add(**place, reason=reason, action=REPAIRED)
     return cleaned
 
 

@@ -29,7 +29,7 @@ def assign_splits(
 
     Raises CatalogueError: bad fractions, dates or platforms; train or val is empty.
     """
-    _check_fractions(config_split.fractions)
+    check_fractions(config_split.fractions)
     if config_split.by not in _RULES:
         raise CatalogueError(
             f"config.data.split.by is {config_split.by!r}; choose of {sorted(_RULES)}"
@@ -47,7 +47,8 @@ def assign_splits(
     return parts
 
 
-def _check_fractions(fractions) -> None:
+def check_fractions(fractions) -> None:
+    """CatalogueError unless these are shares of train, val and test."""
     good = len(fractions) == 3 and abs(sum(fractions) - 1) < 1e-6
     if not good or min(fractions) < 0 or not fractions[0] or not fractions[1]:
         raise CatalogueError(

@@ -186,14 +186,17 @@ def _decoded(image: bytes, config_image) -> np.ndarray | bytes | None:
     )
 
 
-def make_records(config_data) -> list[Record]:
-    """Draw the catalogue as records, pictures decoded if `data.image.cache`."""
+def make_records(config_data, *, pictures: bool = True) -> list[Record]:
+    """Draw the catalogue as records, pictures decoded if `data.image.cache`.
+
+    Without `pictures` they are hashed and not kept.
+    """
     return [
         Record(
             row=row,
             id=item.id,
             texts={"title": item.title, "brand": item.brand},
-            image=_decoded(item.image, config_data.image),
+            image=_decoded(item.image, config_data.image) if pictures else None,
             image_key=hashlib.sha1(item.image).hexdigest() if item.image else "",
             path=tuple(item.code[:digits] for digits in LEVEL_DIGITS),
             complete=True,

@@ -7,6 +7,7 @@ hub; either way it is one `tokenizers.Tokenizer`, stored with the run as
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from hsjax.data.records import CatalogueError, Record
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BETWEEN_COLUMNS = " ; "
+_CHUNK = 4096  # texts whose tokens are Python's at a time
 _ALPHABET = 1000  # letters of a WordPiece vocabulary; rarer ones are [UNK]
 
 
@@ -153,35 +155,65 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tokens:
     """Ids of each text, cut at `length`, special tokens kept; '' gives no token."""
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(length)
-    encodings = tokenizer.encode_batch(list(texts))
-    tokenizer.no_truncation()
     ids = np.zeros((len(texts), length), np.int32)
     mask = np.zeros((len(texts), length), bool)
     words = np.full((len(texts), length), -1, np.int16)
-    for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
-        # some tokenizers make nothing of invisible characters
-        if not text.strip() or all(encoding.special_tokens_mask):
-            continue
-        n = len(encoding.ids)
-        ids[row, :n], mask[row, :n] = encoding.ids, True
-        spans = _word_of_character(text)
-        for column, ((start, end), special) in enumerate(
-            zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-        ):
-            if not special and end > start:
-                words[row, column] = spans[start:end].max(initial=0)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(length)
+    for first in range(0, len(texts), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        _fill(Tokens(ids[rows], mask[rows], words[rows]), tokenizer, texts[rows])
+    tokenizer.no_truncation()
     return Tokens(ids, mask, words)
 
 
-def _word_of_character(text: str) -> np.ndarray:
-    """(characters,) number of the word that a character is in; a space: of the next."""
-    space = np.array([c.isspace() for c in text])
-    starts = ~space & np.concatenate([[True], space[:-1]])
-    count = np.cumsum(starts)
-    # byte-level pieces carry the space before a word, so it goes with the word
-    return np.clip(count - ~space, 0, max(count.max(initial=0) - 1, 0))
+def _fill(tokens: Tokens, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+    """Writes the tokens of some texts into `tokens`, which are those of no text."""
+    encodings = tokenizer.encode_batch(list(texts))
+    specials = [encoding.special_tokens_mask for encoding in encodings]
+    # some tokenizers make nothing of invisible characters
+    used = [
+        row
+        for row, (text, special) in enumerate(zip(texts, specials, strict=True))
+        if text.strip() and not all(special)
+    ]
+    counts = np.array([len(specials[row]) for row in used], np.int64)
+    total, first = int(counts.sum()), np.cumsum(counts) - counts
+    row = np.repeat(np.array(used, np.int64), counts)
+    column = np.arange(total) - np.repeat(first, counts)
+    flat = chain.from_iterable
+    ids = flat(encodings[i].ids for i in used)
+    tokens.ids[row, column] = np.fromiter(ids, np.int32, count=total)
+    tokens.mask[row, column] = True
+    special = np.fromiter(flat(specials[i] for i in used), bool, count=total)
+    spans = flat(flat(encodings[i].offsets for i in used))
+    start, end = np.fromiter(spans, np.int64, count=2 * total).reshape(-1, 2).T
+    body = ~special & (end > start)
+    word, begins = _words_of_characters(texts)
+    # the numbers only grow along a text, so the last character has the largest
+    last = begins[row[body]] + end[body] - 1
+    tokens.words[row[body], column[body]] = word[last]
+
+
+def _words_of_characters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each character of all texts in a row, the number of its word in its text.
+
+    A space is of the next word, as byte-level pieces carry the space before a word.
+
+    Returns:
+      (characters,) numbers, and (N,) where each text begins.
+    """
+    characters = np.array([*"".join(texts)], "U1")
+    sizes = np.array([len(text) for text in texts], np.int64)
+    begins = np.cumsum(sizes) - sizes
+    space = np.strings.isspace(characters)
+    after = np.concatenate([[True], space])[:-1]
+    after[begins[sizes > 0]] = True
+    count = np.cumsum(~space & after)
+    before = np.concatenate([[0], count])
+    words = before[begins + sizes] - before[begins]  # (N,) of each text
+    number = count - np.repeat(before[begins], sizes) - ~space
+    return np.clip(number, 0, np.repeat(np.maximum(words - 1, 0), sizes)), begins
 
 
 def drop_tokens(tokens: Tokens, keep_word: np.ndarray) -> Tokens:

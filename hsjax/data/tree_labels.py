@@ -24,8 +24,8 @@ def fit_labels(
 ) -> tuple[list[Record], np.ndarray, np.ndarray]:
     """What only the tree can say of labels.
 
-    A path, or a node of a tree, that ends at a leaf is complete. A label outside a
-    given tree (`taxonomy.path`) is noted, with the node that it is cut to.
+    A path, or a node of a tree, that ends at a leaf is complete. A label outside the
+    tree is noted, with the node that it is cut to.
 
     Args:
       file: where the records are from, for the notes.
@@ -40,7 +40,7 @@ def fit_labels(
         ]
     labels, outside = encode_labels(records, tree)
     column = ",".join(label_columns(config.data))
-    for i in np.flatnonzero(outside) if config.taxonomy.path else ():
+    for i in np.flatnonzero(outside):
         record, kept = records[i], tree.decode(labels[i])
         cut = f"cut to {kept[-1]!r}" if kept else "nor is its coarsest part"
         reason = f"unknown code: {record.path[-1]!r} is not in the tree, {cut}"

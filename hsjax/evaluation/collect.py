@@ -96,8 +96,8 @@ def make_answer(
             found["embedding/image"] = jnp.where(here, outputs.image, 0.0)
         found |= {name: here for name, here in batch.items() if name.startswith("has_")}
         if objective is not None:
-            _, watched = objective(outputs, batch)
-            found |= {f"loss/{name}": jnp.stack(pair) for name, pair in watched.items()}
+            _, losses = objective(outputs, batch)
+            found |= {f"loss/{name}": jnp.stack(pair) for name, pair in losses.items()}
         return found
 
     return answer

@@ -1,7 +1,7 @@
 """Is one model better than another on the same rows? Paired bootstrap over groups.
 
 Each side may be several runs that differ in their seed: means are compared, and the
-spread over the seeds stands beside as a t-interval of its own.
+spread over the seeds stands beside as an interval of its own.
 """
 
 import json
@@ -12,10 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from hsjax.data.records import CatalogueError
+from hsjax.evaluation.comparison_tables import (
+    comparison_table,
+    footnote,
+    seeds_table,
+)
 from hsjax.evaluation.intervals import Interval, bootstrap, seed_interval
 from hsjax.evaluation.metrics import digit_aliases, labelled, statistic
 from hsjax.evaluation.predictions import Predictions, read_predictions
-from hsjax.evaluation.tables import comparison_table, seeds_table
 
 Runs = Predictions | Sequence[Predictions]  # one run, or one per seed
 
@@ -50,7 +54,7 @@ def compare_runs(
     ]
     try:
         seeds = {side: over_seeds(of, names) for side, of in sides.items()}
-        text = seeds_table(seeds)
+        text = seeds_table(seeds, {side: len(of) for side, of in sides.items()})
         document = {"compared": list(compared), "against": list(against)}
         document["seeds"] = {
             side: {name: interval._asdict() for name, interval in found.items()}
@@ -63,23 +67,36 @@ def compare_runs(
             document |= {name: i._asdict() for name, i in differences.items()}
     except KeyError as error:
         raise CatalogueError(f"--metrics: {error.args[0]}") from None
+    sizes = _sizes(runs)
+    text += "\n\n" + footnote(names, **sizes)
+    document |= sizes
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.md").write_text(text + "\n")
     (output / "comparison.json").write_text(json.dumps(document, indent=1) + "\n")
     print(text)
 
 
+def _sizes(runs: Sequence[Predictions]) -> dict[str, list[int]]:
+    """Labelled rows and their groups, of each run."""
+    kept = [labelled(run) for run in runs]
+    groups = [len(np.unique(run.group)) for run in kept]
+    return {"rows": [len(run) for run in kept], "groups": groups}
+
+
 def over_seeds(
     runs: Sequence[Predictions], names: Sequence[str], *, gallery_size: int = 1000
 ) -> Mapping[str, Interval]:
-    """Each metric's mean over runs that differ in their seed, with a t-interval.
+    """Each metric's mean over runs that differ in their seed: see `seed_interval`.
 
     Raises:
       KeyError: no such metric.
     """
     values = []
     for run in map(labelled, runs):
-        plain = {name: _unalias(name, digit_aliases(run)) for name in names}
+        plain = {
+            name: _unalias(name, digit_aliases(run.truth, run.separator))
+            for name in names
+        }
         measure = statistic(run, names=set(plain.values()), gallery_size=gallery_size)
         found = measure(np.ones((len(run.group), 1)))
         values.append({name: _of(found, key)[0] for name, key in plain.items()})
@@ -114,7 +131,7 @@ def paired_difference(
     split = len(_runs(a))
     first = labelled(first)
     runs = [first, *(align(labelled(run), first, by=by) for run in others)]
-    aliases = digit_aliases(first)
+    aliases = digit_aliases(first.truth, first.separator)
     plain = {name: _unalias(name, aliases) for name in names}
     options = {"gallery_size": gallery_size, "seed": seed}
     measures = [statistic(run, names=set(plain.values()), **options) for run in runs]

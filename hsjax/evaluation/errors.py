@@ -73,24 +73,21 @@ def worst_classes(
     return sorted(scores, key=lambda s: (s.f1, -s.rows, s.code))[:limit]
 
 
-def suspected_label_errors(
-    predictions: Predictions, *, limit: int = 20
-) -> list[Suspect]:
+def suspected_label_errors(predictions: Predictions) -> list[Suspect]:
     """Rows in which another path than the label has the highest probability.
 
-    A node below a label that is unknown there contradicts nothing, so it is left out.
+    The surest come first. A node below a label that is unknown there contradicts
+    nothing: such a row is left out.
     """
     p, labels = predictions, deepest(predictions.truth)
     found = []
     for index in np.flatnonzero(labels != ""):
-        label, codes, probs = labels[index], p.topk_codes[index], p.topk_probs[index]
-        below = "" if p.complete[index] else label + p.separator
-        for code, prob in zip(codes, probs, strict=True):
-            if code not in ("", label) and not (below and code.startswith(below)):
-                row = Suspect(int(p.row[index]), p.id[index], label, code, float(prob))
-                found.append(row)
-                break
-    return sorted(found, key=lambda s: (-s.prob, s.row))[:limit]
+        label, answer = labels[index], p.topk_codes[index, 0]
+        below = not p.complete[index] and answer.startswith(label + p.separator)
+        if answer not in ("", label) and not below:
+            prob = float(p.topk_probs[index, 0])
+            found.append(Suspect(int(p.row[index]), p.id[index], label, answer, prob))
+    return sorted(found, key=lambda s: (-s.prob, s.row))
 
 
 def error_sections(
@@ -109,7 +106,7 @@ def _confusions(p: Predictions, names: Mapping[str, str]) -> str:
         [_node(truth, names), _node(answer, names), n]
         for truth, answer, n in confusions(p)
     ]
-    return table(["truth", "answer", "rows"], rows)
+    return table(["truth", "answer", "rows"], rows, empty="No row is wrong.")
 
 
 def _worst_classes(p: Predictions, names: Mapping[str, str]) -> str:
@@ -120,10 +117,12 @@ def _worst_classes(p: Predictions, names: Mapping[str, str]) -> str:
             [_node(c.code, names), c.rows, *shares, _node(c.mistaken_for, names)]
         )
     head = ["class (5 rows or more)", "rows", "precision", "recall", "F1"]
-    return table([*head, "mostly taken for"], rows)
+    empty = "No class has 5 rows or more."
+    return table([*head, "mostly taken for"], rows, empty=empty)
 
 
-def _suspects(p: Predictions, names: Mapping[str, str]) -> str:
+def _suspects(p: Predictions, names: Mapping[str, str], *, limit: int = 20) -> str:
+    found = suspected_label_errors(p)
     rows = [
         [
             str(s.row),
@@ -132,9 +131,16 @@ def _suspects(p: Predictions, names: Mapping[str, str]) -> str:
             _node(s.answer, names),
             f"{s.prob:.3f}",
         ]
-        for s in suspected_label_errors(p)
+        for s in found[:limit]
     ]
-    return table(["row", "id", "label", "the model says", "probability"], rows)
+    searched = np.count_nonzero(p.truth[:, 0] != "")
+    note = (
+        f"Searched: the {searched:,} labelled rows of this report, no others. In"
+        f" {len(found):,} of them the most probable path contradicts the label"
+    )
+    note += f"; the {limit} surest follow." if len(found) > limit else "."
+    head = ["row", "id", "label", "the model says", "probability"]
+    return f"{note}\n\n{table(head, rows)}" if rows else note
 
 
 def _node(code: str, names: Mapping[str, str]) -> str:

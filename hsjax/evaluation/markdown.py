@@ -9,8 +9,11 @@ import numpy as np
 DASH = "–"  # nothing was measured
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence], *, empty: str = "") -> str:
     """A Markdown table; columns of numbers are flush right.
+
+    Args:
+      empty: sentence instead of a table of nothing but dashes; '' = the table anyway.
 
     >>> print(table(["name", "rows"], [["a|b", 1200]]))
     | name | rows |
@@ -18,6 +21,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     | a\\|b | 1,200 |
     """
     rows = [list(map(_text, row)) for row in rows] or [[DASH] * len(head)]
+    if empty and all(text == DASH for row in rows for text in row[1:]):
+        return empty
     columns = zip(*rows, strict=True)
     rule = ["---:" if all(map(_number, column)) else ":---" for column in columns]
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
@@ -55,4 +60,4 @@ def _text(value) -> str:
 
 
 def _number(text: str) -> bool:
-    return text == DASH or bool(re.fullmatch(r"[-+]?\d[\d,.]*( (\[|to ).*)?", text))
+    return text == DASH or bool(re.fullmatch(r"[-+]?\d[\d,.]*( (\[|\(|to ).*)?", text))

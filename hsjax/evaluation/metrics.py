@@ -13,6 +13,7 @@ resample means exactly the same file with some rows repeated and others left out
 from collections.abc import Collection, Mapping
 
 import numpy as np
+from jaxtyping import Shaped
 
 from hsjax.evaluation import intervals
 from hsjax.evaluation.intervals import Statistic
@@ -61,9 +62,7 @@ def score(
         result[name] = interval.value
         if bootstrap:
             result[f"{name}_low"], result[f"{name}_high"] = interval[1:]
-    for alias, level in digit_aliases(scored).items():
-        for name in [n for n in result if n.startswith(f"{level}/")]:
-            result[alias + name.removeprefix(level)] = result[name]
+    add_digit_names(result, scored.truth, scored.separator)
     return result
 
 
@@ -120,15 +119,20 @@ def counts(predictions: Predictions) -> dict[str, float]:
     return {name: float(value) for name, value in result.items()}
 
 
-def digit_aliases(predictions: Predictions) -> dict[str, str]:
+def add_digit_names(
+    metrics: dict[str, float], truth: Shaped[np.ndarray, "N L"], separator: str
+) -> None:
+    """Writes `digits6/accuracy` beside `level3/accuracy` and so on."""
+    for alias, level in digit_aliases(truth, separator).items():
+        for name in [n for n in metrics if n.startswith(f"{level}/")]:
+            metrics[alias + name.removeprefix(level)] = metrics[name]
+
+
+def digit_aliases(truth: Shaped[np.ndarray, "N L"], separator: str) -> dict[str, str]:
     """`digits6` -> `level3` and so on, where codes are HS digits."""
-    if predictions.separator or not len(predictions):
-        return {}
     aliases = {}
-    for level in range(predictions.num_levels):
-        lengths = {
-            len(code) for code in set(predictions.truth[:, level].tolist()) - {""}
-        }
+    for level, codes in enumerate([] if separator else truth.T.tolist()):
+        lengths = {len(code) for code in set(codes) - {""}}
         if len(lengths) == 1:
             aliases[f"digits{lengths.pop()}"] = f"level{level + 1}"
     return aliases

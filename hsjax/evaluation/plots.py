@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hsjax.evaluation.measures import answers, calibrated_rows
 from hsjax.evaluation.predictions import Predictions
-from hsjax.evaluation.reliability import bin_gaps, calibration_error
+from hsjax.evaluation.reliability import BINS, bin_gaps, calibration_error
 
 # Okabe & Ito 2008, https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 PURPLE, SKY, AMBER, GREY = "#CC79A7", "#56B4E9", "#E69F00", "#555555"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
 MARKERS = "osD^vP"
+DASHES = ("-", "--", "-.", ":", "--", "-.")
+BIN_ROWS = 20  # fewer rows say little about a share
 
 
 def plot_curves(
@@ -23,19 +26,26 @@ def plot_curves(
 ) -> None:
     """Losses with the gap between training and validation, and validation metrics.
 
+    The contrastive loss has no gap drawn: it grows with the number of negatives in a
+    batch, and batches of training and of validation differ in size.
+
     Args:
       rows: of `metrics.jsonl`: `step` and any of `train/...`, `val/...`.
       best_step: is marked (default: the step of the lowest `val/loss`).
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _losses(left, rows)
-    _metric_lines(right, rows)
+    found = {key.partition("/")[2] for row in rows for key in row}
+    terms = [name for name in ("classification", "contrastive") if name in found]
+    figure = Figure(figsize=(5.5 * (len(terms) + 1), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(terms) + 1, squeeze=False)[0]
+    for axes, term in zip(panels, terms, strict=False):
+        _losses(axes, rows, term)
+    _metric_lines(panels[-1], rows)
     steps, loss = _series(rows, "val/loss")
     if best_step is None and len(steps):
         best_step = int(steps[np.argmin(loss)])
-    for axes in (left, right):
+    for axes in panels:
         axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         if best_step is not None:
             label = f"best, step {best_step:,}"
             axes.axvline(best_step, color=GREY, linestyle=":", label=label)
@@ -44,7 +54,11 @@ def plot_curves(
 
 
 def plot_reliability(predictions: Predictions, path: Path | str) -> None:
-    """Per level: stated probability against accuracy, in bins of equal mass."""
+    """Per level: stated probability against accuracy, in bins of equal mass.
+
+    Below 300 rows the bins are fewer, so that each holds 20; the ECE of the title is
+    that of the report, which always has 15.
+    """
     p, levels = predictions, predictions.num_levels
     figure = Figure(figsize=(3.6 * levels, 3.9), layout="constrained")
     for level, axes in enumerate(figure.subplots(1, levels, squeeze=False)[0]):
@@ -54,13 +68,17 @@ def plot_reliability(predictions: Predictions, path: Path | str) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="calibrated")
         title = f"level {level + 1}"
         if len(rows):
-            sums = bin_gaps(stated, right, ones)
+            bins = min(BINS, max(1, len(rows) // BIN_ROWS))
+            sums = bin_gaps(stated, right, ones, bins=bins)
             confidence, hits, mass = (values[0][sums[2][0] > 0] for values in sums)
             x, y = confidence / mass, hits / mass
             axes.fill_between(x, x, y, color=ORANGE, alpha=0.25, linewidth=0)
             axes.plot(x, y, color=BLUE, marker="o", markersize=4, label="measured")
             title += f": ECE {100 * calibration_error(stated, right, ones)[0]:.1f} %"
-        axes.set(title=title, xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        else:
+            title += ": no rows"
+        limits = (-0.02, 1.02)  # whole markers at 0 and 1
+        axes.set(title=title, xlim=limits, ylim=limits, aspect="equal")
         axes.set(xlabel="stated probability", ylabel="share that is right")
         _finish(axes)
     figure.savefig(path, dpi=130)
@@ -105,8 +123,8 @@ def plot_confusion(
     figure.savefig(path, dpi=130)
 
 
-def _losses(axes: Axes, rows: Sequence[Mapping]) -> None:
-    train, validation = _series(rows, "train/loss"), _series(rows, "val/loss")
+def _losses(axes: Axes, rows: Sequence[Mapping], term: str) -> None:
+    train, validation = (_series(rows, f"{part}/{term}") for part in ("train", "val"))
     if len(train[0]):
         smooth = _smooth(train[1])
         axes.plot(*train, color=SKY, linewidth=0.8, alpha=0.6)
@@ -114,24 +132,36 @@ def _losses(axes: Axes, rows: Sequence[Mapping]) -> None:
     if len(validation[0]):
         style = {"color": ORANGE, "linewidth": 1.8, "marker": "s", "markersize": 4}
         axes.plot(*validation, label="validation", **style)
-    if len(train[0]) and len(validation[0]):
-        below = np.interp(validation[0], train[0], smooth)
-        area = {"color": ORANGE, "alpha": 0.15, "linewidth": 0, "label": "gap"}
-        axes.fill_between(validation[0], below, validation[1], **area)
-    axes.set(title="loss", ylabel="loss")
+    comparable = term != "contrastive"
+    if comparable and len(train[0]) and len(validation[0]):
+        _gap(axes, *validation, below=np.interp(validation[0], train[0], smooth))
+    note = "" if comparable else ", other negatives in validation"
+    axes.set(title=f"{term} loss{note}", ylabel="loss")
+
+
+def _gap(axes: Axes, steps: np.ndarray, above: np.ndarray, *, below: np.ndarray):
+    """The area in which validation lies above training, if there is any."""
+    where = above > below
+    if where.any():
+        label = "gap: validation above training"
+        area = {"color": ORANGE, "alpha": 0.15, "linewidth": 0, "label": label}
+        area |= {"where": where, "interpolate": True}
+        axes.fill_between(steps, below, above, **area)
 
 
 def _metric_lines(axes: Axes, rows: Sequence[Mapping]) -> None:
     found = {key for row in rows for key in row}
     wanted = sorted(n for n in found if n.startswith("val/level") and _is_accuracy(n))
     wanted += ["val/hierarchical/f1"] if "val/hierarchical/f1" in found else []
-    for name, colour, marker in zip(wanted, SERIES, MARKERS, strict=False):
+    # wide lines first, broken ones above them: equal ones do not hide each other
+    widths = np.linspace(3.6, 1.4, max(len(wanted), 1)).tolist()
+    styles = zip(SERIES, MARKERS, DASHES, widths, strict=False)
+    for name, (colour, marker, dashes, width) in zip(wanted, styles, strict=False):
         title = name.removeprefix("val/").replace("level", "level ").replace("/", " ")
-        style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.6}
-        axes.plot(*_series(rows, name), label=title, **style)
-        train = _series(rows, name.replace("val/", "train/"))
-        axes.plot(*train, color=colour, linestyle="--", linewidth=1)
-    axes.set(title="validation (training dashed)", ylabel="share", ylim=(0, 1.01))
+        line = {"color": colour, "linestyle": dashes, "linewidth": width}
+        mark = {"marker": marker, "markersize": 2 * width + 1}
+        axes.plot(*_series(rows, name), label=title, **line, **mark)
+    axes.set(title="validation", ylabel="share", ylim=(0, 1.02))
 
 
 def _is_accuracy(name: str) -> bool:
@@ -158,4 +188,4 @@ def _finish(axes: Axes) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, handlelength=3)

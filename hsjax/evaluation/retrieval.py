@@ -50,17 +50,16 @@ def retrieval_hits(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Name -> (N,) hits of each query, and the (N,) mask of the queries.
 
-    Empty where the predictions have no embeddings of both sides, or fewer than two
-    groups.
+    Empty where the predictions have no embeddings of both sides. With fewer than two
+    groups there is nothing to be told apart, and no row is a query.
     """
     vectors = predictions.embeddings
     if not {"text", "image"} <= vectors.keys():
         return {}, np.zeros(len(predictions), bool)
     rows = gallery(predictions, size=size, seed=seed)
+    rows = rows if len(rows) > 1 else rows[:0]
     mask = np.zeros(len(predictions), bool)
     mask[rows] = True
-    if len(rows) < 2:
-        return {}, mask
     text, image = vectors["text"][rows], vectors["image"][rows]
     sides = {"text_to_image": (text, image), "image_to_text": (image, text)}
     hits = {}

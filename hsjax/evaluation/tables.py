@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from hsjax.evaluation.errors import error_sections
-from hsjax.evaluation.intervals import Interval
-from hsjax.evaluation.markdown import DASH, cell, signed, table
+from hsjax.evaluation.markdown import DASH, cell, table
 from hsjax.evaluation.measures import answers
 from hsjax.evaluation.metrics import digit_aliases, labelled
 from hsjax.evaluation.predictions import Predictions
 
-HEADER = ("run", "data", "part", "step", "compiled_after_warmup")
-HEADER += ("taxonomy", "config_hash")
+HEADER = ("run", "data", "part", "step", "taxonomy")
+HASH_DIGITS = 12  # of the config hash; report.json has them all
 LEVEL_ROWS = {
     "accuracy": "accuracy",
     "top3_accuracy": "top-3 accuracy",
@@ -44,11 +43,11 @@ def write_report(
 
     Args:
       metrics: of `score`.
-      context: what the numbers were measured on. `run`, `data`, `part`, `step`,
-        `taxonomy` and `config_hash` head the report; `names` (node code -> name for
-        people) explains HS codes; `sections` (title -> Markdown) go into the text;
-        `quarantine` ({(reason, action): rows}) is a table; anything else goes to the
-        JSON only.
+      context: what the numbers were measured on. `run`, `data`, `part`, `step` and
+        `taxonomy` head the report, `compiled_after_warmup` and `config_hash` end it;
+        `names` (node code -> name for people) explains HS codes; `sections` (title ->
+        Markdown) go into the text; `quarantine` ({(reason, action): rows}) is a table;
+        anything else goes to the JSON only.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -76,6 +75,7 @@ def report_markdown(
         "Frequency in training": _frequency(metrics),
         "Quarantine": _quarantine(context.get("quarantine") or {}),
         **error_sections(predictions, context.get("names") or {}),
+        **_technical(context),
     }
     marks = ["#"] + ["##"] * (len(sections) - 1)
     parts = [
@@ -83,40 +83,6 @@ def report_markdown(
         for mark, (title, body) in zip(marks, sections.items(), strict=True)
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def seeds_table(sides: Mapping[str, Mapping[str, Interval]]) -> str:
-    """Markdown of each side's means over its seeds (see `comparison.over_seeds`)."""
-    rows = []
-    for name in next(iter(sides.values())):
-        scale = 1.0 if name.startswith("severity/") else 100.0
-        values = [_interval_cells(name, found[name]) for found in sides.values()]
-        rows.append([name, *(cell(v, name, scale=scale) for v in values)])
-    note = "Means over the seeds; brackets hold 95 % t-intervals over them."
-    return table(["metric", *sides], rows) + f"\n\n{note}"
-
-
-def _interval_cells(name: str, interval: Interval) -> dict[str, float]:
-    return {
-        name: interval.value,
-        f"{name}_low": interval.low,
-        f"{name}_high": interval.high,
-    }
-
-
-def comparison_table(
-    differences: Mapping[str, Interval], *, a: str = "A", b: str = "B"
-) -> str:
-    """Markdown of paired differences (see `comparison.paired_difference`)."""
-    rows = []
-    for name, (value, low, high) in differences.items():
-        scale = 1.0 if name.startswith("severity/") else 100.0
-        numbers = [signed(scale * x) for x in (value, low, high)]
-        clear = low > 0 or high < 0
-        verdict = "yes" if clear else "no" if math.isfinite(low) else DASH
-        rows.append([name, numbers[0], f"{numbers[1]} to {numbers[2]}", verdict])
-    head = ["metric", f"{a} − {b}", "95 % interval", "differs from 0"]
-    return table(head, rows)
 
 
 def _header(p: Predictions, metrics: Mapping, context: Mapping) -> str:
@@ -135,9 +101,21 @@ def _header(p: Predictions, metrics: Mapping, context: Mapping) -> str:
     return f"{table(['', ''], rows)}\n\n{note}"
 
 
+def _technical(context: Mapping) -> dict[str, str]:
+    """What only a repetition of the run asks for."""
+    rows = []
+    if "compiled_after_warmup" in context:
+        told = context["compiled_after_warmup"]
+        rows.append(["programs compiled after warm-up (0 is as it should be)", told])
+    if "config_hash" in context:
+        rows.append(["config hash", context["config_hash"][:HASH_DIGITS]])
+    return {"Technical details": table(["", ""], rows)} if rows else {}
+
+
 def _levels(p: Predictions, metrics: Mapping) -> str:
     levels = [f"level{k + 1}" for k in range(p.num_levels)]
-    digits = {level: alias for alias, level in digit_aliases(labelled(p)).items()}
+    aliases = digit_aliases(labelled(p).truth, p.separator)
+    digits = {level: alias for alias, level in aliases.items()}
     head = [""]
     for level in levels:
         alias = f" ({digits[level][6:]} digits)" if level in digits else ""
@@ -183,7 +161,8 @@ def _calibration(p: Predictions, metrics: Mapping) -> str:
         [f"level {k + 1}", cell(metrics, f"level{k + 1}/ece")]
         for k in range(p.num_levels)
     ]
-    return table(["", "ECE, 15 bins of equal mass"], rows)
+    empty = "Not measured: no node was answered where the label has one."
+    return table(["", "ECE, 15 bins of equal mass"], rows, empty=empty)
 
 
 def _retrieval(metrics: Mapping) -> str:
@@ -191,7 +170,8 @@ def _retrieval(metrics: Mapping) -> str:
     for name in ("text_to_image", "image_to_text"):
         cells = [cell(metrics, f"retrieval/{name}_r{k}") for k in (1, 5, 10)]
         rows.append([name.replace("_", " "), *cells])
-    return table(["", "R@1", "R@5", "R@10"], rows)
+    empty = "Not measured: it takes a model of text and pictures, and rows with both."
+    return table(["", "R@1", "R@5", "R@10"], rows, empty=empty)
 
 
 def _frequency(metrics: Mapping) -> str:
@@ -200,7 +180,8 @@ def _frequency(metrics: Mapping) -> str:
         [title, cell(metrics, f"leaf/{name}_shot_accuracy")]
         for name, title in bands.items()
     ]
-    return table(["training rows of the true leaf", "leaf accuracy"], rows)
+    empty = "Not measured: the training rows of each leaf are not known."
+    return table(["training rows of the true leaf", "leaf accuracy"], rows, empty=empty)
 
 
 def _modalities(p: Predictions) -> str:
@@ -220,7 +201,7 @@ def _modalities(p: Predictions) -> str:
 def _quarantine(counts: Mapping[tuple[str, str], int]) -> str:
     order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     rows = [[reason, action, n] for (reason, action), n in order]
-    return table(["reason", "action", "rows"], rows)
+    return table(["reason", "action", "rows"], rows, empty="No row has a flaw.")
 
 
 def _plain(value):

@@ -71,7 +71,7 @@ class Run(NamedTuple):
 
     def predict(
         self,
-        records: Sequence[Record],
+        records: Sequence,
         *,
         groups: np.ndarray | None = None,
         confidence: float | None = None,
@@ -80,19 +80,17 @@ class Run(NamedTuple):
         """Answers for every record, in order.
 
         Args:
+          records: what `records` gives.
           groups: (N,) for intervals and retrieval; None = computed from the records.
           confidence: also answer with the deepest node of at least this probability, in
             `Predictions.confident`; above 0.5 there is only one.
           progress: what the progress bar says, '' = none.
 
         Raises:
-          CatalogueError: there are no records.
+          CatalogueError: there are no records, or something else was given.
           ValueError: the confidence is no probability above 0.
         """
-        if not records:
-            raise CatalogueError("there are no records to answer")
-        if confidence is not None and not 0 < confidence <= 1:
-            raise ValueError(f"confidence is {confidence}; it lies in 0 < p <= 1")
+        _check_asked(records, confidence)
         config, tree = self.config, self.tree
         labels, outside = encode_labels(records, tree)
         groups = group_keys(records) if groups is None else groups
@@ -117,6 +115,20 @@ class Run(NamedTuple):
             progress=progress,
         )
         return predictions
+
+
+def _check_asked(records, confidence: float | None) -> None:
+    """See `Run.predict` for what is raised."""
+    listed = isinstance(records, Sequence)
+    if not listed or not all(isinstance(record, Record) for record in records):
+        raise CatalogueError(
+            "predict answers records; make them of dicts or of a file first:"
+            " run.predict(run.records(...))"
+        )
+    if not records:
+        raise CatalogueError("there are no records to answer")
+    if confidence is not None and not 0 < confidence <= 1:
+        raise ValueError(f"confidence is {confidence}; it lies in 0 < p <= 1")
 
 
 def load_run(workdir: Path | str) -> Run:
@@ -149,7 +161,7 @@ def load_parameters(workdir: Path, config, model: Model, spec: BatchSpec):
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
     )
-    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+    with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         if config.train.ema:
             step, found = checkpoints.restore_parameters({"ema": like})
             return step, *found["ema"]

@@ -1,22 +1,66 @@
 """Products that a trained run is to answer: from a file, or from Python."""
 
 import base64
+import difflib
 import json
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from hsjax.batch import IMAGE
-from hsjax.data.columns import columns_for, label_columns, wanted_columns
-from hsjax.data.nomenclature import node_paths
-from hsjax.data.quarantine import CatalogueError, Quarantine
+import numpy as np
+
+from hsjax.data.columns import (
+    columns_for,
+    label_columns,
+    model_columns,
+    sees_pictures,
+    wanted_columns,
+)
+from hsjax.data.prepare import label_nodes
+from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
 from hsjax.data.records import Record, load_records
-from hsjax.data.sources import column_names
+from hsjax.data.sources import SYNTHETIC, column_names
 from hsjax.data.tree_labels import fit_labels
 from hsjax.taxonomy import Taxonomy
 
 log = logging.getLogger("hsjax")
+
+
+class Products(NamedTuple):
+    """Rows of another file in the tree of a run.
+
+    Attributes:
+      labels: (N, L); outside: (N,) bool, both of `encode_labels`.
+      unlabelled: why there is no label at all, in words; '' = every row has one.
+    """
+
+    records: list[Record]
+    labels: np.ndarray
+    outside: np.ndarray
+    unlabelled: str
+
+
+def read_another(
+    config, source: Path | str, *, tree: Taxonomy, quarantine: Quarantine
+) -> Products:
+    """Rows of another file with the columns of a run.
+
+    Every labelled row counts, repeated ones, too; where the file has no column of
+    labels, every row. Columns of ids, pictures, groups and splits may be missing.
+
+    Raises:
+      CatalogueError: an unreadable file, a missing column, no usable row.
+    """
+    data, label = _mapped(config, Path(source), quarantine, labelled=True)
+    missing = () if label_columns(data) else label
+    found = _fitted(
+        config, tree, data, name=str(source), notes=quarantine, labelled=not missing
+    )
+    told = f"no column {', '.join(map(repr, missing))}" if missing else ""
+    return Products(*found, told)
 
 
 def read_products(
@@ -31,8 +75,9 @@ def read_products(
 
     The columns of labels, groups and splits may be missing, and those of ids and
     pictures, too. A key that a dict lacks is an empty field; pictures are bytes, base64
-    or paths. Rows that cannot be read are dropped, all other flaws leave a field empty;
-    log lines count both.
+    or paths, which a model of text alone does not keep. A pandas table stands for the
+    dicts of its rows. Rows that cannot be read are dropped, all other flaws leave a
+    field empty; log lines count both.
 
     Args:
       image_root: folder of image paths; '' = the folder of the file, or the current
@@ -40,42 +85,110 @@ def read_products(
       quarantine: CSV file to write with row, column, reason and action of each flaw.
 
     Raises:
-      CatalogueError: an unreadable file, a missing text column, no usable row.
+      CatalogueError: an unreadable file, a missing text column, no usable row; dicts
+        without anything that the model reads.
     """
-    notes, columns = Quarantine(), config.data.columns
-    with tempfile.TemporaryDirectory() as folder:
+    if image_root and not Path(image_root).is_dir():
+        raise CatalogueError(f"folder {image_root} (image_root) does not exist")
+    notes, path = Quarantine(), None if quarantine is None else Path(quarantine)
+    with tempfile.TemporaryDirectory() as folder, written_if_refused(notes, path):
         if isinstance(source, str | Path):
-            path, name = Path(source), str(source)
+            name = str(source)
+            data, _ = _mapped(config, Path(source), notes, labelled=False)
         else:
-            path, name = Path(folder) / "records.jsonl", "records"
-            image_root = image_root or "."
-            _write_lines(path, source, fields=columns.text)
-        data = _mapped(config, path, notes)
+            name, image_root = "records", image_root or "."
+            file = Path(folder) / "records.jsonl"
+            data = _mapped_dicts(config, _as_dicts(source), file, notes)
         data.image_root = str(image_root)
-        records = load_records(
-            data,
-            quarantine=notes,
-            digits=tuple(config.taxonomy.digits),
-            labelled=False,
-            nodes=node_paths(tree) if columns.label_kind == "node" else None,
+        records, _, _ = _fitted(
+            config, tree, data, name=name, notes=notes, labelled=False
         )
-    records, _, _ = fit_labels(
-        records, tree, config=config, quarantine=notes, file=name
-    )
     notes.rows = [(name, *note[1:]) for note in notes.rows]
-    for (phrase, action), count in notes.counts().items():
-        log.warning("%s: %d x %s (%s)", name, count, phrase, action)
-    if quarantine is not None:
-        notes.write(quarantine)
+    if name == "records":  # dicts need no ids: their places tell
+        stands_in = "the row number stands in"
+        notes.rows = [note for note in notes.rows if not note[4].endswith(stands_in)]
+    _log(name, notes)
+    if path is not None:
+        notes.write(path)
     return records
 
 
-def _write_lines(path: Path, rows: Iterable[Mapping], *, fields) -> None:
-    empty = dict.fromkeys(fields)
-    lines = [json.dumps({**empty, **row}, default=_plain) + "\n" for row in rows]
-    if not lines:
+def _log(name: str, notes: Quarantine) -> None:
+    """A line for each kind of flaw and column."""
+    counts = Counter((c, r.split(": ")[0], a) for _, _, _, c, r, a in notes.rows)
+    for (column, phrase, action), count in counts.most_common():
+        place = f"{name}, column {column}" if column else name
+        log.warning("%s: %d x %s (%s)", place, count, phrase, action)
+
+
+def _fitted(config, tree: Taxonomy, data, *, name: str, notes, labelled: bool):
+    """(records, labels, outside) of a file whose columns are mapped."""
+    records = load_records(
+        data,
+        quarantine=notes,
+        digits=tuple(config.taxonomy.digits),
+        labelled=labelled,
+        pictures=sees_pictures(config),
+        nodes=label_nodes(config, tree),
+    )
+    return fit_labels(records, tree, config=config, quarantine=notes, file=name)
+
+
+def _mapped(config, path: Path, notes: Quarantine, *, labelled: bool):
+    """The data group of a run for the columns of another file, and its label columns.
+
+    Labels that are not there are no longer asked for; with `labelled` only if all of
+    their columns are missing.
+    """
+    data = columns_for(config.data, path, notes)
+    columns, read, label = data.columns, model_columns(config), label_columns(data)
+    if data.path == SYNTHETIC:
+        return data, label
+    present = set(column_names(path, wanted=wanted_columns(data)))
+    here = present.intersection(label)
+    if len(here) < len(label) and not (labelled and here):
+        columns.label, data.label_map = (), ""
+    columns.text = tuple(c for c in columns.text if c in read or c in present)
+    return data, label
+
+
+def _as_dicts(rows) -> list[Mapping]:
+    if hasattr(rows, "iterrows"):
+        rows = rows.to_dict(orient="records")
+    rows = list(rows)
+    if not rows:
         raise CatalogueError("there are no records: the list is empty")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise CatalogueError(
+                f"record {number} is {str(row)[:40]!r}, no dict; give a list of"
+                " {column: value}, or the name of a file"
+            )
+    return rows
+
+
+def _mapped_dicts(config, rows: list[Mapping], path: Path, notes: Quarantine):
+    """The data group of a run for dicts, which are written to a file.
+
+    Raises:
+      CatalogueError: no dict has a key that the model reads.
+    """
+    empty = dict.fromkeys(config.data.columns.text)
+    lines = (json.dumps({**empty, **row}, default=_plain) + "\n" for row in rows)
     path.write_text("".join(lines))
+    data, _ = _mapped(config, path, notes, labelled=False)
+    reads = model_columns(config)
+    if sees_pictures(config):
+        reads += (data.columns.image or config.data.columns.image or "image",)
+    keys = list(dict.fromkeys(str(key) for row in rows for key in row))
+    if not set(reads).intersection(keys):
+        close = [difflib.get_close_matches(key, reads, n=1) for key in keys]
+        meant = next((f" Did you mean {match[0]!r}?" for match in close if match), "")
+        raise CatalogueError(
+            f"no record has {' or '.join(map(repr, reads))}, all that the model reads;"
+            f" they have {', '.join(map(repr, keys)) or 'nothing'}.{meant}"
+        )
+    return data
 
 
 def _plain(value) -> str:
@@ -83,18 +196,3 @@ def _plain(value) -> str:
     if isinstance(value, bytes):
         return "data:;base64," + base64.b64encode(value).decode()
     return str(value)
-
-
-def _mapped(config, path: Path, notes: Quarantine):
-    """The data group of a run, for another file and the columns that are in it."""
-    data = config.data.copy_and_resolve_references().unlock()
-    if data.path == "synthetic":  # as `task=prepare` names them
-        data.columns.id, data.columns.image = "id", "image"
-    data = columns_for(data, path, notes)
-    columns, streams = data.columns, data.text.streams
-    present = set(column_names(path, wanted=wanted_columns(data)))
-    if not present.issuperset(label_columns(data)):
-        columns.label, data.label_map = (), ""
-    read = {c for m in config.model.modalities if m != IMAGE for c in streams[m]}
-    columns.text = tuple(c for c in columns.text if c in read or c in present)
-    return data

@@ -37,9 +37,9 @@ class Projection(nn.Module):
         else:
             token = jnp.zeros(width)
         project = nn.Dense(self.width, dtype=self.dtype, name="projection")
-        rows = jnp.concatenate([feature, token[None]])
-        projected = project(rows).astype(jnp.float32)
-        present, stand_in = projected[:-1], projected[-1:]
+        # The token is no row of the batch: B + 1 rows are uneven over the devices.
+        present = project(feature).astype(jnp.float32)
+        stand_in = project(token[None]).astype(jnp.float32)
         return present, jnp.where(kept[:, None], present, stand_in)
 
 

@@ -19,17 +19,32 @@ class CheckpointError(RuntimeError):
     """A checkpoint of a workdir cannot be read."""
 
 
+def checkpoint_steps(workdir: Path) -> list[int]:
+    """Steps of the finished checkpoints; Orbax's temporary folders are none."""
+    folders = (Path(workdir) / "checkpoints").glob("*")
+    return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
+
+
 class Checkpoints:
     """Best and latest checkpoints of a workdir.
 
     The data part is three numbers: the order of examples is a pure function of the seed
     and the number of examples seen, so any number of workers, processes or devices can
     go on. The best is the newest that was saved with a monitored value.
+
+    Args:
+      read_only: nothing is made or tidied up, so that anybody's folder can be read.
+
+    Raises:
+      CheckpointError: what a checkpoint was chosen by cannot be read.
+      FileNotFoundError: there is nothing to be read only.
     """
 
-    def __init__(self, workdir: Path):
+    def __init__(self, workdir: Path, *, read_only: bool = False):
         self.directory = Path(workdir).absolute() / "checkpoints"
         self.best_file = Path(workdir) / "best.json"
+        if read_only and not checkpoint_steps(workdir):
+            raise FileNotFoundError(f"no checkpoint in {self.directory}")
         keep = BestN(
             get_metric_fn=lambda m: m["monitor"],
             n=1,
@@ -39,6 +54,7 @@ class Checkpoints:
             preservation_policy=AnyPreservationPolicy([LatestN(n=2), keep]),
             best_fn=lambda m: m["monitor"],
             best_mode="max",
+            create=not read_only,
         )
         try:
             self._manager = ocp.CheckpointManager(self.directory, options=options)
@@ -102,15 +118,6 @@ class Checkpoints:
             log.warning("checkpoint %d is kept as %s", step, free)
         multihost_utils.sync_global_devices("damaged checkpoints set aside")
         self._manager.reload()
-
-    def restore_best(self, like):
-        """(step, state) of the best checkpoint.
-
-        Raises:
-          CheckpointError: it cannot be read.
-        """
-        step = self.best_step()
-        return step, self._restore(step, like)[0]
 
     def restore_parameters(self, like: dict):
         """(step, {name: tree}) of the best checkpoint: some fields of the state alone.

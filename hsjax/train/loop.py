@@ -47,13 +47,12 @@ class Finished(NamedTuple):
     """How a run ended.
 
     Attributes:
-      step: of the best checkpoint; state: from it.
+      step: of the best checkpoint.
       compiles: programs compiled after warm-up, 0 is as it should be; None where no
         step was left to be done.
     """
 
     step: int
-    state: TrainState
     compiles: int | None
 
 
@@ -84,16 +83,13 @@ def fit(
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:
         state = _resume(checkpoints, state, parts.manifest)
         checkpoints.write_best(config.train.monitor)
-        lines = MetricsLog(
-            workdir, tensorboard=config.train.tensorboard, start=int(state.step)
-        )
+        lines = MetricsLog(workdir, config.train, start=int(state.step))
         with contextlib.closing(lines):
             run = _Run(
                 config, model, parts, mesh, checkpoints, lines, optimizer, shardings
             )
             compiles = run.loop(state, steps)
-        best, state = checkpoints.restore_best(state)
-    return Finished(best, state, compiles)
+        return Finished(checkpoints.best_step(), compiles)
 
 
 def _resume(checkpoints: Checkpoints, state: TrainState, manifest: str) -> TrainState:

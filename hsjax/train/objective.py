@@ -1,4 +1,4 @@
-"""What is minimised, the weighted sum of a config's losses, and what is watched."""
+"""What is minimised, the weighted sum of a config's losses, and what is reported."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from hsjax.train.workdir import ConfigError
 Terms = dict[str, tuple]  # name -> (value, weight) per example
 
 
-def watched(config) -> tuple[str, ...]:
+def training_metrics(config) -> tuple[str, ...]:
     """Names of what a training step reports."""
     losses = [name for name in ("classification", "contrastive") if config[name]]
     return ("loss", *losses, "gradient_norm")

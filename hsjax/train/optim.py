@@ -41,10 +41,7 @@ def make_optimizer(config, params, steps: int) -> optax.GradientTransformation:
 
     Raises:
       ConfigError: a parameter that no rule covers.
-      ValueError: an unknown name.
     """
-    if config.name not in ("adam", "adamw"):
-        raise ValueError(f"optim.name is {config.name!r}; known: adamw, adam")
     multipliers, decays = parameter_rules(config, params)
     clip = [optax.clip_by_global_norm(config.clip)] if config.clip else []
     adam = optax.chain(*clip, optax.scale_by_adam(config.b1, config.b2))

@@ -16,7 +16,7 @@ from hsjax.evaluation.collect import Rows
 from hsjax.models.build import Model
 from hsjax.sharding import make_mesh, replicated, state_specs
 from hsjax.taxonomy import Taxonomy
-from hsjax.train.objective import watched
+from hsjax.train.objective import training_metrics
 from hsjax.train.optim import make_optimizer
 from hsjax.train.state import TrainState, make_state
 from hsjax.train.step import Running, make_step
@@ -147,6 +147,9 @@ def initial_state(
 ) -> tuple[TrainState, object, object]:
     """(state, its shardings, optimizer); the state is made where it stays.
 
+    Args:
+      warm_start: see `warmstart.warm_start`; is given parameters, then statistics.
+
     Raises:
       ConfigError: rules that leave a parameter without a match.
     """
@@ -165,10 +168,11 @@ def initial_state(
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
     state = jax.jit(make, out_shardings=shardings)(key, dummy)
     if warm_start is not None:
-        params = jax.device_put(warm_start(state.params), shardings.params)
-        averaged = (jax.tree.map(np.asarray, params), state.stats) if state.ema else ()
-        ema = jax.device_put(averaged, shardings.ema)
-        state = state._replace(params=params, ema=ema)
+        started = (warm_start(state.params), warm_start(state.stats))
+        params, stats = jax.device_put(started, (shardings.params, shardings.stats))
+        # put there on its own: the step is given its buffers to overwrite
+        ema = jax.device_put(started if state.ema else (), shardings.ema)
+        state = state._replace(params=params, stats=stats, ema=ema)
     return state, shardings, optimizer
 
 
@@ -187,5 +191,5 @@ def training_step(config, model: Model, objective, optimizer, shardings, mesh: M
 
 def empty_running(config, mesh: Mesh) -> Running:
     """The running means before a look of the host, where the step wants them."""
-    running = Running.empty(watched(config.objective))
+    running = Running.empty(training_metrics(config.objective))
     return jax.device_put(running, replicated(mesh))

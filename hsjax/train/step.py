@@ -46,12 +46,12 @@ def make_step(
 
     def loss_of(params, stats, batch, key):
         outputs, stats = apply(params, stats, batch, dropout_key=key)
-        loss, watched = objective(outputs, batch)
-        return loss, (stats, watched)
+        loss, measured = objective(outputs, batch)
+        return loss, (stats, measured)
 
     def step(state: TrainState, running: Running, batch):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        (loss, (stats, watched)), grads = jax.value_and_grad(loss_of, has_aux=True)(
+        (loss, (stats, measured)), grads = jax.value_and_grad(loss_of, has_aux=True)(
             state.params, state.stats, batch, key
         )
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
@@ -65,12 +65,12 @@ def make_step(
         )
         after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
         after = after._replace(step=state.step + 1)
-        watched = {**watched, "gradient_norm": (norm, jnp.ones(()))}
+        measured = {**measured, "gradient_norm": (norm, jnp.ones(()))}
         averages = {
             name: running.averages[name].merge(
                 metrics.Average(total=mean * weight, count=weight)
             )
-            for name, (mean, weight) in watched.items()
+            for name, (mean, weight) in measured.items()
         }
         first = (running.bad_step < 0) & ~finite
         bad = jnp.where(first, state.step, running.bad_step)

@@ -1,19 +1,23 @@
 """Scores the validation part of a catalogue while a model is trained."""
 
 import difflib
+import logging
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from hsjax.data.examples import Examples
 from hsjax.evaluation.collect import Rows, collect_predictions, make_answer
 from hsjax.evaluation.feed import Feed
-from hsjax.evaluation.metrics import score
+from hsjax.evaluation.metrics import add_digit_names, score
 from hsjax.models.build import Model
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.state import TrainState
 from hsjax.train.workdir import ConfigError
+
+log = logging.getLogger("hsjax")
 
 
 class Validation:
@@ -47,10 +51,9 @@ class Validation:
           ConfigError: `train.monitor` names no metric.
         """
         rows = Rows(*(column[: self.feed.size] for column in self.rows))
-        self.monitored(self._measure(state, self.feed.first(), rows))
-
-    def monitored(self, metrics: dict[str, float]) -> float:
-        """What chooses the best checkpoint, larger = better."""
+        metrics = self._measure(state, self.feed.first(), rows)
+        # of all rows: the first batch may end above a level
+        add_digit_names(metrics, self.rows.truth, self.tree.separator)
         name = self.config.train.monitor
         if name not in metrics:
             close = difflib.get_close_matches(name, metrics, n=1)
@@ -58,6 +61,16 @@ class Validation:
                 f"train.monitor is {name!r}."
                 + (f" Did you mean {close[0]!r}?" if close else "")
                 + f" Known: {', '.join(sorted(metrics))}"
+            )
+
+    def monitored(self, metrics: dict[str, float]) -> float:
+        """What chooses the best checkpoint, larger = better; nan = not measured."""
+        name = self.config.train.monitor
+        if not np.isfinite(metrics[name]):
+            log.warning(
+                "train.monitor: no row of the validation part can be measured by %s, so"
+                " that it chooses no best checkpoint; name another metric",
+                name,
             )
         return -metrics[name] if name == "loss" else metrics[name]
 

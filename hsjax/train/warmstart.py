@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,44 +11,75 @@ from hsjax.sharding import first_match, parameter_names
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError, blamed_on
 
-LEVEL = re.compile(r"head/level(\d+)(_layer)?/(kernel|bias)")
+# of a level: its classifier, its layer, and the norm behind the layer
+LEVEL = re.compile(r"head/level(\d+)(_layer|_layer_norm)?/(kernel|bias|scale|mean|var)")
+STATISTIC = re.compile(r".*/(mean|var)")  # of a norm, no parameter
+NAMED = 4  # parameters that stay fresh, in a line of the log
+
+
+class Moved(NamedTuple):
+    """What a warm start did.
+
+    Attributes:
+      loaded, fresh: numbers of a model that were taken over, or stay as they were; the
+        columns of new classes are fresh in a parameter that is loaded.
+      names: of the parameters that stay fresh as a whole.
+    """
+
+    loaded: int
+    fresh: int
+    names: list[str]
+
+    def __str__(self) -> str:
+        text = f"{self.loaded:,} parameters loaded, {self.fresh:,} fresh"
+        if not self.names:
+            return text
+        more = len(self.names) - NAMED
+        text += f"; as a whole: {', '.join(self.names[:NAMED])}"
+        return text + (f" and {more} more" if more > 0 else "")
 
 
 def warm_start(
-    source: dict,
+    source: tuple[dict, dict],
     source_tree: Taxonomy,
     tree: Taxonomy,
     *,
     heads: tuple,
     rules: Sequence[tuple[str, str]],
-    keep: Callable[[str], None] = print,
+    told: Callable[[Moved], None] = lambda moved: None,
 ) -> Callable:
-    """`start(params) -> params`: fresh parameters, replaced where a rule says `load`.
+    """`start(fresh) -> tree`: fresh values, replaced where a rule says `load`.
 
-    Columns of the head (and the rows that read coarser predictions) move by node code,
-    so that they follow their class into an edited tree; new classes stay fresh.
+    `fresh` holds parameters or running statistics; both have the same rules. Columns
+    of the head (and the rows that read coarser predictions) move by node code, so that
+    they follow their class into an edited tree; new classes stay fresh.
 
     Args:
-      source: parameters of the other run.
+      source: (parameters, running statistics) of the other run.
       heads: `config.model.head` of the other run and of this one, which say through
         which layer a level reads the predictions of the coarser one.
       rules: (regex on a name, load | fresh), first match wins.
-      keep: is told the name of each parameter that stays fresh.
+      told: is told once what moved, running statistics left out.
 
     Raises:
       ConfigError: a shape that does not fit, a name that the source lacks or that no
         rule covers, levels that read something else than they did.
     """
-    names = parameter_names(source)
-    known = dict(zip(names, jax.tree.leaves(source), strict=True))
+    known = {
+        name: leaf
+        for values in source
+        for name, leaf in zip(
+            parameter_names(values), jax.tree.leaves(values), strict=True
+        )
+    }
 
-    def pick(name: str, fresh: np.ndarray) -> np.ndarray:
+    def pick(name: str, fresh: np.ndarray) -> tuple[np.ndarray, int]:
+        """The value to start with, and how many of its numbers are loaded."""
         with blamed_on("init_rules"):
             (action,) = first_match(name, rules)
         match = LEVEL.fullmatch(name)
         if action == "fresh" or (match and int(match[1]) > source_tree.num_levels):
-            keep(name)
-            return fresh
+            return fresh, 0
         if name not in known:
             raise ConfigError(
                 f"init_from has no parameter {name!r}; add ({name!r}, 'fresh') to"
@@ -55,15 +87,30 @@ def warm_start(
             )
         found = np.asarray(known[name])
         if match:
-            found = _move_classes(match, found, fresh, (source_tree, tree), heads)
-        elif found.shape != fresh.shape:
+            trees = (source_tree, tree)
+            moves = np.ones(found.shape, bool), np.zeros(fresh.shape, bool)
+            moved = _move_classes(match, *moves, trees, heads)
+            found = _move_classes(match, found, fresh, trees, heads)
+            return found.astype(fresh.dtype), int(moved.sum())
+        if found.shape != fresh.shape:
             raise _other_shape(name, found, fresh)
-        return found.astype(fresh.dtype)
+        return found.astype(fresh.dtype), found.size
 
-    def start(params):
-        leaves, structure = jax.tree.flatten(params)
-        pairs = zip(parameter_names(params), leaves, strict=True)
-        return jax.tree.unflatten(structure, [pick(n, np.asarray(x)) for n, x in pairs])
+    def start(fresh):
+        leaves, structure = jax.tree.flatten(fresh)
+        names = parameter_names(fresh)
+        pairs = zip(names, leaves, strict=True)
+        picked = [pick(name, np.asarray(leaf)) for name, leaf in pairs]
+        values = [value for value, _ in picked]
+        counts = {
+            name: (loaded, value.size - loaded)
+            for name, (value, loaded) in zip(names, picked, strict=True)
+            if not STATISTIC.fullmatch(name)
+        }
+        if counts:
+            kept = [name for name, (loaded, _) in counts.items() if not loaded]
+            told(Moved(*map(sum, zip(*counts.values(), strict=True)), kept))
+        return jax.tree.unflatten(structure, values)
 
     return start
 
@@ -84,7 +131,7 @@ def _move_classes(match, found, fresh, trees, heads) -> np.ndarray:
     elif found.shape[-1] != fresh.shape[-1]:
         raise _other_shape(match[0], found, fresh)
     moved = fresh.copy()
-    if match[3] == "bias":
+    if match[3] != "kernel":
         moved[columns_to] = found[columns_from]
         return moved
     _check_inputs(match[0], level, heads)

@@ -3,11 +3,15 @@
 import contextlib
 import json
 import logging
+import re
 import signal
 import time
 from pathlib import Path
 
 import jax
+from clu.parameter_overview import get_parameter_overview
+
+from hsjax.train.checkpoint import write_atomically
 
 log = logging.getLogger("hsjax")
 
@@ -15,14 +19,19 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class MetricsLog:
-    """`metrics.jsonl` (a line per look) and TensorBoard events, by one process."""
+    """`metrics.jsonl` (a line per look) and TensorBoard events, by one process.
 
-    def __init__(self, workdir: Path, *, tensorboard: bool, start: int):
+    The log has a line per look, too, of validation only what matters: see `headline`.
+    """
+
+    def __init__(self, workdir: Path, config, *, start: int):
+        """config: the `train` section."""
         self.path, self.writer = workdir / "metrics.jsonl", None
+        self.monitor = config.monitor
         self.active = jax.process_index() == 0
         if self.active:
             self._cut(start)
-            if tensorboard:
+            if config.tensorboard:
                 from tensorboardX import SummaryWriter
 
                 folder = str(workdir / "tensorboard")
@@ -31,7 +40,7 @@ class MetricsLog:
     def _cut(self, start: int) -> None:
         """A resumed run repeats what came after its checkpoint."""
         rows = [row for row in read_metrics(self.path) if row["step"] <= start]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def write(self, step: int, values: dict[str, float]) -> None:
         if not self.active:
@@ -40,12 +49,44 @@ class MetricsLog:
             file.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items() if self.writer else ():
             self.writer.add_scalar(name, value, step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        log.info("step %d  %s", step, shown)
+        shown = headline(values, self.monitor)
+        line = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        log.info("step %d  %s", step, line)
 
     def close(self) -> None:
         if self.writer:
             self.writer.close()
+
+
+def headline(values: dict[str, float], monitor: str) -> dict[str, float]:
+    """What the log shows of a look: all of training, five figures of validation.
+
+    They are the loss, accuracy and macro F1 of the deepest level that was measured,
+    hierarchical F1 and `train.monitor`.
+    """
+    levels = [n for n in values if re.fullmatch(r"val/level\d+/accuracy", n)]
+    deepest = max(levels, default="", key=lambda name: int(name.split("/")[1][5:]))
+    names = ["val/loss", deepest, deepest.replace("/accuracy", "/macro_f1")]
+    names += ["val/hierarchical/f1", f"val/{monitor}"]
+    training = [name for name in values if not name.startswith("val/")]
+    return {n: values[n] for n in (*training, *names) if n in values}
+
+
+def tell_parameters(params, workdir: Path) -> None:
+    """Totals per module into the log, every parameter into `parameters.txt`.
+
+    Args:
+      params: dict of arrays, or of their shapes.
+    """
+    sizes = {
+        name: sum(leaf.size for leaf in jax.tree.leaves(part))
+        for name, part in params.items()
+    }
+    told = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    log.info("%s parameters: %s", f"{sum(sizes.values()):,}", told)
+    if jax.process_index() == 0:
+        text = get_parameter_overview(params, include_stats=False)
+        write_atomically(workdir / "parameters.txt", text + "\n")
 
 
 def read_metrics(path: Path) -> list[dict]:

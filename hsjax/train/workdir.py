@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 import hsjax
 from hsjax.taxonomy import Taxonomy
-from hsjax.train.checkpoint import write_atomically
+from hsjax.train.checkpoint import checkpoint_steps, write_atomically
 from hsjax.train.config import (
     WorkdirError,
     config_hash,
@@ -141,8 +141,7 @@ def write_config(config: ConfigDict, workdir: Path) -> None:
 
 def holds_results(workdir: Path) -> bool:
     """Is there a checkpoint or a report?"""
-    steps = (workdir / "checkpoints").glob("[0-9]*")
-    return (workdir / "report.json").exists() or any(s.name.isdigit() for s in steps)
+    return (workdir / "report.json").exists() or bool(checkpoint_steps(workdir))
 
 
 def source_files(config: ConfigDict) -> dict[str, list[int]]:
@@ -205,6 +204,19 @@ def keep_taxonomy(tree: Taxonomy, workdir: Path) -> None:
         )
     if jax.process_index() == 0:
         tree.save(path)
+
+
+def write_train_counts(counts: Mapping[str, int], workdir: Path) -> None:
+    """`train_counts.json`: node code -> training rows, for whoever scores the run."""
+    if jax.process_index() == 0:
+        text = json.dumps(counts, indent=0) + "\n"
+        write_atomically(workdir / "train_counts.json", text)
+
+
+def read_train_counts(workdir: Path) -> dict[str, int] | None:
+    """What `write_train_counts` wrote; None where an older version made the workdir."""
+    path = Path(workdir) / "train_counts.json"
+    return _read(path) if path.exists() else None
 
 
 def _read(path: Path) -> dict:

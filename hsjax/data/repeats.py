@@ -1,0 +1,40 @@
+"""Rows that repeat or contradict an earlier one, and ids that are given twice."""
+
+
+class Repeats:
+    """What was met so far of one file."""
+
+    def __init__(self) -> None:
+        self.first: dict[tuple, int] = {}  # id and content -> row
+        self.labels: dict[tuple, tuple] = {}  # text and picture -> row, path
+        self.ids: dict[str, int] = {}  # id -> number of rows that had it
+
+    def repeated(self, record) -> str:
+        """Which row this one repeats entirely, in words; '' = none."""
+        content = (record.id, *record.texts.items(), record.image_key, record.path)
+        first = self.first.setdefault(content, record.row)
+        if first == record.row:
+            return ""
+        return f"repeated row: id, text, picture and label as in row {first}"
+
+    def contradicted(self, record) -> str:
+        """Which row says otherwise of an equal product, in words; '' = none.
+
+        A label that ends early does not contradict a longer one.
+        """
+        if not record.path or not (record.image_key or any(record.texts.values())):
+            return ""
+        content = (*record.texts.values(), record.image_key)
+        row, path = self.labels.setdefault(content, (record.row, record.path))
+        if all(a == b for a, b in zip(path, record.path, strict=False)):
+            return ""
+        return f"same text and picture, other label: row {row}"
+
+    def unique(self, id: str) -> str:
+        """The id, with `#2` and so on behind it where earlier rows had it."""
+        name = id
+        while name in self.ids:
+            self.ids[id] += 1
+            name = f"{id}#{self.ids[id]}"
+        self.ids[name] = 1
+        return name

@@ -1,0 +1,81 @@
+"""The Markdown of a comparison: each side over its seeds, and the differences."""
+
+import math
+from collections.abc import Collection, Mapping
+
+from hsjax.evaluation.intervals import MIN_RUNS, Interval
+from hsjax.evaluation.markdown import DASH, cell, signed, table
+from hsjax.evaluation.measures import MIN_SUPPORT
+
+
+def seeds_table(
+    sides: Mapping[str, Mapping[str, Interval]], runs: Mapping[str, int]
+) -> str:
+    """Markdown of each side's means over its seeds (see `comparison.over_seeds`).
+
+    Args:
+      sides: side -> metric -> mean over the runs of the side.
+      runs: side -> how many runs it has, which says what its bounds are.
+    """
+    rows = [
+        [name, *(_mean(name, found[name], runs[side]) for side, found in sides.items())]
+        for name in next(iter(sides.values()))
+    ]
+    text = table(["metric", *sides], rows)
+    several = {side: count for side, count in runs.items() if count > 1}
+    if not several:
+        return text
+    told = "; ".join(f"{side}: {count} runs" for side, count in several.items())
+    text += f"\n\nMeans over the seeds ({told})."
+    if max(several.values()) >= MIN_RUNS:
+        text += " Brackets hold 95 % t-intervals over the runs."
+    if min(several.values()) < MIN_RUNS:
+        text += " Two runs are too few for an interval: their range is given."
+    return text
+
+
+def comparison_table(
+    differences: Mapping[str, Interval], *, a: str = "A", b: str = "B"
+) -> str:
+    """Markdown of paired differences (see `comparison.paired_difference`)."""
+    rows = []
+    for name, (value, low, high) in differences.items():
+        numbers = [signed(_scale(name) * x) for x in (value, low, high)]
+        clear = low > 0 or high < 0
+        verdict = "yes" if clear else "no" if math.isfinite(low) else DASH
+        rows.append([name, numbers[0], f"{numbers[1]} to {numbers[2]}", verdict])
+    head = ["metric", f"{a} − {b}", "95 % interval", "differs from 0"]
+    note = "Intervals here come from resampled groups of rows, not from seeds."
+    return f"{table(head, rows)}\n\n{note}"
+
+
+def footnote(
+    names: Collection[str], *, rows: Collection[int], groups: Collection[int]
+) -> str:
+    """How much was compared, and what the name of a metric does not tell.
+
+    Args:
+      names: of the metrics shown.
+      rows, groups: of each run, where there is a label.
+    """
+    text = f"{_span(rows)} rows with a label in {_span(groups)} groups; shares in %."
+    if any(name.endswith("/macro_f1_min5") for name in names):
+        text += f" macro_f1_min5: mean F1 of classes with {MIN_SUPPORT} rows or more."
+    return text
+
+
+def _mean(name: str, interval: Interval, runs: int) -> str:
+    value, low, high = (cell({name: x}, name, scale=_scale(name)) for x in interval)
+    if DASH in (low, high):
+        return value
+    range_only = runs < MIN_RUNS
+    return f"{value} ({low} to {high})" if range_only else f"{value} [{low}, {high}]"
+
+
+def _scale(name: str) -> float:
+    return 1.0 if name.startswith("severity/") else 100.0
+
+
+def _span(counts: Collection[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

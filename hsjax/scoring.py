@@ -1,0 +1,191 @@
+"""Scores a trained run on a file, or answers one that has no labels."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from hsjax.data.corrupt import corrupt_records, read_corruption
+from hsjax.data.groups import group_keys
+from hsjax.data.prepare import Catalogue, read_catalogue
+from hsjax.data.quarantine import written_if_refused
+from hsjax.data.records import CatalogueError, Quarantine, Record
+from hsjax.data.sources import SYNTHETIC
+from hsjax.data.splits import PARTS
+from hsjax.data.totals import record_facts
+from hsjax.evaluation.predictions import Predictions, write_predictions
+from hsjax.inference.predict import Run, load_run
+from hsjax.inference.products import read_another
+from hsjax.reports import baseline_predictions, catalogue_entries, write_results
+from hsjax.train.workdir import (
+    WorkdirError,
+    check_report,
+    read_config,
+    read_train_counts,
+)
+
+log = logging.getLogger("hsjax")
+
+
+def evaluate_run(
+    workdir: Path,
+    output: Path,
+    *,
+    source: str | None,
+    part: str,
+    corrupt: str,
+    seed: int,
+    confidence: float | None = None,
+) -> None:
+    """Scores a run on another file, or on a part of its own catalogue.
+
+    Of another file every row with a label counts, repeated rows, too; a file without
+    labels is answered, and not scored. A part of its own has the rows that the run
+    itself was scored on, so that both can be compared. A baseline has no `confidence`.
+
+    Raises:
+      CatalogueError: the part or the damage is unknown, or the file cannot be read.
+      WorkdirError: the run's own catalogue has changed since.
+    """
+    config = read_config(workdir)
+    _check_asked(output, source, corrupt)
+    catalogue, flaws = None, output / "quarantine.csv"
+    if source is None or config.task == "baseline":
+        catalogue = _own_catalogue(config, workdir, flaws)
+    run = None if config.task == "baseline" else load_run(workdir)
+    model = run or catalogue
+    if source is None:
+        rows = _own_rows(config, catalogue, part)
+    else:
+        rows = _other_rows(config, model, source, flaws)
+    records, damage = _damaged(rows.records, corrupt, seed)
+    asked = {"groups": rows.groups, "confidence": confidence}
+    predictions = _answers(run, config, catalogue, records, **asked)
+    context = {
+        "run": workdir.name + damage,
+        "data": source or config.data.path,
+        "part": "all rows" if source else part,
+        "step": run.step if run else None,
+        "corrupt": corrupt,
+        "seed": seed,
+        **catalogue_entries(rows.facts, rows.quarantine),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    rows.quarantine.write(flaws)
+    if rows.unlabelled:
+        _write_unscored(output, predictions, rows.unlabelled, context)
+    else:
+        known = {"tree": model.tree, "train_counts": read_train_counts(workdir)}
+        write_results(output, predictions, config=config, context=context, **known)
+
+
+def _check_asked(output: Path, source: str | None, corrupt: str) -> None:
+    """CatalogueError: a word of the command is wrong, which costs no time to see."""
+    if (output / "config.json").exists():
+        raise CatalogueError(f"{output} is a workdir of a run; take another --output")
+    if source not in (None, SYNTHETIC) and not Path(source).exists():
+        raise CatalogueError(f"--input={source}: no such file")
+    if corrupt:
+        read_corruption(corrupt)
+
+
+def _answers(
+    run: Run | None, config, catalogue, records, *, groups, confidence
+) -> Predictions:
+    """Of a trained run, or of a baseline where there is none."""
+    if run is None:
+        return baseline_predictions(config, catalogue, records, groups)
+    return run.predict(
+        records, groups=groups, confidence=confidence, progress="products"
+    )
+
+
+def _damaged(records: Sequence[Record], corrupt: str, seed: int):
+    """The damaged records, and the damage in words, its strength written out."""
+    if not corrupt:
+        return records, ""
+    name, strength = read_corruption(corrupt)
+    damage = f", {name}:{strength:g} (seed {seed})"
+    log.info("damaged first%s", damage)
+    return corrupt_records(records, corrupt, seed=seed), damage
+
+
+def _write_unscored(
+    output: Path, predictions: Predictions, reason: str, context: Mapping
+) -> None:
+    """The answers, and a report that says why there are no figures."""
+    if jax.process_index():
+        return
+    write_predictions(predictions, output / "predictions.parquet")
+    # of a labelled file that was scored here before
+    (output / "report.json").unlink(missing_ok=True)
+    text = (
+        f"# Report: {context['run']}\n\n{context['data']} has no labels ({reason}), so"
+        f" nothing is scored. predictions.parquet has the answers to its"
+        f" {len(predictions):,} rows."
+    )
+    for title, body in context["sections"].items():
+        text += f"\n\n## {title}\n\n{body}"
+    (output / "report.md").write_text(text + "\n")
+    print(f"{text}\nall files: {output}")
+
+
+def _own_catalogue(config, workdir: Path, flaws: Path) -> Catalogue:
+    """The catalogue of a run, with its tokenizer: nothing is trained to score it."""
+    tokenizer = workdir / "tokenizer.json"
+    source = workdir if tokenizer.exists() else None
+    catalogue = read_catalogue(config, source_run=source, flaws=flaws)
+    try:
+        check_report(workdir, catalogue.manifest)
+    except WorkdirError:
+        raise WorkdirError(
+            f"{config.data.path} has changed since {workdir} was trained on it: rows of"
+            " its training part could be scored; bring the old file back, or name"
+            " another with --input"
+        ) from None
+    return catalogue
+
+
+class _Rows(NamedTuple):
+    """What is to be answered, and what is known of it; see `Products.unlabelled`."""
+
+    records: Sequence[Record]
+    groups: np.ndarray
+    quarantine: Quarantine
+    facts: Mapping[str, int | float]
+    unlabelled: str = ""
+
+
+def _own_rows(config, catalogue: Catalogue, part: str) -> _Rows:
+    """A part of the run's own catalogue."""
+    if part not in PARTS:
+        raise CatalogueError(f"--part={part}: known are {', '.join(PARTS)}")
+    rows = catalogue.rows(part)
+    if not len(rows):
+        raise CatalogueError(f"--part={part}: {config.data.path} has no such rows")
+    records = [catalogue.records[i] for i in rows]
+    return _Rows(
+        records, catalogue.groups[rows], catalogue.quarantine, catalogue.facts()
+    )
+
+
+def _other_rows(config, model: Run | Catalogue, source: str, flaws: Path) -> _Rows:
+    """Another file; its flaws go to `flaws` where it is refused."""
+    quarantine = Quarantine()
+    with written_if_refused(quarantine, flaws):
+        found = read_another(config, source, tree=model.tree, quarantine=quarantine)
+    facts = record_facts(
+        found.records,
+        found.labels,
+        found.outside,
+        tree=model.tree,
+        streams=config.data.text.streams.to_dict(),
+        spec=model.spec,
+        tokenizer=model.tokenizer,
+        quarantine=quarantine,
+    )
+    groups = group_keys(found.records)
+    return _Rows(found.records, groups, quarantine, facts, found.unlabelled)

@@ -17,9 +17,8 @@ def get_config() -> ConfigDict:
     config.data.columns.label_kind = "levels"
     config.data.columns.group = "group"
     config.data.columns.platform = "platform"
-    config.data.weighted_sampling = 0.5
     config.data.text.length = 24
-    config.data.text.vocab_size = 16000
+    config.data.text.vocab_size = 8000
     config.data.text.word_drop = 0.6
     config.data.image.resize, config.data.image.size = (72, 54), (64, 48)
     config.model.image.stages = (1, 2, 1)

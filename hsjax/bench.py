@@ -22,7 +22,7 @@ TAXONOMY = flags.DEFINE_string(
 )
 ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `tree`.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
-OUTPUT = flags.DEFINE_string("output", None, "File for the JSON beside the screen.")
+JSON_FILE = flags.DEFINE_string("json", None, "File for the JSON beside the screen.")
 
 THREADS = 2  # of a measurement, ours and the peer's alike
 STEPS = 8  # of a round of `input`
@@ -200,8 +200,8 @@ def run(argv) -> None:
         result |= BENCHES[argv[1]]()
     result["load_after"] = os.getloadavg()[0]
     text = json.dumps({**result, "noisy": is_noisy(result)}, indent=1)
-    if OUTPUT.value:
-        Path(OUTPUT.value).write_text(text + "\n")
+    if JSON_FILE.value:
+        Path(JSON_FILE.value).write_text(text + "\n")
     print(text)
 
 

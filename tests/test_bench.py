@@ -27,7 +27,7 @@ def test_both_benches(tmp_path):
     tree = (f"--taxonomy={tmp_path}/tree.csv", "--rows=16", "--rounds=7")
     loader = ("--config=configs/base.py", *overrides(TEXT), "--rounds=7")
     processes = [
-        command(name, *flags, f"--output={tmp_path}/{name}", module="hsjax.bench")
+        command(name, *flags, f"--json={tmp_path}/{name}", module="hsjax.bench")
         for name, flags in (("tree", tree), ("input", loader))
     ]
     tree, loader = (

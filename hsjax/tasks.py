@@ -83,20 +83,12 @@ def train(config, workdir: Path) -> None:
         groups=catalogue.groups[rows],
         progress="test",
     )
-    context = catalogue_context(config, catalogue) | {
-        "run": workdir.name,
+    facts = {
         "step": run.step,
         "seconds": round(time.perf_counter() - start, 1),
         "compiled_after_warmup": compiles,
     }
-    write_results(
-        workdir,
-        predictions,
-        config=config,
-        tree=catalogue.tree,
-        context=context,
-        train_counts=read_train_counts(workdir),
-    )
+    report(config, workdir, catalogue, predictions, facts)
 
 
 def open_catalogue(config, workdir: Path) -> Catalogue:
@@ -148,6 +140,19 @@ def scored_rows(config, catalogue: Catalogue) -> np.ndarray:
             " another in eval.parts, or change data.split"
         )
     return rows
+
+
+def report(config, workdir: Path, catalogue: Catalogue, predictions, facts) -> None:
+    """Scores a run's own rows; `facts` of the run stand in the report's context."""
+    context = catalogue_context(config, catalogue) | {"run": workdir.name} | facts
+    write_results(
+        workdir,
+        predictions,
+        config=config,
+        tree=catalogue.tree,
+        context=context,
+        train_counts=read_train_counts(workdir),
+    )
 
 
 def source_parameters(config, tree: Taxonomy):
@@ -209,15 +214,7 @@ def baseline(config, workdir: Path) -> None:
     rows = scored_rows(config, catalogue)
     records, groups = [catalogue.records[i] for i in rows], catalogue.groups[rows]
     predictions = baseline_predictions(config, catalogue, records, groups)
-    context = catalogue_context(config, catalogue) | {"run": workdir.name}
-    write_results(
-        workdir,
-        predictions,
-        config=config,
-        tree=catalogue.tree,
-        context=context,
-        train_counts=read_train_counts(workdir),
-    )
+    report(config, workdir, catalogue, predictions, {})
 
 
 def prepare(config, workdir: Path) -> None:

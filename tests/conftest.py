@@ -12,9 +12,22 @@ from jaxtyping import install_import_hook
 install_import_hook("hsjax", "beartype.beartype")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # grain's worker processes read absl flags
 flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """The synthetic catalogue as a shop's Parquet file."""
+    from runs import run_config
+
+    from hsjax.data.synthetic import write_catalogue
+
+    path = tmp_path_factory.mktemp("shop") / "shop.parquet"
+    write_catalogue(path, run_config().data)
+    return path

@@ -10,14 +10,6 @@ from runs import TEXT, run_config, train_run
 
 from hsjax import check
 from hsjax.data.records import CatalogueError
-from hsjax.data.synthetic import write_catalogue
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    path = tmp_path_factory.mktemp("shop") / "shop.parquet"
-    write_catalogue(path, run_config().data)
-    return path
 
 
 def test_rows_are_counted_without_being_read(shop, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import pytest
 from runs import command, overrides, run_config
 
-from hsjax.data.synthetic import write_catalogue
 from hsjax.tasks import TASKS, user_errors
 
 COLUMNS = {
@@ -11,13 +10,6 @@ COLUMNS = {
     "data.columns.label": ("hs_code",),
     "data.columns.image": "image",
 }
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    path = tmp_path_factory.mktemp("shop") / "shop.parquet"
-    write_catalogue(path, run_config().data)
-    return path
 
 
 def sentence(config, workdir):

@@ -13,7 +13,6 @@ from tiny import quick_jit, ragged_tree, random_logits, tiny_config, tiny_model
 
 import hsjax
 from hsjax.data.records import CatalogueError
-from hsjax.data.synthetic import write_catalogue
 from hsjax.evaluation.collect import make_answer, node_codes
 from hsjax.evaluation.predictions import (
     deepest,
@@ -24,13 +23,6 @@ from hsjax.hierarchy import confident_path
 from hsjax.inference.products import read_products
 from hsjax.models.build import Outputs
 from hsjax.scoring import evaluate_run
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    path = tmp_path_factory.mktemp("shop") / "shop.parquet"
-    write_catalogue(path, run_config().data)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -3,19 +3,11 @@
 import pytest
 from runs import TEXT, run_config
 
-from hsjax.data.synthetic import write_catalogue
 from hsjax.tasks import TASKS, user_errors
 
 COLUMNS = {"data.columns.id": "id", "data.columns.label": ("hs_code",)}
 MOST = r"(?!head/level2/kernel).*"
 REST = r"head/level2/kernel"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    path = tmp_path_factory.mktemp("shop") / "shop.parquet"
-    write_catalogue(path, run_config().data)
-    return path
 
 
 def sentence(shop, workdir, changes):

@@ -118,6 +118,8 @@ def model() -> ConfigDict:
     c.text.dropout = 0.1  # in training
     c.text.pool = "mean"  # cls | mean | max
     c.text.pre_norm = True  # normalise before each branch; False = BERT
+    c.text.bag = 0  # width of a bag of tokens beside the transformer; 0 = none
+    c.text.bag_dropout = 0.3  # of the bag, in training
 
     c.image = ConfigDict()
     c.image.family = "resnet"  # resnet | vit

@@ -25,8 +25,9 @@ def vit(pool):
     return VisionTransformer(5, 14, 1, 2, 13, 0.5, pool, FLOAT)
 
 
-def text(pool, pre_norm):
-    return TextEncoder(VOCAB, LONGER, 14, 1, 2, 13, 0.5, pool, pre_norm, FLOAT)
+def text(pool, pre_norm, bag=0):
+    shape = (VOCAB, LONGER, 14, 1, 2, 13)
+    return TextEncoder(*shape, 0.5, pool, pre_norm, bag, 0.5, FLOAT)
 
 
 RESNETS = {
@@ -40,6 +41,7 @@ TEXTS = {
     for pool in ("cls", "mean", "max")
     for pre in (True, False)
 }
+TEXTS["text-bag"] = text("mean", True, bag=5)
 ENCODERS = RESNETS | VITS | TEXTS
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
 every_text = pytest.mark.parametrize("name", TEXTS)

@@ -17,14 +17,20 @@ def get_config() -> ConfigDict:
     config.data.columns.label_kind = "levels"
     config.data.columns.group = "group"
     config.data.columns.platform = "platform"
+    config.data.batch_size = 64
     config.data.text.length = 24
     config.data.text.vocab_size = 8000
-    config.data.text.word_drop = 0.6
+    config.data.text.word_drop = 0.4
     config.data.image.resize, config.data.image.size = (72, 54), (64, 48)
+    config.model.text.bag = 128
     config.model.image.stages = (1, 2, 1)
     config.model.image.widths = (48, 96, 192)
     config.model.modality_dropout = 0.1
-    config.objective.contrastive = 0.3
-    config.train.epochs = 12.0
+    config.model.head.width = 0
+    config.objective.contrastive = 0.1
+    config.optim.learning_rate = 5e-4
+    no_decay, rest = config.optim.rules
+    config.optim.rules = (no_decay, ("image.*", 2.0, True), rest)  # a slower learner
+    config.train.epochs = 8.0
     config.train.ema = 0.998
     return config

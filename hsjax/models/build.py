@@ -149,6 +149,8 @@ class ProductClassifier(nn.Module):
             c.dropout,
             c.pool,
             c.pre_norm,
+            c.bag,
+            c.bag_dropout,
             self._dtype,
             name=tower,
         )

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 log = logging.getLogger("hsjax")
 
 # keys younger than the first workdirs, with what was done before there was a choice
-LATER = {"taxonomy.names": ""}
+LATER = {"taxonomy.names": "", "model.text.bag": 0, "model.text.bag_dropout": 0.3}
 
 
 class WorkdirError(ValueError):

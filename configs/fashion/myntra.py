@@ -26,12 +26,12 @@ def get_config() -> ConfigDict:
     config.model.image.stages = (1, 2, 1)
     config.model.image.widths = (48, 96, 192)
     config.model.image.norm = "batch"  # from scratch it learns in half the epochs
-    config.model.modality_dropout = 0.1
+    config.model.modality_dropout = 0.2
     config.model.head.width = 0
     config.objective.contrastive = 0.1
     config.optim.learning_rate = 5e-4
     no_decay, rest = config.optim.rules
     config.optim.rules = (no_decay, ("image.*", 2.0, True), rest)  # a slower learner
-    config.train.epochs = 12.0
-    config.train.ema = 0.998
+    config.train.epochs = 20.0
+    config.train.ema = 0.999
     return config

@@ -13,7 +13,6 @@ def get_config() -> ConfigDict:
     config.data.columns.group = ""
     config.data.columns.split = "split"
     config.data.split.by = "column"
-    config.data.batch_size = 64
     config.model.modalities = ("image",)
     config.objective.contrastive = 0.0
     config.train.epochs = 30.0

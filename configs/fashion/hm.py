@@ -13,5 +13,4 @@ def get_config() -> ConfigDict:
     config.data.columns.text = ("title", "description")
     config.data.text.streams.title = ("title", "description")
     config.data.text.length = 48
-    config.train.epochs = 20.0
     return config

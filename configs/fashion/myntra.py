@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.model.text.bag = 128
     config.model.image.stages = (1, 2, 1)
     config.model.image.widths = (48, 96, 192)
-    config.model.image.norm = "batch"  # from scratch it learns in half the epochs
+    config.model.image.norm = "batch"  # learns faster from scratch than "group"
     config.model.modality_dropout = 0.2
     config.model.head.width = 0
     config.objective.contrastive = 0.1

@@ -11,7 +11,7 @@ from ml_collections.config_dict import placeholder
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.task = "train"  # train | check | baseline | prepare
+    config.task = "train"  # train | check | baseline | prepare | extract
     config.seed = 0  # of parameters, order, augmentation and dropout, not of splits
     config.init_from = placeholder(str)  # WORKDIR whose best parameters start this run
     config.init_rules = ((".*", "load"),)  # (regex on parameter names, load | fresh)
@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
     config.optim = optim()
     config.train = train()
     config.eval = evaluation()
+    config.extract = extract()
     return config
 
 
@@ -79,6 +80,9 @@ def data() -> ConfigDict:
     c.text.lowercase = True  # before a trained tokenizer
     # half of the training texts lose a share of words, drawn from 0 to this
     c.text.word_drop = 0.0  # largest share of lost words
+
+    # modality -> folder of a feature store that replaces it: data.features.image = DIR
+    c.features = ConfigDict()
 
     c.image = ConfigDict()
     c.image.resize = (36, 36)  # (height, width) of the decoded, kept picture
@@ -213,4 +217,19 @@ def evaluation() -> ConfigDict:
     c.gallery_size = 1000  # retrieval: groups in the gallery
     c.bootstrap = 1000  # resamples of groups
     c.parts = ("test",)  # of the split, scored in the report
+    return c
+
+
+def extract() -> ConfigDict:
+    c = ConfigDict()
+    c.encoder = ""  # a directory or hub name in Hugging Face's layout (safetensors)
+    c.modality = "title"  # what is encoded: a text stream or `image`
+    c.pool = ""  # cls | mean | max | eot; '' = the family's own
+    c.length = 128  # tokens of a text, longer ones are cut
+    c.tokens = 4096  # tokens of a batch of texts
+    c.size = (0, 0)  # (height, width) of pictures; (0, 0) = of preprocessor_config.json
+    c.rows = 32  # pictures of a batch
+    c.dtype = "float32"  # of the encoder's matrix products: float32 | bfloat16
+    c.stored = "float16"  # of the vectors on disk: float16 | float32
+    c.pca = 0.0  # also store principal components that keep this share of variance
     return c

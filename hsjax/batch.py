@@ -3,6 +3,7 @@
 {stream}_ids    (B, T) int32   tokens of a text stream, 0 = padding
 {stream}_mask   (B, T) bool    True = a token
 image           (B, V, H, W, 3) uint8
+{modality}_features (B, D) or (B, T, D) float32, in place of the raw modality
 has_{modality}  (B,) bool      is the modality there? its content is ignored otherwise
 labels          (B, L) int32   node ids, -1 = none at this level
 group           (B,) int32     equal for the same product listed twice
@@ -28,11 +29,13 @@ class BatchSpec:
       lengths: tokens of each text stream, in order: (("title", 32), ...).
       image: (V, H, W), or None without pictures.
       levels: L.
+      features: (modality, shape of one item) of those that come from a feature store.
     """
 
     lengths: tuple[tuple[str, int], ...]
     image: tuple[int, int, int] | None
     levels: int
+    features: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -40,8 +43,9 @@ class BatchSpec:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Text streams, then the image."""
-        return self.streams + ((IMAGE,) if self.image else ())
+        """Text streams, the image, then what comes as features."""
+        raw = self.streams + ((IMAGE,) if self.image else ())
+        return raw + tuple(modality for modality, _ in self.features)
 
     def shapes(self, rows: int) -> dict[str, tuple[tuple[int, ...], type]]:
         """Name -> (shape, dtype) of a batch of so many rows."""
@@ -51,6 +55,8 @@ class BatchSpec:
             shapes[f"{stream}_mask"] = (rows, length), np.bool_
         if self.image:
             shapes[IMAGE] = (rows, *self.image, 3), np.uint8
+        for modality, shape in self.features:
+            shapes[f"{modality}_features"] = (rows, *shape), np.float32
         for modality in self.modalities:
             shapes[f"has_{modality}"] = (rows,), np.bool_
         shapes["labels"] = (rows, self.levels), np.int32

@@ -15,6 +15,7 @@ from hsjax.data.records import CatalogueError
 from hsjax.evaluation.collect import describe_rows
 from hsjax.inference.predict import load_run, vocabulary
 from hsjax.models.build import build_model
+from hsjax.models.names import CheckpointError as PublishedError
 from hsjax.reports import (
     baseline_predictions,
     catalogue_context,
@@ -44,7 +45,7 @@ from hsjax.train.workdir import (
 log = logging.getLogger("hsjax")
 
 USER_ERRORS = (CatalogueError, CheckpointError, ConfigError, TaxonomyError)
-USER_ERRORS += (WorkdirError, FileNotFoundError, Diverged, Interrupted)
+USER_ERRORS += (PublishedError, WorkdirError, FileNotFoundError, Diverged, Interrupted)
 
 
 @contextlib.contextmanager
@@ -243,4 +244,18 @@ def check(config, workdir: Path) -> None:
     write_check(config, workdir)
 
 
-TASKS = {"train": train, "check": check, "baseline": baseline, "prepare": prepare}
+def extract(config, workdir: Path) -> None:
+    """Encodes a modality of the catalogue once, into a feature store."""
+    from hsjax.extraction import write_features
+
+    set_up_jax(config)
+    write_features(config, workdir)
+
+
+TASKS = {
+    "train": train,
+    "check": check,
+    "baseline": baseline,
+    "prepare": prepare,
+    "extract": extract,
+}

@@ -27,7 +27,7 @@ def vit(pool):
 
 def text(pool, pre_norm, bag=0):
     shape = (VOCAB, LONGER, 14, 1, 2, 13)
-    return TextEncoder(*shape, 0.5, pool, pre_norm, bag, 0.5, FLOAT)
+    return TextEncoder(*shape, 0.5, pool, pre_norm, FLOAT, bag=bag, bag_dropout=0.5)
 
 
 RESNETS = {

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from hsjax.batch import IMAGE, BatchSpec
+from hsjax.data.features import Features
 from hsjax.data.image import decode_image
 from hsjax.data.records import Record
 from hsjax.data.text import Tokens, drop_tokens
@@ -22,6 +24,7 @@ class Examples:
       resize: (height, width) of decoded pictures.
       labels: (N, L) int32.
       group: (N,) int.
+      features: modality -> vectors that stand for it in place of the raw input.
     """
 
     spec: BatchSpec
@@ -31,6 +34,7 @@ class Examples:
     max_pixels: int
     labels: np.ndarray
     group: np.ndarray
+    features: Mapping[str, Features]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,6 +66,7 @@ def make_examples(
     labels: np.ndarray,
     group: np.ndarray,
     config_image,
+    features: Mapping[str, Features] = MappingProxyType({}),
 ) -> Examples:
     """Joins records with their tokens and labels."""
     return Examples(
@@ -72,6 +77,7 @@ def make_examples(
         max_pixels=config_image.max_pixels,
         labels=labels,
         group=group,
+        features=features,
     )
 
 
@@ -107,6 +113,9 @@ def assemble(
             if picture is not None:
                 view = _crop(picture, spec.image[1:], draws[row], augmentation)
                 batch[IMAGE][row, 0], batch["has_image"][row] = view, True
+    for modality, features in examples.features.items():
+        batch[f"{modality}_features"] = features.take(index)
+        batch[f"has_{modality}"] = features.present(index)
     batch["labels"], batch["index"] = examples.labels[index], index.astype(np.int32)
     batch["group"] = examples.group[index].astype(np.int32)
     batch["weight"][:] = 1.0

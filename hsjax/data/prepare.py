@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.data.columns import model_columns, sees_pictures
 from hsjax.data.examples import Examples, make_examples
+from hsjax.data.features import features_of, store_shape, stores_of
 from hsjax.data.groups import group_facts, group_keys
 from hsjax.data.nomenclature import (
     load_taxonomy,
@@ -98,20 +99,8 @@ def read_catalogue(
 
 
 def _read_catalogue(config, quarantine: Quarantine, source_run) -> Catalogue:
-    columns = model_columns(config)
-    pictures = sees_pictures(config)
-    records = load_records(
-        config.data,
-        quarantine=quarantine,
-        digits=tuple(config.taxonomy.digits),
-        drop_repeats=True,
-        pictures=pictures,
-        nodes=label_nodes(config),
-    )
-    groups = group_keys(records)
-    ends = [r.path[-1] if r.path else "" for r in records]
-    leaves = np.unique(ends, return_inverse=True)[1]
-    parts = assign_splits(records, groups, leaves, config.data.split)
+    columns, pictures = model_columns(config), sees_pictures(config)
+    records, groups, parts = read_parts(config, quarantine)
     training = [records[i] for i in np.flatnonzero(parts == "train")]
     if not any(has_text(r, columns) or (pictures and r.image_key) for r in training):
         raise CatalogueError(
@@ -138,6 +127,28 @@ def _read_catalogue(config, quarantine: Quarantine, source_run) -> Catalogue:
         cut=cut,
         manifest=_manifest(records, parts, groups),
     )
+
+
+def read_parts(
+    config, quarantine: Quarantine
+) -> tuple[list[Record], np.ndarray, np.ndarray]:
+    """(records, groups, parts): the labelled rows, and which part each belongs to.
+
+    Raises:
+      CatalogueError: whatever a user can mend, in words.
+    """
+    records = load_records(
+        config.data,
+        quarantine=quarantine,
+        digits=tuple(config.taxonomy.digits),
+        drop_repeats=True,
+        pictures=sees_pictures(config),
+        nodes=label_nodes(config),
+    )
+    groups = group_keys(records)
+    ends = [r.path[-1] if r.path else "" for r in records]
+    leaves = np.unique(ends, return_inverse=True)[1]
+    return records, groups, assign_splits(records, groups, leaves, config.data.split)
 
 
 def make_tree(config, training: Sequence[Record]) -> tuple[Taxonomy, Mapping[str, int]]:
@@ -188,11 +199,13 @@ def batch_spec(config, tree: Taxonomy) -> BatchSpec:
             raise CatalogueError(
                 f"model.modalities names {name!r}; there are {[*text.streams, IMAGE]}"
             )
-    streams = [m for m in modalities if m != IMAGE]
+    stores = stores_of(config)
+    streams = [m for m in modalities if m != IMAGE and m not in stores]
     lengths = tuple((s, text.lengths.to_dict().get(s, text.length)) for s in streams)
     height, width = config.data.image.size
-    image = (1, height, width) if IMAGE in modalities else None
-    return BatchSpec(lengths, image, tree.num_levels)
+    image = (1, height, width) if IMAGE in set(modalities) - stores.keys() else None
+    features = tuple((m, store_shape(stores[m])) for m in modalities if m in stores)
+    return BatchSpec(lengths, image, tree.num_levels, features)
 
 
 def _tokenizer(config, training, spec: BatchSpec, source_run) -> Tokenizer | None:
@@ -236,6 +249,7 @@ def examples_of(
         labels=labels,
         group=groups,
         config_image=config.data.image,
+        features=features_of(config, records),
     )
 
 

@@ -116,11 +116,13 @@ class ProductClassifier(nn.Module):
         """Projections for fusion (tokens where not kept) and as embeddings."""
         parts, embeddings, encoders, projections = [], {}, {}, {}
         for position, name in enumerate(names):
-            # text streams share an encoder unless one has its own settings
-            own = name == IMAGE or name in self.config.text
+            # text streams share an encoder unless one has its own settings; features
+            # come from an encoder elsewhere
+            ready = f"{name}_features" in batch
+            own = ready or name == IMAGE or name in self.config.text
             tower = name if own else "text"
-            if tower not in encoders:
-                encoders[tower] = self._encoder(name, tower)
+            if tower not in projections:
+                encoders[tower] = None if ready else self._encoder(name, tower)
                 projections[tower] = Projection(
                     self.config.joint_width,
                     self.config.absent,
@@ -149,15 +151,19 @@ class ProductClassifier(nn.Module):
             c.dropout,
             c.pool,
             c.pre_norm,
-            c.bag,
-            c.bag_dropout,
             self._dtype,
+            bag=c.bag,
+            bag_dropout=c.bag_dropout,
             name=tower,
         )
 
     def _encode(self, encoder, batch, name, training):
         """Features of one modality; what is absent is zeroed before it can matter."""
         here = batch[f"has_{name}"]
+        if f"{name}_features" in batch:
+            feature = batch[f"{name}_features"]
+            lift = (-1, *(1,) * (feature.ndim - 1))
+            return jnp.where(here.reshape(lift), feature, 0.0)
         if name == IMAGE:
             pixels = jnp.where(here[:, None, None, None], batch[IMAGE][:, 0], 0)
             mean = jnp.array(self.config.image.mean).reshape(1, 1, 1, 3)

@@ -100,7 +100,11 @@ def masked_mean(
 def pool_tokens(
     x: Shaped[Array, "B T D"], mask: Bool[Array, "B T"], kind: str
 ) -> Float[Array, "B D"]:
-    """One vector per sequence: cls (the first token), mean or max over the mask."""
+    """One vector per sequence, in float32: cls (the first token), mean or max over the
+    mask, eot (the last token of the mask, where a causal text has seen all of itself).
+
+    `map`, which has parameters, is `AttentionPool`.
+    """
     if kind == "cls":
         return x[:, 0].astype(jnp.float32)
     if kind == "max":
@@ -108,30 +112,56 @@ def pool_tokens(
         return jnp.where(jnp.isfinite(x), x, 0.0)
     if kind == "mean":
         return masked_mean(x, mask)
-    raise ValueError(f"pool is {kind!r}; known: cls, mean, max")
+    if kind == "eot":
+        last = jnp.argmax(jnp.where(mask, jnp.arange(mask.shape[1])[None], -1), axis=1)
+        return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0].astype(
+            jnp.float32
+        )
+    raise ValueError(f"pool is {kind!r}; known: cls, mean, max, eot, map")
+
+
+ACTIVATIONS = {
+    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "gelu_new": nn.gelu,  # by tanh
+    "gelu_pytorch_tanh": nn.gelu,
+    "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
+    "relu": nn.relu,
+}
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with one projection for queries, keys and values."""
+    """Multi-head attention with one projection for queries, keys and values.
+
+    Args:
+      causal: a token sees itself and what is before it.
+    """
 
     heads: int
     dtype: jnp.dtype
+    causal: bool = False
 
     @nn.compact
     def __call__(
-        self, x: Shaped[Array, "B T D"], mask: Bool[Array, "B T"] | None
-    ) -> Shaped[Array, "B T D"]:
+        self,
+        x: Shaped[Array, "B T D"],
+        mask: Bool[Array, "B T"] | None,
+        queries: Shaped[Array, "B Q D"] | None = None,
+    ) -> Shaped[Array, "B _ D"]:
+        """Of x to itself, or of `queries` to x."""
         batch, length, width = x.shape
-        qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(x)
-        qkv = qkv.reshape(batch, length, 3, self.heads, width // self.heads)
+        project = nn.Dense(3 * width, dtype=self.dtype, name="qkv")
+        shape = 3, self.heads, width // self.heads
+        qkv = project(x).reshape(batch, length, *shape)
         q, k, v = (qkv[:, :, i] for i in range(3))  # (B, T, heads, D / heads)
+        if queries is not None:
+            q = project(queries).reshape(*queries.shape[:2], *shape)[:, :, 0]
         mask = None if mask is None else mask[:, None, None, :]
         # masked attention of jax mixes dtypes in bfloat16; so does its gradient, which
         # is traced outside and needs this round the whole program
         with jax.numpy_dtype_promotion("standard"):
-            y = jax.nn.dot_product_attention(q, k, v, mask=mask)
+            y = jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=self.causal)
         return nn.Dense(width, dtype=self.dtype, name="out")(
-            y.reshape(batch, length, width)
+            y.reshape(batch, q.shape[1], width)
         )
 
 
@@ -140,6 +170,11 @@ class TransformerBlock(nn.Module):
 
     Args:
       pre_norm: normalise the branch's input (ViT); otherwise its output (BERT).
+      eps: of the norms.
+      activation: of the MLP, a name of ACTIVATIONS.
+      causal: a token sees itself and what is before it (CLIP's text).
+      layer_scale: start of a learned factor per channel on each branch (Touvron et
+        al., 2021); 0 = none.
     """
 
     heads: int
@@ -148,22 +183,57 @@ class TransformerBlock(nn.Module):
     pre_norm: bool
     dtype: jnp.dtype
     eps: float = 1e-6
+    activation: str = "gelu"
+    causal: bool = False
+    layer_scale: float = 0.0
 
     @nn.compact
     def __call__(self, x, mask, training: bool):
-        attention = Attention(self.heads, self.dtype, name="attention")
-        x = self._branch(x, "attention_norm", lambda y: attention(y, mask), training)
-        return self._branch(x, "mlp_norm", self._mlp, training)
+        attention = Attention(self.heads, self.dtype, self.causal, name="attention")
+        x = self._branch(x, "attention", lambda y: attention(y, mask), training)
+        return self._branch(x, "mlp", self._mlp, training)
 
     def _branch(self, x, name, f, training):
-        norm = LayerNorm(self.eps, name=name)
+        norm = LayerNorm(self.eps, name=f"{name}_norm")
         drop = nn.Dropout(self.dropout, deterministic=not training)
-        if self.pre_norm:
-            return x + drop(f(norm(x)))
-        return norm(x + drop(f(x)))
+        y = f(norm(x)) if self.pre_norm else f(x)
+        if self.layer_scale:
+            start = nn.initializers.constant(self.layer_scale)
+            scale = self.param(f"{name}_scale", start, x.shape[-1:])
+            y = y * scale[None, None].astype(y.dtype)
+        return x + drop(y) if self.pre_norm else norm(x + drop(y))
 
     def _mlp(self, x):
-        y = nn.gelu(
-            nn.Dense(self.mlp, dtype=self.dtype, name="mlp_in")(x), approximate=False
-        )
-        return nn.Dense(x.shape[-1], dtype=self.dtype, name="mlp_out")(y)
+        return feed_forward(x, self.mlp, self.activation, self.dtype)
+
+
+def feed_forward(x, hidden: int, activation: str, dtype):
+    """Two dense layers of the module that calls it: (B, T, D) -> (B, T, D)."""
+    y = ACTIVATIONS[activation](nn.Dense(hidden, dtype=dtype, name="mlp_in")(x))
+    return nn.Dense(x.shape[-1], dtype=dtype, name="mlp_out")(y)
+
+
+class AttentionPool(nn.Module):
+    """A learned probe that attends to the tokens: (B, T, D) -> (B, D), `map`.
+
+    y = attention(probe, x);  y + MLP(norm(y)). Lee et al., 2019, as in Zhai et al.,
+    2022 (and SigLIP).
+    """
+
+    heads: int
+    mlp: int
+    dtype: jnp.dtype
+    eps: float = 1e-6
+    activation: str = "gelu"
+
+    @nn.compact
+    def __call__(
+        self, x: Shaped[Array, "B T D"], mask: Bool[Array, "B T"] | None
+    ) -> Float[Array, "B D"]:
+        batch, _, width = x.shape
+        probe = self.param("probe_token", TOKEN_INIT, (1, 1, width)).astype(x.dtype)
+        probe = jnp.broadcast_to(probe, (batch, 1, width))
+        y = Attention(self.heads, self.dtype, name="attention")(x, mask, probe)
+        z = LayerNorm(self.eps, name="mlp_norm")(y)
+        y = y + feed_forward(z, self.mlp, self.activation, self.dtype)
+        return y[:, 0].astype(jnp.float32)

@@ -21,10 +21,14 @@ class ResNet(nn.Module):
     Args:
       stem: `small` = 3x3 for small pictures, `strided` = two 3x3 of stride 2 (fast on a
         CPU), `large` = 7x7 stride 2 and max pooling (the papers').
-      block: basic (18, 34) or bottleneck (50; stride in the 3x3).
+      block: basic (18, 34) or bottleneck (50).
       stages: blocks per stage; each stage after the first halves the sides.
       widths: channels per stage before expansion.
       norm: `group` (default from scratch) or `batch`.
+      stride_in: side of the convolution of a bottleneck that halves the picture: 3 (as
+        most do today) or 1, the first of them (the paper).
+      stem_width: channels before the first stage; 0 = the first width.
+      frozen_stats: running statistics also in training, never changed (pretrained).
     """
 
     stem: str
@@ -34,6 +38,9 @@ class ResNet(nn.Module):
     norm: str
     dropout: float
     dtype: jnp.dtype
+    stride_in: int = 3
+    stem_width: int = 0
+    frozen_stats: bool = False
 
     @nn.compact
     def __call__(
@@ -41,7 +48,8 @@ class ResNet(nn.Module):
     ) -> Float[Array, "B D"]:
         def norm(x, name):
             if self.norm == "batch":
-                return BatchNorm(name=name)(x, weight, training)
+                moving = training and not self.frozen_stats
+                return BatchNorm(name=name)(x, weight, moving)
             return GroupNorm(name=name)(x)
 
         def conv(x, width, side, stride, name):
@@ -61,7 +69,8 @@ class ResNet(nn.Module):
             if self.block == "basic":
                 plan = [(width, 3, stride), (wide, 3, 1)]
             else:
-                plan = [(width, 1, 1), (width, 3, stride), (wide, 1, 1)]
+                first, second = (1, stride) if self.stride_in == 3 else (stride, 1)
+                plan = [(width, 1, first), (width, 3, second), (wide, 1, 1)]
             y = x
             for i, (channels, side, step) in enumerate(plan):
                 y = norm(
@@ -75,7 +84,8 @@ class ResNet(nn.Module):
 
         x = image
         for i, (side, stride) in enumerate(STEMS[self.stem]):
-            x = conv(x, self.widths[0], side, stride, f"stem{i}")
+            width = self.stem_width or self.widths[0]
+            x = conv(x, width, side, stride, f"stem{i}")
             x = nn.relu(norm(x, f"stem{i}_norm"))
         if self.stem == "large":
             x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])

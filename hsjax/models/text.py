@@ -2,10 +2,11 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from hsjax.models.layers import (
     TOKEN_INIT,
+    AttentionPool,
     LayerNorm,
     TransformerBlock,
     masked_mean,
@@ -16,15 +17,26 @@ from hsjax.models.layers import (
 class TextEncoder(nn.Module):
     """f_t of Paper A, eq. 3: (B, T) tokens -> (B, D), or (B, D + bag).
 
-    Tokens outside the mask do not matter.
+    Tokens outside the mask do not matter. The options after `dtype` are what published
+    families do otherwise; `text_families` sets them from a config.json.
 
     Args:
       vocab_size: rows of the embedding table.
       max_length: positions.
+      pool: cls, mean, max, eot (end of text) or map (attention pooling).
       pre_norm: normalise before each branch (trains from scratch) or after it (BERT).
       bag: width of a bag of tokens beside the transformer, which learns from few
         examples what a single word says (Cheng et al., 2016, wide and deep); 0 = none.
       bag_dropout: of the bag, in training.
+      eps: of all norms.
+      activation: of the MLPs, a name of ACTIVATIONS.
+      position_offset: rows of the position table before the first position (RoBERTa).
+      token_types: rows of a table whose first is added to every token; 0 = none.
+      embedding_width: of tables, projected up to `width`; 0 = `width` (not ALBERT).
+      shared: distinct layers, each used `depth / shared` times in a row; 0 = `depth`.
+      causal: a token sees itself and what is before it (CLIP).
+      embedding_norm: normalise embeddings (not CLIP).
+      projection: width of a last linear map without bias; 0 = none.
     """
 
     vocab_size: int
@@ -36,35 +48,81 @@ class TextEncoder(nn.Module):
     dropout: float
     pool: str
     pre_norm: bool
-    bag: int
-    bag_dropout: float
     dtype: jnp.dtype
+    bag: int = 0
+    bag_dropout: float = 0.0
+    eps: float = 1e-6
+    activation: str = "gelu"
+    position_offset: int = 0
+    token_types: int = 0
+    embedding_width: int = 0
+    shared: int = 0
+    causal: bool = False
+    embedding_norm: bool = True
+    projection: int = 0
 
     @nn.compact
     def __call__(
         self, ids: Int[Array, "B T"], mask: Bool[Array, "B T"], training: bool
     ) -> Float[Array, "B _"]:
-        length = ids.shape[1]
-        table = self.param("token_embedding", TOKEN_INIT, (self.vocab_size, self.width))
-        position = self.param("position", TOKEN_INIT, (self.max_length, self.width))
-        x = table[ids] + position[None, :length]  # (B, T, D)
-        x = LayerNorm(name="embedding_norm")(x).astype(self.dtype)
-        x = nn.Dropout(self.dropout, deterministic=not training)(x)
+        x = self._embed(ids, training)
+        blocks = [self._block(i) for i in range(self.shared or self.depth)]
         for i in range(self.depth):
-            x = TransformerBlock(
-                self.heads,
-                self.mlp,
-                self.dropout,
-                self.pre_norm,
-                self.dtype,
-                name=f"layer{i}",
-            )(x, mask, training)
+            x = blocks[i * len(blocks) // self.depth](x, mask, training)
         if self.pre_norm:
-            x = LayerNorm(name="final_norm")(x)
-        x = pool_tokens(x, mask, self.pool)
+            x = LayerNorm(self.eps, name="final_norm")(x)
+        x = self._pool(x, mask)
         if self.bag:
-            words = self.param("bag_embedding", TOKEN_INIT, (self.vocab_size, self.bag))
-            words = LayerNorm(name="bag_norm")(masked_mean(words[ids], mask))
-            words = nn.Dropout(self.bag_dropout, deterministic=not training)(words)
-            x = jnp.concatenate([x, words], axis=-1)
+            x = jnp.concatenate([x, self._words(ids, mask, training)], axis=-1)
+        if self.projection:
+            up = nn.Dense(
+                self.projection, use_bias=False, dtype=self.dtype, name="projection"
+            )
+            x = up(x).astype(jnp.float32)
         return x
+
+    def _embed(self, ids, training) -> Shaped[Array, "B T D"]:
+        length, width = ids.shape[1], self.embedding_width or self.width
+        if length > self.max_length:
+            raise ValueError(
+                f"texts of {length} tokens; the encoder has {self.max_length} positions"
+            )
+        first, last = self.position_offset, self.position_offset + length
+        rows = self.position_offset + self.max_length
+        table = self.param("token_embedding", TOKEN_INIT, (self.vocab_size, width))
+        position = self.param("position", TOKEN_INIT, (rows, width))
+        x = table[ids] + position[None, first:last]  # (B, T, D)
+        if self.token_types:
+            kinds = self.param("type_embedding", TOKEN_INIT, (self.token_types, width))
+            x = x + kinds[None, :1]
+        if self.embedding_norm:
+            x = LayerNorm(self.eps, name="embedding_norm")(x)
+        x = nn.Dropout(self.dropout, deterministic=not training)(x.astype(self.dtype))
+        if self.embedding_width:
+            x = nn.Dense(self.width, dtype=self.dtype, name="embedding_projection")(x)
+        return x
+
+    def _words(self, ids, mask, training) -> Float[Array, "B _"]:
+        table = self.param("bag_embedding", TOKEN_INIT, (self.vocab_size, self.bag))
+        x = LayerNorm(name="bag_norm")(masked_mean(table[ids], mask))
+        return nn.Dropout(self.bag_dropout, deterministic=not training)(x)
+
+    def _block(self, i: int) -> TransformerBlock:
+        return TransformerBlock(
+            self.heads,
+            self.mlp,
+            self.dropout,
+            self.pre_norm,
+            self.dtype,
+            self.eps,
+            self.activation,
+            self.causal,
+            name=f"layer{i}",
+        )
+
+    def _pool(self, x, mask) -> Float[Array, "B D"]:
+        if self.pool != "map":
+            return pool_tokens(x, mask, self.pool)
+        return AttentionPool(
+            self.heads, self.mlp, self.dtype, self.eps, self.activation, name="pool"
+        )(x, mask)

@@ -1,0 +1,22 @@
+"""Myntra on cached features: frozen MiniLM (title, brand) and ResNet-50, heads only.
+
+--config.data.path=.../myntra.parquet --config.data.features.title=DIR (brand, image)
+"""
+
+from ml_collections import ConfigDict
+
+from configs.fashion import myntra
+
+
+def get_config() -> ConfigDict:
+    config = myntra.get_config()
+    config.data.columns.text = ("title", "brand")
+    config.data.text.streams.brand = ("brand",)
+    config.data.features.title = "features/title"
+    config.data.features.brand = "features/brand"
+    config.data.features.image = "features/image"
+    config.data.text.word_drop = 0.0
+    config.model.modalities = ("title", "brand", "image")
+    config.model.joint_width = 256
+    config.train.epochs = 20.0
+    return config

@@ -1,0 +1,70 @@
+"""Fewer dimensions of stored vectors: principal components of the training rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from safetensors.numpy import load_file, save_file
+from sklearn.decomposition import PCA
+
+from hsjax.data.features import FeatureStore, add_part, start_store
+
+FILE = "pca.safetensors"
+ROWS = 8192  # vectors that are transformed at once
+
+
+class Reduction(NamedTuple):
+    """x -> (x - mean) @ components.
+
+    Attributes:
+      mean: (D,); components: (D, K).
+    """
+
+    mean: Float[np.ndarray, "D"]
+    components: Float[np.ndarray, "D K"]
+
+    def __call__(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        return (x - self.mean) @ self.components
+
+
+def fit_pca(x: Float[np.ndarray, "N D"], *, share: float) -> Reduction:
+    """As few principal components as keep `share` (0..1) of the variance."""
+    pca = PCA(n_components=share, svd_solver="full").fit(x)
+    components = np.ascontiguousarray(pca.components_.T, np.float32)
+    return Reduction(pca.mean_.astype(np.float32), components)
+
+
+def reduce_store(
+    store: FeatureStore, folder: Path, training: Sequence[str], *, share: float
+) -> FeatureStore:
+    """A second store with the principal components of a first.
+
+    Args:
+      training: keys of the training rows; on them alone the components are fitted.
+
+    Raises:
+      CatalogueError: `folder` holds other features.
+    """
+    rows = store.rows(sorted({key for key in training if key}))
+    reduction = fit_pca(store.take(rows), share=share)
+    shape = [reduction.components.shape[1]]
+    facts = {"shape": shape, "pca": share, "fitted_on": len(rows)}
+    start_store(folder, store.facts | facts)
+    save_file(reduction._asdict(), folder / FILE)
+    keys = store.keys()
+    held = FeatureStore(folder)
+    for first in range(0, len(keys), ROWS):
+        some = keys[first : first + ROWS]
+        new = [key for key in some if key not in held]
+        if new:
+            vectors = reduction(store.take(store.rows(new)))
+            add_part(folder, new, vectors.astype(store.facts["dtype"]))
+    return FeatureStore(folder)
+
+
+def load_reduction(folder: Path) -> Reduction | None:
+    """The reduction of a store, None where it holds an encoder's own vectors."""
+    path = folder / FILE
+    return Reduction(**load_file(path)) if path.exists() else None

@@ -1,0 +1,185 @@
+"""Files of a published model: a directory or a hub name -> config and tensors.
+
+Only safetensors are read. A pickle runs whatever code its author put in.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from hsjax.models.names import CheckpointError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack"}
+DOWNLOADED = ["*.safetensors", "*.json", "*.txt"]
+OTHER_RUNTIMES = ["onnx/*", "openvino/*", "coreml/*"]
+HUB_NAME = re.compile(r"([\w.-]+/)?[\w.-]+(@[\w./-]+)?")
+
+
+class Tensors(Mapping):
+    """Tensor name -> numpy array, read when asked for; of one file or many."""
+
+    def __init__(self, files: Mapping[str, object]):
+        """`files`: tensor name -> the open safetensors file that holds it."""
+        self._files = dict(files)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._files[name].get_tensor(name)
+
+    def header(self, name: str) -> tuple[tuple[int, ...], str]:
+        """(shape, dtype as safetensors writes it) without reading the tensor."""
+        part = self._files[name].get_slice(name)
+        return tuple(part.get_shape()), part.get_dtype()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+class Checkpoint(NamedTuple):
+    """What a directory in Hugging Face's layout holds.
+
+    Attributes:
+      config: config.json.
+      tensors: name -> numpy array, read lazily.
+      directory: where the files are (the tokenizer's, too).
+      preprocessor: preprocessor_config.json (mean, std, size), None without it.
+    """
+
+    config: dict
+    tensors: Tensors
+    directory: Path
+    preprocessor: dict | None
+
+
+def read_checkpoint(name: str | Path, *, offline: bool = False) -> Checkpoint:
+    """A local directory, or a hub name (`org/name`, `org/name@revision`), cached.
+
+    `offline` (or HF_HUB_OFFLINE=1) asks the cache only.
+
+    Raises:
+      CheckpointError: there is no such place, no config.json, no safetensors (only a
+        pickle), or a file that is truncated or missing.
+    """
+    directory = find_directory(str(name), offline=offline)
+    if not (directory / CONFIG).is_file():
+        raise CheckpointError(
+            f"{directory} has no {CONFIG}: it is no model's directory"
+        )
+    preprocessor = None
+    if (directory / PREPROCESSOR).is_file():
+        preprocessor = _json(directory / PREPROCESSOR)
+    config = _json(directory / CONFIG)
+    return Checkpoint(config, _tensors(directory), directory, preprocessor)
+
+
+def find_directory(name: str, *, offline: bool = False) -> Path:
+    """Where the files of a model are, downloaded if need be; see `read_checkpoint`."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.suffix in PICKLES:
+        raise CheckpointError(f"{name} is a pickle: {_INSTEAD}")
+    if path.is_file():
+        raise CheckpointError(f"{name} is a file: give the directory that holds it")
+    if not HUB_NAME.fullmatch(name):
+        raise CheckpointError(f"{name}: there is no such directory")
+    from huggingface_hub import constants, snapshot_download
+
+    offline = offline or constants.HF_HUB_OFFLINE
+    repository, _, revision = name.partition("@")
+    try:
+        found = snapshot_download(
+            repository,
+            revision=revision or None,
+            allow_patterns=DOWNLOADED,
+            ignore_patterns=OTHER_RUNTIMES,
+            local_files_only=offline,
+        )
+    except (OSError, ValueError) as error:  # of the hub, the network or the disk
+        why = "not in the hub's cache, and offline" if offline else _line(error)
+        raise CheckpointError(
+            f"{name}: no such directory, and as a hub name: {why}. Run `hf download"
+            f" {repository}` where there is a network, or give a directory"
+        ) from None
+    return Path(found)
+
+
+_INSTEAD = (
+    "it can run any code when it is read. Save it as safetensors where you trust it"
+    " (transformers: `model.save_pretrained(directory)`), or take a revision that has"
+    f" {SINGLE}"
+)
+
+
+def _tensors(directory: Path) -> Tensors:
+    if (directory / SINGLE).is_file():
+        file = _opened(directory / SINGLE)
+        return Tensors({name: file for name in file.keys()})  # noqa: SIM118
+    if (directory / INDEX).is_file():
+        return _sharded(directory)
+    pickles = sorted(p.name for p in directory.iterdir() if p.suffix in PICKLES)
+    if pickles:
+        raise CheckpointError(
+            f"{directory} holds its weights only as a pickle ({pickles[0]}): {_INSTEAD}"
+        )
+    raise CheckpointError(
+        f"{directory} has neither {SINGLE} nor {INDEX}; if the hub has the model only"
+        " as a pickle, save it as safetensors first"
+    )
+
+
+def _sharded(directory: Path) -> Tensors:
+    """The tensors of all files of an index, which must agree with it."""
+    listed: dict[str, set[str]] = {}
+    weight_map = _json(directory / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise CheckpointError(f"{directory / INDEX} has no weight_map")
+    for name, part in weight_map.items():
+        listed.setdefault(part, set()).add(name)
+    files = {}
+    for part, names in sorted(listed.items()):
+        path = directory / part
+        if Path(part).name != part or not path.is_file():
+            raise CheckpointError(
+                f"{directory / INDEX} names {part}, which is not there"
+            )
+        file = _opened(path)
+        if different := sorted(names ^ set(file.keys())):
+            raise CheckpointError(
+                f"{path} and {INDEX} disagree about {', '.join(different[:3])}"
+            )
+        files |= dict.fromkeys(names, file)
+    return Tensors(files)
+
+
+def _opened(path: Path):
+    try:
+        return safe_open(path, framework="np")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or no safetensors file ({_line(error)}); fetch it"
+            " again"
+        ) from None
+
+
+def _json(path: Path) -> dict:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is no JSON: {_line(error)}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} is no JSON object")
+    return value
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,241 @@
+"""Published weights: tensors in Hugging Face's layout -> our parameters, and back.
+
+Names and headers are checked first: what does not fit ends in a sentence before a
+single parameter is loaded.
+"""
+
+import functools
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from hsjax.models.checkpoint_files import (
+    CONFIG,
+    INDEX,
+    SINGLE,
+    Checkpoint,
+    read_checkpoint,
+)
+from hsjax.models.names import CheckpointError, Entry, Family
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "find_family",
+    "load_parameters",
+    "read_checkpoint",
+    "to_tensors",
+    "write_checkpoint",
+]
+
+FLOATS = {"F64", "F32", "F16", "BF16"}
+SHOWN = 12  # names of a list in a message
+# what the first checkpoints of BERT call scale and bias
+OLD_NAMES = ((r"LayerNorm\.gamma$", "LayerNorm.weight"),)
+OLD_NAMES += ((r"LayerNorm\.beta$", "LayerNorm.bias"),)
+
+
+def find_family(checkpoint: Checkpoint, families: Mapping[str, Family]) -> Family:
+    """The family of the checkpoint's `model_type`.
+
+    Raises:
+      CheckpointError: it is not known; names those that are.
+    """
+    kind = checkpoint.config.get("model_type")
+    if kind not in families:
+        raise CheckpointError(
+            f"{checkpoint.directory / CONFIG}: model_type is {kind!r}; known:"
+            f" {', '.join(families)}"
+        )
+    return families[kind]
+
+
+def load_parameters(family: Family, checkpoint: Checkpoint) -> tuple[dict, dict, dict]:
+    """(settings, params, stats): float32 numpy arrays for `family.module(**settings)`.
+
+    float16 and bfloat16 are cast.
+
+    Raises:
+      CheckpointError: an option that the module lacks; tensors that are missing or that
+        nobody uses (both lists); a shape that is not the config's; integers.
+    """
+    settings = family.settings(checkpoint.config)
+    entries, names = family.entries(settings), _short_names(family, checkpoint)
+    _check_names(family, entries, names, checkpoint.directory)
+    shapes = _shapes(family, settings)
+    if wrong := shapes.keys() ^ {entry.ours for entry in entries}:
+        raise ValueError(f"the table of {family.name} is wrong at {sorted(wrong)}")
+    for entry in entries:
+        expected = _their_shape(entry, shapes[entry.ours])
+        for name in entry.theirs:
+            _check_tensor(names[name], expected, entry.layout, checkpoint)
+    flat = {}
+    for entry in entries:
+        parts = [checkpoint.tensors[names[name]] for name in entry.theirs]
+        flat[entry.ours] = _to_ours(entry.layout, parts, shapes[entry.ours])
+    nested = _nested(flat)
+    stats = nested.pop("stats", {})
+    return settings, nested, stats
+
+
+def to_tensors(
+    family: Family, settings: dict, params: Mapping, stats: Mapping
+) -> dict[str, np.ndarray]:
+    """Parameters as float32 tensors by their names without the family's prefix.
+
+    What was squeezed gets back one leading axis.
+    """
+    flat = _flat({**params, **({"stats": stats} if stats else {})})
+    tensors = {}
+    for entry in family.entries(settings):
+        whole = _to_theirs(entry.layout, np.asarray(flat[entry.ours], np.float32))
+        parts = np.split(whole, len(entry.theirs)) if entry.theirs[1:] else [whole]
+        tensors |= zip(entry.theirs, map(np.ascontiguousarray, parts), strict=True)
+    return tensors
+
+
+def write_checkpoint(
+    directory: str | Path,
+    family: Family,
+    settings: dict,
+    params: Mapping,
+    stats: Mapping,
+    *,
+    source: Checkpoint,
+) -> None:
+    """Writes the layout of `source` with other parameters, as float32 in one file.
+
+    config.json, the tokenizer's files and the tensors that the family does not use
+    (a pooler) are those of `source`, so that writing what was read is a round trip.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {name: np.array(source.tensors[name]) for name in source.tensors}
+    names = _short_names(family, source)
+    for name, tensor in to_tensors(family, settings, params, stats).items():
+        tensors[names[name]] = tensor.reshape(source.tensors.header(names[name])[0])
+    unfinished = directory / f"{SINGLE}.unfinished"
+    save_file(tensors, unfinished, metadata={"format": "pt"})
+    os.replace(unfinished, directory / SINGLE)
+    for path in source.directory.rglob("*"):
+        target = directory / path.relative_to(source.directory)
+        described = path.suffix in (".json", ".txt") and path.name != INDEX
+        if described and target.resolve() != path.resolve():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    kinds = {key: "float32" for key in ("dtype", "torch_dtype") if key in source.config}
+    text = json.dumps(source.config | kinds, indent=2, sort_keys=True)
+    (directory / CONFIG).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _short_names(family: Family, checkpoint: Checkpoint) -> dict[str, str]:
+    """Name without prefix, as of today -> name in the file."""
+    short: dict[str, str] = {}
+    for full in checkpoint.tensors:
+        name = full
+        for prefix in family.prefixes:
+            name = name.removeprefix(prefix)
+        for old, new in OLD_NAMES:
+            name = re.sub(old, new, name)
+        if name in short:
+            raise CheckpointError(
+                f"{checkpoint.directory}: {full} and {short[name]} are both {name}"
+            )
+        short[name] = full
+    return short
+
+
+def _check_names(family, entries: list[Entry], names, directory: Path) -> None:
+    """Every tensor is used or explained."""
+    needed = {name for entry in entries for name in entry.theirs}
+    missing = sorted(needed - names.keys())
+    explained = re.compile("|".join(f"(?:{regex})" for regex, _ in family.unused))
+    others = sorted(names.keys() - needed)
+    left = [name for name in others if not explained.fullmatch(name)]
+    if missing or left:
+        raise CheckpointError(
+            f"{directory}: as {family.name} of its {CONFIG} it lacks"
+            f" {_listed(missing)} and has, used by nothing, {_listed(left)}"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"[{', '.join(names[:SHOWN])}{more}]"
+
+
+def _check_tensor(name: str, expected, layout: str, checkpoint: Checkpoint) -> None:
+    shape, dtype = checkpoint.tensors.header(name)
+    if dtype not in FLOATS:
+        raise CheckpointError(
+            f"{checkpoint.directory}: {name} is {dtype}, not floating point; quantised"
+            " weights are not read"
+        )
+    extra = len(shape) - len(expected) if layout == "squeeze" else 0
+    if shape != (1,) * extra + expected:
+        raise CheckpointError(
+            f"{checkpoint.directory}: {name} is {shape}, {CONFIG} says {expected}"
+        )
+
+
+def _shapes(family: Family, settings: dict) -> dict[str, tuple[int, ...]]:
+    """Path -> shape of every parameter and statistic of the module."""
+    module = family.module(**settings, dtype=jnp.dtype(jnp.float32))
+    init = functools.partial(module.init, training=False)
+    variables = jax.eval_shape(init, jax.random.key(0), *family.inputs(settings))
+    stats = {"stats": variables["stats"]} if "stats" in variables else {}
+    return {k: v.shape for k, v in _flat({**variables["params"], **stats}).items()}
+
+
+def _their_shape(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of each tensor of theirs, from the shape of ours."""
+    if entry.layout == "lift":
+        return shape[-1:]
+    axes = _THEIR_AXES.get(entry.layout, range(len(shape)))
+    first, *rest = (shape[axis] for axis in axes)
+    return first // len(entry.theirs), *rest
+
+
+# axes of ours in the order of theirs
+_THEIR_AXES = {"linear": (1, 0), "conv": (3, 2, 0, 1)}
+
+
+def _to_theirs(layout: str, array: np.ndarray) -> np.ndarray:
+    if layout == "squeeze":
+        return array[None]
+    if layout == "lift":
+        return array.reshape(-1)
+    return array.transpose(_THEIR_AXES.get(layout, range(array.ndim)))
+
+
+def _to_ours(layout: str, parts: list[np.ndarray], shape) -> np.ndarray:
+    whole = np.concatenate(parts) if parts[1:] else parts[0]
+    axes = np.argsort(_THEIR_AXES.get(layout, range(whole.ndim)))
+    return np.array(whole.transpose(axes), np.float32, order="C").reshape(shape)
+
+
+def _flat(tree: Mapping, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        inner = isinstance(value, Mapping)
+        flat |= _flat(value, f"{prefix}{key}/") if inner else {prefix + key: value}
+    return flat
+
+
+def _nested(flat: Mapping) -> dict:
+    tree: dict = {}
+    for path, value in flat.items():
+        *groups, last = path.split("/")
+        inner = tree
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = value
+    return tree

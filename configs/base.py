@@ -115,6 +115,7 @@ def model() -> ConfigDict:
     c.modality_dropout = 0.0  # share of modalities dropped at fusion in training
 
     c.text = ConfigDict()
+    c.text.published = ""  # a directory or hub name (Hugging Face): its shape, weights and tokenizer; only dropout counts below
     c.text.width = 128  # D: of tokens and of the text
     c.text.depth = 2  # transformer layers
     c.text.heads = 4  # of attention; they divide the width
@@ -126,6 +127,7 @@ def model() -> ConfigDict:
     c.text.bag_dropout = 0.3  # of the bag, in training
 
     c.image = ConfigDict()
+    c.image.published = ""  # likewise, with its mean, std and picture size
     c.image.family = "resnet"  # resnet | vit
     c.image.mean = (0.5, 0.5, 0.5)  # of pixels in 0..1
     c.image.std = (0.25, 0.25, 0.25)  # likewise

@@ -1,6 +1,7 @@
 """A model from a config: two pure functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ from hsjax.batch import IMAGE, BatchSpec
 from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import HierarchicalHead
 from hsjax.models.joint import Projection, drop_modalities, mean_embedding, unit_length
+from hsjax.models.published import published_encoder
 from hsjax.models.resnet import ResNet
 from hsjax.models.text import TextEncoder
 from hsjax.models.vit import VisionTransformer
@@ -74,6 +76,7 @@ class ProductClassifier(nn.Module):
     spec: BatchSpec
     tree: Taxonomy
     vocab_size: int
+    published: Mapping[str, Mapping]
 
     @nn.compact
     def __call__(self, batch, training: bool) -> Outputs:
@@ -135,6 +138,11 @@ class ProductClassifier(nn.Module):
         return parts, embeddings
 
     def _encoder(self, name: str, tower: str) -> nn.Module:
+        if tower in self.published:
+            dropout = self.config[tower].dropout
+            return published_encoder(
+                self.published[tower], dropout=dropout, dtype=self._dtype, name=tower
+            )
         if name == IMAGE:
             settings = self.config.image
             return IMAGE_ENCODERS[settings.family](
@@ -198,8 +206,19 @@ def stream_flaws(config) -> list[str]:
     return flaws
 
 
-def build_model(config, spec: BatchSpec, tree: Taxonomy, *, vocab_size: int) -> Model:
+def build_model(
+    config,
+    spec: BatchSpec,
+    tree: Taxonomy,
+    *,
+    vocab_size: int,
+    published: Mapping[str, Mapping] = MappingProxyType({}),
+) -> Model:
     """The model of a whole config.
+
+    Args:
+      published: tower ("text", "image") -> config.json of the published encoder that
+        stands there; see `published_configs`.
 
     Raises:
       ValueError: a modality that the batches do not have.
@@ -213,7 +232,9 @@ def build_model(config, spec: BatchSpec, tree: Taxonomy, *, vocab_size: int) -> 
     with settings.unlocked():
         for key in ("temperature", "learn_temperature", "max_scale"):
             settings[key] = config.objective[key]
-    module = ProductClassifier(FrozenConfigDict(settings), spec, tree, vocab_size)
+    module = ProductClassifier(
+        FrozenConfigDict(settings), spec, tree, vocab_size, dict(published)
+    )
 
     def init(key, batch):
         variables = dict(module.init({"params": key}, batch, training=False))

@@ -3,10 +3,12 @@
 import difflib
 import re
 
+from ml_collections import ConfigDict
+
 from hsjax.batch import IMAGE
 from hsjax.data.splits import PARTS, check_fractions
 from hsjax.hierarchy import DECODES
-from hsjax.models.build import IMAGE_ENCODERS, stream_flaws
+from hsjax.models.build import IMAGE_ENCODERS
 from hsjax.models.fusion import FUSIONS
 from hsjax.sharding import AXES
 from hsjax.train.workdir import ConfigError
@@ -78,6 +80,10 @@ RULES = {
         lambda axes: not isinstance(axes, str) and {*axes} <= {*AXES, None},
     ),
 }
+
+
+# modules of the classifier, beside a tower per modality
+MODULES = ("text", "fusion", "head")
 
 
 def check_choices(config) -> None:
@@ -186,3 +192,18 @@ def _check(key: str, value: str, known) -> None:
             + (f" Did you mean {close[0]!r}?" if close else "")
             + f" Known: {', '.join(known)}"
         )
+
+
+def stream_flaws(config) -> list[str]:
+    """Why the text streams of a whole config cannot be built, a sentence per stream."""
+    shared, flaws = config.model.text, []
+    settings = {k for k, v in shared.items() if not isinstance(v, ConfigDict)}
+    for name in config.data.text.streams:
+        own = name in shared and name not in settings
+        if name == IMAGE or name in settings or (own and name in MODULES):
+            flaws.append(
+                f"data.text.streams: the name {name!r} is taken; choose another"
+            )
+        elif own and (missing := settings - set(shared[name])):
+            flaws.append(f"model.text.{name} lacks {', '.join(sorted(missing))}")
+    return flaws

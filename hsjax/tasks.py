@@ -16,6 +16,12 @@ from hsjax.evaluation.collect import describe_rows
 from hsjax.inference.predict import load_run, vocabulary
 from hsjax.models.build import build_model
 from hsjax.models.names import CheckpointError as PublishedError
+from hsjax.models.published import (
+    published_configs,
+    published_start,
+    read_published,
+    settle,
+)
 from hsjax.reports import (
     baseline_predictions,
     catalogue_context,
@@ -34,6 +40,7 @@ from hsjax.train.workdir import (
     WorkdirError,
     check_report,
     is_done,
+    keep_published,
     keep_taxonomy,
     open_workdir,
     read_config,
@@ -59,6 +66,8 @@ def user_errors():
 
 def train(config, workdir: Path) -> None:
     """Trains, then scores the test part; goes on where it was cut off."""
+    checkpoints = read_published(config)
+    config = settle(config, checkpoints) if checkpoints else config
     if is_done(config, workdir):
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
@@ -70,11 +79,19 @@ def train(config, workdir: Path) -> None:
     catalogue = open_catalogue(config, workdir)
     rows = scored_rows(config, catalogue)
     spec, vocab_size = catalogue.spec, vocabulary(catalogue.tokenizer)
-    model = build_model(config, spec, catalogue.tree, vocab_size=vocab_size)
+    model = build_model(
+        config,
+        spec,
+        catalogue.tree,
+        vocab_size=vocab_size,
+        published=keep_published(published_configs(checkpoints), workdir),
+    )
     shapes, _ = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
     tell_parameters(shapes, workdir)
     parts = training_parts(config, catalogue)
-    begin = source_parameters(config, catalogue.tree) if config.init_from else None
+    begin = published_start(checkpoints) if checkpoints else None
+    if config.init_from:
+        begin = source_parameters(config, catalogue.tree)
     finished = fit(config, workdir, model, parts, mesh, warm_start=begin)
     compiles = "-" if finished.compiles is None else finished.compiles
     log.info("best step %d; compiled after warm-up: %s", finished.step, compiles)

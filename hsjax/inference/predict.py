@@ -24,7 +24,7 @@ from hsjax.sharding import make_mesh, replicated
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.start import set_up_jax
-from hsjax.train.workdir import read_config
+from hsjax.train.workdir import kept_published, read_config
 
 
 class Run(NamedTuple):
@@ -145,7 +145,13 @@ def load_run(workdir: Path | str) -> Run:
     path = workdir / "tokenizer.json"
     tokenizer = Tokenizer.from_file(str(path)) if path.exists() else None
     spec = batch_spec(config, tree)
-    model = build_model(config, spec, tree, vocab_size=vocabulary(tokenizer))
+    model = build_model(
+        config,
+        spec,
+        tree,
+        vocab_size=vocabulary(tokenizer),
+        published=kept_published(workdir),
+    )
     step, params, stats = load_parameters(workdir, config, model, spec)
     answer = make_answer(
         model.apply, tree, main=config.eval.decode, topk=config.eval.topk

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import FrozenConfigDict
 
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.models.fusion import FUSIONS
@@ -61,9 +61,6 @@ IMAGE_ENCODERS: dict[str, Callable[..., nn.Module]] = {
         c.patch, c.width, c.depth, c.heads, c.mlp, c.dropout, c.pool, **kw
     ),
 }
-
-
-MODULES = ("text", "fusion", "head")  # of the classifier, beside a tower per modality
 
 
 class ProductClassifier(nn.Module):
@@ -189,21 +186,6 @@ class ProductClassifier(nn.Module):
             return jnp.exp(start)
         log_scale = self.param("temperature", lambda key: start)
         return jnp.exp(jnp.minimum(log_scale, jnp.log(self.config.max_scale)))
-
-
-def stream_flaws(config) -> list[str]:
-    """Why the text streams of a whole config cannot be built, a sentence per stream."""
-    shared, flaws = config.model.text, []
-    settings = {k for k, v in shared.items() if not isinstance(v, ConfigDict)}
-    for name in config.data.text.streams:
-        own = name in shared and name not in settings
-        if name == IMAGE or name in settings or (own and name in MODULES):
-            flaws.append(
-                f"data.text.streams: the name {name!r} is taken; choose another"
-            )
-        elif own and (missing := settings - set(shared[name])):
-            flaws.append(f"model.text.{name} lacks {', '.join(sorted(missing))}")
-    return flaws
 
 
 def build_model(

@@ -11,6 +11,8 @@ log = logging.getLogger("hsjax")
 
 # keys younger than the first workdirs, with what was done before there was a choice
 LATER = {"taxonomy.names": "", "model.text.bag": 0, "model.text.bag_dropout": 0.3}
+LATER |= {"data.features": {}}
+LATER |= {"model.text.published": "", "model.image.published": ""}
 
 
 class WorkdirError(ValueError):

@@ -206,6 +206,20 @@ def keep_taxonomy(tree: Taxonomy, workdir: Path) -> None:
         tree.save(path)
 
 
+def keep_published(configs: Mapping[str, dict], workdir: Path) -> Mapping[str, dict]:
+    """Writes `published.json`: tower -> config.json of its encoder."""
+    if configs and jax.process_index() == 0:
+        text = json.dumps(configs, indent=1, sort_keys=True) + "\n"
+        write_atomically(workdir / "published.json", text)
+    return configs
+
+
+def kept_published(workdir: Path) -> dict[str, dict]:
+    """What `keep_published` wrote, {} where every tower is the config's own."""
+    path = workdir / "published.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def write_train_counts(counts: Mapping[str, int], workdir: Path) -> None:
     """`train_counts.json`: node code -> training rows, for whoever scores the run."""
     if jax.process_index() == 0:

@@ -111,11 +111,12 @@ def model() -> ConfigDict:
     c.modalities = ("title", "image")  # text streams and image, in the order of fusion
     c.dtype = "float32"  # of matrix products: float32 | bfloat16
     c.joint_width = 128  # E: projections, and the space of the contrastive loss
+    c.joint_bias = True  # of the projections; False = as transformers' dual encoders
     c.absent = "token"  # what stands for a missing modality: token (learned) | zeros
     c.modality_dropout = 0.0  # share of modalities dropped at fusion in training
 
     c.text = ConfigDict()
-    c.text.published = ""  # a directory or hub name (Hugging Face): its shape, weights and tokenizer; only dropout counts below
+    c.text.published = ""  # a directory or hub name (Hugging Face): its shape, weights and tokenizer; below, only dropout counts, and pool where the encoder has the choice
     c.text.width = 128  # D: of tokens and of the text
     c.text.depth = 2  # transformer layers
     c.text.heads = 4  # of attention; they divide the width
@@ -182,6 +183,7 @@ def optim() -> ConfigDict:
     c.b2 = 0.999  # decay of the second moment
     c.weight_decay = 0.05  # decoupled, adamw only
     c.clip = 1.0  # global gradient norm; 0 = off
+    c.layer_decay = 1.0  # learning rate times this per layer below the last, in towers of transformer layers; 1 = off
     c.rules = (  # first regex that matches a name: lr multiplier (0 = frozen), decay
         (r".*(bias|scale|token|position|temperature)$", 1.0, False),
         (r".*", 1.0, True),
@@ -227,6 +229,7 @@ def extract() -> ConfigDict:
     c.encoder = ""  # a directory or hub name in Hugging Face's layout (safetensors)
     c.modality = "title"  # what is encoded: a text stream or `image`
     c.pool = ""  # cls | mean | max | eot; '' = the family's own
+    c.states = False  # every token (T, D), patch or cell (P, D) instead of one vector
     c.length = 128  # tokens of a text, longer ones are cut
     c.tokens = 4096  # tokens of a batch of texts
     c.size = (0, 0)  # (height, width) of pictures; (0, 0) = of preprocessor_config.json

@@ -4,6 +4,7 @@
 {stream}_mask   (B, T) bool    True = a token
 image           (B, V, H, W, 3) uint8
 {modality}_features (B, D) or (B, T, D) float32, in place of the raw modality
+{modality}_mask     (B, T) bool beside (B, T, D) features; True = a token or patch
 has_{modality}  (B,) bool      is the modality there? its content is ignored otherwise
 labels          (B, L) int32   node ids, -1 = none at this level
 group           (B,) int32     equal for the same product listed twice
@@ -57,6 +58,8 @@ class BatchSpec:
             shapes[IMAGE] = (rows, *self.image, 3), np.uint8
         for modality, shape in self.features:
             shapes[f"{modality}_features"] = (rows, *shape), np.float32
+            if len(shape) > 1:
+                shapes[f"{modality}_mask"] = (rows, shape[0]), np.bool_
         for modality in self.modalities:
             shapes[f"has_{modality}"] = (rows,), np.bool_
         shapes["labels"] = (rows, self.levels), np.int32

@@ -59,6 +59,7 @@ NUMBERS = {
     "model.head.dropout": _SHARE,
     "objective.temperature": _POSITIVE,
     "optim.warmup": _SHARE,
+    "optim.layer_decay": ("above 0, at most 1", lambda x: 0 < x <= 1),
     "train.steps": _NOT_NEGATIVE,
     "train.log_every": _COUNT,
     "train.ema": ("0 or more and below 1", lambda x: 0 <= x < 1),
@@ -147,6 +148,7 @@ def _check_sizes(config) -> None:
     size, kept = tuple(config.data.image.size), tuple(config.data.image.resize)
     text, image = config.model.text, config.model.image
     digits, train = tuple(config.taxonomy.digits), config.train
+    untrained = not config.objective.classification
     vit = image.family == "vit"
     wrong = [
         (size[0] > kept[0] or size[1] > kept[1], f"image.size {size} > resize {kept}"),
@@ -170,6 +172,11 @@ def _check_sizes(config) -> None:
         (
             not train.steps and not train.epochs > 0,
             f"train.epochs is {train.epochs}; it must be above 0, or train.steps",
+        ),
+        (
+            untrained and not re.match("loss$|retrieval/", train.monitor),
+            f"train.monitor is {train.monitor!r}, which says nothing without"
+            " objective.classification; name loss or a metric of retrieval/",
         ),
         (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
         *((True, flaw) for flaw in stream_flaws(config)),

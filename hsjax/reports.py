@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 
@@ -19,6 +20,9 @@ from hsjax.taxonomy import Taxonomy
 from hsjax.train.watch import read_metrics
 from hsjax.train.workdir import config_hash, environment
 
+# metrics that say something of a model whose head is not trained
+CLASSLESS = ("count/", "labels/", "retrieval/", "zero_shot/")
+
 
 def write_results(
     directory: Path,
@@ -28,8 +32,13 @@ def write_results(
     tree: Taxonomy,
     context: Mapping,
     train_counts: Mapping[str, int] | None = None,
+    more: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
-    """report.md, report.json, predictions.parquet and plots, by one process."""
+    """report.md, report.json, predictions.parquet and plots, by one process.
+
+    Args:
+      more: metrics beside those of `score`.
+    """
     if jax.process_index():
         return
     directory.mkdir(parents=True, exist_ok=True)
@@ -39,13 +48,19 @@ def write_results(
         gallery_size=config.eval.gallery_size,
         train_counts=train_counts,
     )
+    metrics |= more
+    classified = config.task == "baseline" or bool(config.objective.classification)
+    if not classified:  # the head is as it started
+        metrics = {k: v for k, v in metrics.items() if k.startswith(CLASSLESS)}
     write_predictions(predictions, directory / "predictions.parquet")
     rows = read_metrics(directory / "metrics.jsonl")
     if any("val/loss" in row for row in rows):
         plot_curves(rows, directory / "curves.png", best_step=context.get("step"))
-    plot_reliability(predictions, directory / "reliability.png")
-    plot_confusion(predictions, directory / "confusion.png")
+    if classified:
+        plot_reliability(predictions, directory / "reliability.png")
+        plot_confusion(predictions, directory / "confusion.png")
     context = {
+        "classified": classified,
         "taxonomy": f"{tree.edition} {tree!r}".strip(),
         "config_hash": config_hash(config),
         "environment": environment(),

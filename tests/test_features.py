@@ -11,81 +11,31 @@ import pytest
 from layouts import read_golden, write_layout
 from ml_collections import ConfigDict
 from runs import report, run_config, train_run
+from stores import extraction, path_of, records, write_bert, write_images
 from test_mistakes import sentence
-from test_parity_image import load, write_golden
+from test_parity_image import load
 
-from hsjax.data.features import FeatureStore, add_part, start_store, text_key
+from hsjax.data.features import text_key
 from hsjax.data.image import decode_image
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import CatalogueError, load_records
-from hsjax.data.synthetic import write_catalogue
-from hsjax.data.text import load_tokenizer, tokenize, train_tokenizer
+from hsjax.data.store import FeatureStore, add_part, start_store
+from hsjax.data.text import load_tokenizer, tokenize
 from hsjax.features.encoder import load_encoder
 from hsjax.features.extract import extract
 from hsjax.features.reduce import fit_pca
 from hsjax.models.pretrained import load_parameters, read_checkpoint
 from hsjax.models.text_families import TEXT_FAMILIES
 
-COLUMNS = {
-    "data.columns.id": "id",
-    "data.columns.image": "image",
-    "data.columns.label": ("hs_code",),
-}
-VOCABULARY = 400
-LOOK = {
-    "do_resize": True,
-    "size": {"height": 24, "width": 24},
-    "do_normalize": True,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-}
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    path = tmp_path_factory.mktemp("shop") / "shop.parquet"
-    write_catalogue(path, run_config().data)
-    return path
-
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory, shop):
-    """A tiny random BERT whose tokenizer knows the shop's words."""
-    folder = tmp_path_factory.mktemp("bert")
-    golden, rng = read_golden("bert"), np.random.default_rng(0)
-    name = "embeddings.word_embeddings.weight"
-    table = rng.normal(size=(VOCABULARY, golden.tensors[name].shape[1]))
-    tensors = golden.tensors | {name: table.astype(np.float32)}
-    write_layout(folder, golden.config | {"vocab_size": VOCABULARY}, tensors)
-    titles = [r.texts["title"] for r in records(run_config(path_of(shop)))]
-    train_tokenizer(titles, kind="wordpiece", size=VOCABULARY, lowercase=True).save(
-        str(folder / "tokenizer.json")
-    )
-    return folder
+    return write_bert(tmp_path_factory.mktemp("bert"), shop)
 
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("resnet")
-    write_golden("resnet_basic", folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(LOOK))
-    return folder
-
-
-def path_of(shop):
-    return {**COLUMNS, "data.path": str(shop)}
-
-
-def records(config):
-    return load_records(config.data, quarantine=Quarantine(), labelled=False)
-
-
-def extraction(shop, encoder, modality, **changes):
-    options = {"extract.encoder": str(encoder), "extract.modality": modality}
-    dotted = {f"extract.{key}": value for key, value in changes.items()}
-    return run_config(
-        {**path_of(shop), **options, **dotted, "task": "extract", "extract.length": 12}
-    )
+    return write_images(tmp_path_factory.mktemp("resnet"))
 
 
 def test_a_store_gives_back_what_was_added(tmp_path):

@@ -7,6 +7,7 @@ import ast
 import importlib
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import jax
@@ -14,8 +15,11 @@ import pytest
 from clu import parameter_overview
 
 from configs import base
+from hsjax.batch import IMAGE
 from hsjax.choices import CHOICES, check_choices
+from hsjax.data.features import stores_of
 from hsjax.data.prepare import batch_spec
+from hsjax.data.store import start_store
 from hsjax.models.build import build_model
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import check_objective
@@ -51,7 +55,13 @@ def resolved(name, config):
 
 def parameters(config):
     """The table of names, shapes and dtypes; nothing is allocated."""
-    spec = batch_spec(config, TREE)
+    config = config.copy_and_resolve_references()
+    with tempfile.TemporaryDirectory() as folder:
+        for modality in stores_of(config):  # of MiniLM and ResNet-50
+            place, width = Path(folder) / modality, 2048 if modality == IMAGE else 384
+            start_store(place, {"shape": [width]})
+            config.data.features[modality] = str(place)
+        spec = batch_spec(config, TREE)
     vocab_size = -(-config.data.text.vocab_size // 8) * 8
     model = build_model(config, spec, TREE, vocab_size=vocab_size)
     shapes, stats = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
@@ -87,6 +97,7 @@ def test_a_config_can_be_run(name):
     assert set(flatten(base.get_config().to_dict())) - set(
         flatten(config.to_dict())
     ) <= {
+        "data.features",
         "data.text.streams.title",
         "data.text.lengths",
     }

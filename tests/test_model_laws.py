@@ -237,7 +237,7 @@ def test_an_unknown_modality_is_refused():
 
 
 OWN = {"width": 8, "depth": 1, "heads": 2, "mlp": 8, "dropout": 0.0, "pool": "cls"}
-OWN |= {"bag": 0, "bag_dropout": 0.0}
+OWN |= {"bag": 0, "bag_dropout": 0.0, "published": ""}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,13 @@ from configs.base import get_config
 from hsjax.hierarchy import exact_path
 from hsjax.sharding import parameter_names
 from hsjax.train.objective import make_objective
-from hsjax.train.optim import learning_rate, make_optimizer, parameter_rules
+from hsjax.train.optim import (
+    frozen_leaves,
+    layer_scales,
+    learning_rate,
+    make_optimizer,
+    parameter_rules,
+)
 from hsjax.train.state import make_state
 from hsjax.train.step import Running, make_step
 
@@ -159,6 +165,126 @@ def test_clipping_counts_what_is_trained_and_nothing_else():
     ]
     norm = np.sqrt(sum(float(jnp.square(x).sum()) for x in moments))
     assert norm == pytest.approx(0.1 * 0.5, rel=1e-5)
+
+
+def towers(**changes):
+    """(config, shapes of the parameters) of two towers of 3 and 2 layers."""
+    deep = {"model__text__depth": 3, "model__image__depth": 2}
+    small = {"model__image__patch": 5, "model__image__width": 8}
+    small |= {"model__image__heads": 2, "model__image__mlp": 9}
+    vit = {"model__image__family": "vit", "model__image__pool": "cls"}
+    config = tiny_config(**deep, **small, **vit, **changes)
+    return config, tiny_model(config, TREE)[1]
+
+
+def test_layer_decay_falls_from_the_last_layer_to_what_lies_before_the_first():
+    rules = (("image/.*bias", 0.5, True), ("image/layer1/.*", 0.0, True), *ALL)
+    config, params = towers(optim__layer_decay=0.1, optim__rules=rules)
+    multipliers, _ = parameter_rules(config.optim, params)
+    names = parameter_names(params)
+    found = dict(zip(names, jax.tree.leaves(multipliers), strict=True))
+    scales = {
+        "text/token_embedding": 1e-3,
+        "text/position": 1e-3,
+        "text/embedding_norm/scale": 1e-3,
+        "text/layer0/attention/qkv/kernel": 1e-2,
+        "text/layer1/mlp_out/bias": 1e-1,
+        "text/layer2/mlp_norm/scale": 1.0,
+        "text/final_norm/scale": 1.0,
+        "image/cls_token": 1e-2,
+        "image/position": 1e-2,
+        "image/patch_embedding/kernel": 1e-2,
+        "image/patch_embedding/bias": 0.5e-2,
+        "image/layer0/attention/out/bias": 0.5e-1,
+        "image/layer1/attention/out/kernel": 0.0,
+        "image/final_norm/bias": 0.5,
+        "text_joint/absent_token": 1.0,
+        "image_joint/projection/kernel": 1.0,
+        "head/shared/kernel": 1.0,
+    }
+    for name, expected in scales.items():
+        assert found[name] == pytest.approx(expected, rel=1e-6), name
+    below = ("layer", "token_embedding", "position", "embedding_norm")
+    below += ("patch_embedding", "cls_token")
+    rest = [n for n in names if not any(f"/{part}" in n for part in below)]
+    assert {found[n] for n in rest} == {1.0, 0.5}
+    assert layer_scales(names, 1.0) == [1.0] * len(names)
+
+
+def test_the_last_k_layers_are_trained_by_two_rules():
+    rules = (("text/layer[12]/.*", 1.0, True), ("text/.*", 0.0, False), *ALL)
+    config, params = towers(optim__rules=rules)
+    frozen = frozen_leaves(config.optim, params)
+    pairs = zip(parameter_names(params), jax.tree.leaves(frozen), strict=True)
+    still = {name for name, stays in pairs if stays}
+    expected = {
+        n
+        for n in parameter_names(params)
+        if n.startswith("text/") and not n.startswith(("text/layer1", "text/layer2"))
+    }
+    assert still == expected
+
+
+def one_step(rules, *, masked=True, **changes):
+    """(jitted step, its arguments) of a text model, most of it a tower."""
+    config = tiny_config(
+        ("title",), model__text__depth=4, objective__contrastive=0.0, **changes
+    )
+    config.optim.rules = rules
+    model, params, stats, batch = tiny_model(config, TREE, rows=16)
+    optimizer = make_optimizer(config.optim, params, 100)
+    objective = make_objective(config.objective, TREE, ("title",))
+    frozen = frozen_leaves(config.optim, params) if masked else None
+    step = make_step(model.apply, objective, optimizer, seed=0, ema=0.9, frozen=frozen)
+    state = make_state(params, stats, optimizer, ema=True)
+    running = Running.empty(("loss", "classification", "gradient_norm"))
+    return quick_jit(step), (state, running, batch), model
+
+
+def test_what_is_frozen_is_not_differentiated():
+    """Floating point operations of a step, and of the forward pass alone."""
+
+    def flops(function, *args):
+        return function.lower(*args).compile().cost_analysis()["flops"]
+
+    last = (("text/layer3/.*", 1.0, True), ("text/.*", 0.0, False), *ALL)
+    steps = {}
+    for name, rules in {"all": ALL, "last": last, "none": last[1:]}.items():
+        step, args, model = one_step(rules)
+        steps[name] = flops(step, *args)
+    state, _, batch = args
+    forward = flops(quick_jit(model.apply), state.params, state.stats, batch)
+    assert steps["none"] < 1.35 * forward, (steps, forward)
+    assert steps["none"] < 0.75 * steps["last"] < 0.75 * 0.75 * steps["all"], steps
+
+
+def test_frozen_parameters_stay_and_the_others_do_not_notice_the_mask():
+    rules = (("text/layer1/.*", 1.0, True), ("text/.*", 0.0, True), *ALL)
+    found = []
+    for masked in (True, False):
+        step, (state, running, batch), _ = one_step(rules, masked=masked)
+        after = state
+        for _ in range(3):
+            after, running = step(after, running, batch)
+        found.append(after)
+    with_mask, without = found
+    frozen = frozen_leaves(settings(rules=rules), state.params)
+    leaves = zip(
+        parameter_names(state.params),
+        *map(jax.tree.leaves, (frozen, state.params, with_mask.params, without.params)),
+        jax.tree.leaves(with_mask.ema[0]),
+        strict=True,
+    )
+    for name, stays, start, mine, theirs, mean in leaves:
+        if stays:
+            assert bitwise_equal((mine, mean, theirs), (start,) * 3), name
+        elif not name.endswith(("temperature", "qkv/bias")):  # no gradient, or only
+            # rounding (keys have none), which Adam makes as large as any
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+            assert (mine != start).any(), name
+    moments = [n for n in parameter_names(with_mask.opt_state) if "/mu/" in n]
+    assert any("text/layer1" in n for n in moments)
+    assert not any("text/layer0" in n or "token_embedding" in n for n in moments)
 
 
 @functools.cache

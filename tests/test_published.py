@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from runs import report, run_config, train_run
-from test_features import bert, path_of, resnet, shop  # noqa: F401  fixtures
+from stores import path_of, write_bert, write_images
 from test_mistakes import sentence
 
 import hsjax
@@ -17,7 +17,17 @@ from hsjax.models.text_families import TEXT_FAMILIES
 FROZEN = (r"(text|image)/.*", 0.0, False)
 
 
-def published(shop, bert, resnet, **changes):  # noqa: F811
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory, shop):
+    return write_bert(tmp_path_factory.mktemp("bert"), shop)
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("resnet"))
+
+
+def published(shop, bert, resnet, **changes):
     config = run_config(path_of(shop), train__steps=6, train__eval_every=3).unlock()
     config.model.text.published, config.model.image.published = str(bert), str(resnet)
     config.data.image.size = config.data.image.resize = (0, 0)
@@ -30,7 +40,7 @@ def leaves(tree):
     return {jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(tree)}
 
 
-def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tmp_path):  # noqa: F811
+def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tmp_path):
     rules = (FROZEN, *run_config().optim.rules)
     config = published(shop, bert, resnet, **{"optim.rules": rules})
     train_run(config, tmp_path / "run")
@@ -53,7 +63,7 @@ def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tm
     assert report(tmp_path / "run")["metrics"]["count/rows"] > 0
 
 
-def test_the_last_layer_may_be_trained(shop, bert, resnet, tmp_path):  # noqa: F811
+def test_the_last_layer_may_be_trained(shop, bert, resnet, tmp_path):
     last = read_checkpoint(bert).config["num_hidden_layers"] - 1
     rules = ((rf"text/layer{last}/.*", 0.1, True), FROZEN)
     rules += tuple(run_config().optim.rules)
@@ -74,5 +84,5 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("changes", "words"), MISTAKES)
-def test_a_mistake_ends_in_a_sentence(shop, bert, resnet, tmp_path, changes, words):  # noqa: F811
+def test_a_mistake_ends_in_a_sentence(shop, bert, resnet, tmp_path, changes, words):
     assert words in sentence(published(shop, bert, resnet, **changes), tmp_path)

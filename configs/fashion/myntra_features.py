@@ -1,6 +1,11 @@
 """Myntra on cached features: frozen MiniLM (title, brand) and ResNet-50, heads only.
 
 --config.data.path=.../myntra.parquet --config.data.features.title=DIR (brand, image)
+
+The folders come from this config, too, once for each of title, brand and image:
+--config.task=extract --config.extract.modality=title --config.extract.encoder=DIR
+with the folder as --workdir; for pictures --config.extract.size="(112, 112)" has a
+quarter of the arithmetic of the encoder's own 224.
 """
 
 from ml_collections import ConfigDict

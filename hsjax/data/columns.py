@@ -142,3 +142,12 @@ def checked_required(config) -> dict[str, tuple[str, ...]]:
                 f"config.data.required names {name!r}; known are {sorted(columns)}"
             )
     return {name: columns[name] for name in config.required if name != "label"}
+
+
+def lacking(record, required: dict[str, tuple[str, ...]]) -> str:
+    """Which field of `checked_required` a record lacks, in words; '' = none."""
+    for name, columns in required.items():
+        texts = [record.texts.get(column) for column in columns]
+        if not (record.image_key if name == "image" else any(texts)):
+            return f"required {name} is absent"
+    return ""

@@ -1,17 +1,20 @@
 """Examples of a catalogue as arrays, and how a batch is cut from them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
 from hsjax.batch import IMAGE, BatchSpec
-from hsjax.data.features import Features
+from hsjax.data.features import Features, stores_of
 from hsjax.data.image import decode_image
+from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
+from hsjax.data.store import store_shape
 from hsjax.data.text import Tokens, drop_tokens
+from hsjax.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class Examples:
     max_pixels: int
     labels: np.ndarray
     group: np.ndarray
-    features: Mapping[str, Features]
+    features: Mapping[str, Features] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,6 +84,27 @@ def make_examples(
     )
 
 
+def batch_spec(config, tree: Taxonomy) -> BatchSpec:
+    """Static shapes of the batches of a config.
+
+    Raises:
+      CatalogueError: a modality that is neither a text stream nor the image.
+    """
+    text, modalities = config.data.text, config.model.modalities
+    for name in modalities:
+        if name != IMAGE and name not in text.streams:
+            raise CatalogueError(
+                f"model.modalities names {name!r}; there are {[*text.streams, IMAGE]}"
+            )
+    stores = stores_of(config)
+    streams = [m for m in modalities if m != IMAGE and m not in stores]
+    lengths = tuple((s, text.lengths.to_dict().get(s, text.length)) for s in streams)
+    height, width = config.data.image.size
+    image = (1, height, width) if IMAGE in set(modalities) - stores.keys() else None
+    features = tuple((m, store_shape(stores[m])) for m in modalities if m in stores)
+    return BatchSpec(lengths, image, tree.num_levels, features)
+
+
 def assemble(
     examples: Examples,
     numbers: np.ndarray,
@@ -116,6 +140,8 @@ def assemble(
     for modality, features in examples.features.items():
         batch[f"{modality}_features"] = features.take(index)
         batch[f"has_{modality}"] = features.present(index)
+        if f"{modality}_mask" in batch:
+            batch[f"{modality}_mask"] = features.masks(index)
     batch["labels"], batch["index"] = examples.labels[index], index.astype(np.int32)
     batch["group"] = examples.group[index].astype(np.int32)
     batch["weight"][:] = 1.0

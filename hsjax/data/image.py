@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -69,7 +69,14 @@ def _opened(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError(f"{phrase}: {error}") from None
 
 
-def read_image(value: Any, *, root: Path, config_image, seen: bool = True):
+def read_image(
+    value: Any,
+    *,
+    root: Path,
+    config_image,
+    seen: bool = True,
+    stored: Container[str] = (),
+):
     """(image, sha1 of its encoded bytes, flaw) of a field; without a flaw it is ''.
 
     The image is decoded if `config.data.image.cache`, else the checked bytes or path.
@@ -77,6 +84,7 @@ def read_image(value: Any, *, root: Path, config_image, seen: bool = True):
     Args:
       seen: False = only the hash is wanted: the image is None, and of flaws only those
         that the header shows are found.
+      stored: hashes of pictures that were decoded before, and are not wanted again.
     """
     try:
         source = encoded_image(value, root=root)
@@ -84,6 +92,8 @@ def read_image(value: Any, *, root: Path, config_image, seen: bool = True):
             return None, "", _EMPTY
         data = source.read_bytes() if isinstance(source, Path) else source
         key, limit = hashlib.sha1(data).hexdigest(), config_image.max_pixels
+        if key in stored:
+            return None, key, ""
         if not seen:
             with _opened(data, max_pixels=limit):
                 return None, key, ""

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from hsjax.batch import IMAGE, BatchSpec
+from hsjax.batch import BatchSpec
 from hsjax.data.columns import model_columns, sees_pictures
-from hsjax.data.examples import Examples, make_examples
-from hsjax.data.features import features_of, store_shape, stores_of
+from hsjax.data.examples import Examples, batch_spec, make_examples
+from hsjax.data.features import EncodeMissing, features_of, stored_pictures
 from hsjax.data.groups import group_facts, group_keys
 from hsjax.data.nomenclature import (
     load_taxonomy,
@@ -143,6 +143,7 @@ def read_parts(
         digits=tuple(config.taxonomy.digits),
         drop_repeats=True,
         pictures=sees_pictures(config),
+        stored=stored_pictures(config),
         nodes=label_nodes(config),
     )
     groups = group_keys(records)
@@ -187,27 +188,6 @@ def label_nodes(config, tree: Taxonomy | None = None) -> Mapping[str, tuple[str,
     return node_paths(load_taxonomy(config.taxonomy, separator=label_separator(config)))
 
 
-def batch_spec(config, tree: Taxonomy) -> BatchSpec:
-    """Static shapes of the batches of a config.
-
-    Raises:
-      CatalogueError: a modality that is neither a text stream nor the image.
-    """
-    text, modalities = config.data.text, config.model.modalities
-    for name in modalities:
-        if name != IMAGE and name not in text.streams:
-            raise CatalogueError(
-                f"model.modalities names {name!r}; there are {[*text.streams, IMAGE]}"
-            )
-    stores = stores_of(config)
-    streams = [m for m in modalities if m != IMAGE and m not in stores]
-    lengths = tuple((s, text.lengths.to_dict().get(s, text.length)) for s in streams)
-    height, width = config.data.image.size
-    image = (1, height, width) if IMAGE in set(modalities) - stores.keys() else None
-    features = tuple((m, store_shape(stores[m])) for m in modalities if m in stores)
-    return BatchSpec(lengths, image, tree.num_levels, features)
-
-
 def _tokenizer(config, training, spec: BatchSpec, source_run) -> Tokenizer | None:
     if not spec.streams:
         return None
@@ -236,8 +216,13 @@ def examples_of(
     spec: BatchSpec,
     labels: np.ndarray,
     groups: np.ndarray,
+    encode: EncodeMissing | None = None,
 ) -> Examples:
-    """Records as arrays, tokenized."""
+    """Records as arrays, tokenized.
+
+    Args:
+      encode: see `features_of`; None = feature stores must hold everything.
+    """
     streams = {s: config.data.text.streams[s] for s in spec.streams}
     tokens = tokenize_streams(
         records, tokenizer, streams=streams, lengths=dict(spec.lengths)
@@ -249,7 +234,7 @@ def examples_of(
         labels=labels,
         group=groups,
         config_image=config.data.image,
-        features=features_of(config, records),
+        features=features_of(config, records, encode=encode),
     )
 
 

@@ -3,7 +3,7 @@
 import datetime
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hsjax.data.columns import checked_columns, checked_required, wanted_columns
+from hsjax.data.columns import (
+    checked_columns,
+    checked_required,
+    lacking,
+    wanted_columns,
+)
 from hsjax.data.image import LostPictures, read_image
 from hsjax.data.labels import LabelError, Labels
 from hsjax.data.quarantine import (
@@ -71,6 +76,7 @@ def load_records(
     labelled: bool = True,
     drop_repeats: bool = False,
     pictures: bool = True,
+    stored: Container[str] | None = None,
     nodes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[Record]:
     """Reads the catalogue of `config.data`; every flaw goes to `quarantine`.
@@ -83,23 +89,26 @@ def load_records(
     With label_kind `node`, `nodes` gives the path of each code (see `node_paths`).
     Each dropped row has one note `dropped`: records + dropped rows = rows of the file.
     Without `pictures`, for models of text alone, they are hashed and not decoded: one
-    that is broken behind its header is then not noted, and counts as there.
+    that is broken behind its header is then not noted, and counts as there. Those of
+    `stored`, keys for which there are features, are hashed alone; others stay encoded.
 
     Raises CatalogueError: an unreadable file, a missing column, no usable row at all.
     """
     if not config_data.path:
         raise CatalogueError("data.path is empty: give --config.data.path=FILE")
+    if stored is not None:
+        config_data = config_data.copy_and_resolve_references().unlock()
+        config_data.image.cache = False
     if config_data.path == SYNTHETIC:
         from hsjax.data import synthetic  # which imports Record from here
 
         return synthetic.make_records(config_data, pictures=pictures)
     labels = {"digits": digits, "nodes": nodes or {}}
-    flags = {"labelled": labelled, "drop_repeats": drop_repeats, "pictures": pictures}
-    loader = _Loader(config_data, quarantine, labels=labels, **flags)
+    flags = {"labelled": labelled, "drop_repeats": drop_repeats}
+    looks = {"seen": pictures, "stored": stored or ()}
+    loader = _Loader(config_data, quarantine, labels=labels, looks=looks, **flags)
     before = len(quarantine.rows)
-    rows = tqdm(
-        loader.rows(), desc="catalogue", unit=" rows", disable=None, leave=False
-    )
+    rows = tqdm(loader.rows(), "catalogue", unit=" rows", disable=None, leave=False)
     records = [record for record in rows if record is not None]
     if not records:
         raise nothing_usable(config_data.path, quarantine.rows[before:])
@@ -110,16 +119,14 @@ def load_records(
 class _Loader:
     """Turns rows into records and tells the quarantine what it met on the way."""
 
-    def __init__(
-        self, config, quarantine, *, labelled, drop_repeats, pictures, labels
-    ) -> None:
+    def __init__(self, config, quarantine, *, labelled, drop_repeats, looks, labels):
         self.config, self.quarantine, self.labelled = config, quarantine, labelled
-        self.drop_repeats, self.pictures = drop_repeats, pictures
+        self.drop_repeats, self.looks = drop_repeats, looks
         columns = checked_columns(config, labelled)
         self.required = checked_required(config)
         self.labels = Labels(config, quarantine, columns=columns, **labels)
         root = Path(config.image_root or Path(config.path).parent)
-        self.lost, self.repeats = LostPictures(root, seen=pictures), Repeats()
+        self.lost, self.repeats = LostPictures(root, seen=looks["seen"]), Repeats()
 
     def note(self, record, reason, *, column="", action="kept") -> None:
         self.quarantine.add(
@@ -134,7 +141,7 @@ class _Loader:
     def rows(self) -> Iterator[Record | None]:
         """A record per row, None = dropped; threads decode, as Pillow frees the GIL."""
         config = self.config
-        options = {"config_image": config.image, "seen": self.pictures}
+        options = {"config_image": config.image, **self.looks}
         decode = partial(read_image, root=self.lost.root, **options)
         rows = read_rows(
             config.path,
@@ -215,7 +222,7 @@ class _Loader:
             if flaw:
                 self.note(record, flaw, column=column, action=NO_PICTURE)
         record = replace(record, image=image, image_key=key)
-        if reason := self.lacking(record):
+        if reason := lacking(record, self.required):
             self.note(record, reason, action="dropped")
             return None
         if not key and not any(record.texts.values()):
@@ -227,14 +234,6 @@ class _Loader:
         if self.labelled and (reason := self.repeats.contradicted(record)):
             self.note(record, reason, column=",".join(self.labels.columns))
         return self.with_unique_id(record)
-
-    def lacking(self, record: Record) -> str:
-        """Which required field is absent, in words; '' = none."""
-        for name, columns in self.required.items():
-            texts = [record.texts.get(column) for column in columns]
-            if not (record.image_key if name == "image" else any(texts)):
-                return f"required {name} is absent"
-        return ""
 
     def with_unique_id(self, record: Record) -> Record:
         id = self.repeats.unique(record.id)

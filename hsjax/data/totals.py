@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from tokenizers import Tokenizer
 
-from hsjax.batch import BatchSpec
+from hsjax.batch import IMAGE, BatchSpec
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import Record
 from hsjax.data.text import stream_texts
@@ -38,10 +38,11 @@ def record_facts(
       labels: (N, L); outside: (N,) bool, both of `encode_labels`.
       streams: text stream of the model -> its columns.
     """
-    columns = [column for stream in spec.streams for column in streams[stream]]
+    read = [name for name in spec.modalities if name != IMAGE]  # raw or as features
+    columns = [column for stream in read for column in streams[stream]]
     texts = [has_text(r, columns) for r in records]
     pictures = [bool(r.image_key) for r in records]
-    seen = pictures if spec.image else [False] * len(pictures)
+    seen = pictures if IMAGE in spec.modalities else [False] * len(pictures)
     none = sum(not (a or b) for a, b in zip(texts, seen, strict=True))
     dropped = quarantine.dropped()
     return {

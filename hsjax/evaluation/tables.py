@@ -16,6 +16,8 @@ from hsjax.evaluation.predictions import Predictions
 
 HEADER = ("run", "data", "part", "step", "taxonomy")
 HASH_DIGITS = 12  # of the config hash; report.json has them all
+# beside the head and what the context brings: what needs no classes
+UNCLASSIFIED = ("Retrieval", "Quarantine", "Technical details")
 LEVEL_ROWS = {
     "accuracy": "accuracy",
     "top3_accuracy": "top-3 accuracy",
@@ -47,6 +49,7 @@ def write_report(
         `taxonomy` head the report, `compiled_after_warmup` and `config_hash` end it;
         `names` (node code -> name for people) explains HS codes; `sections` (title ->
         Markdown) go into the text; `quarantine` ({(reason, action): rows}) is a table;
+        `classified` = False leaves out what an untrained head would be scored by;
         anything else goes to the JSON only.
     """
     directory = Path(directory)
@@ -77,6 +80,9 @@ def report_markdown(
         **error_sections(predictions, context.get("names") or {}),
         **_technical(context),
     }
+    if not context.get("classified", True):
+        kept = {*list(sections)[:1], *context.get("sections", {}), *UNCLASSIFIED}
+        sections = {title: body for title, body in sections.items() if title in kept}
     marks = ["#"] + ["##"] * (len(sections) - 1)
     parts = [
         f"{mark} {title}\n\n{body}"

@@ -4,18 +4,17 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tokenizers import Tokenizer
 
 from hsjax.batch import IMAGE
-from hsjax.data.image import decode_image
+from hsjax.data.store import SOURCE
 from hsjax.data.text import load_tokenizer
+from hsjax.features.encoding import Encoded, encode_pictures, encode_texts
 from hsjax.models.image_families import IMAGE_FAMILIES
 from hsjax.models.preprocessing import Preprocessing, read_preprocessing
 from hsjax.models.pretrained import (
@@ -25,83 +24,85 @@ from hsjax.models.pretrained import (
     load_parameters,
     read_checkpoint,
 )
+from hsjax.models.resnet import ResNet
+from hsjax.models.text import TextEncoder
 from hsjax.models.text_families import TEXT_FAMILIES
+from hsjax.models.vgg import VGG
+from hsjax.models.vit import VisionTransformer
 
-# tokens of a bucket: a text is padded to the next one, so that little is wasted and
-# few shapes are compiled
-BUCKETS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-AHEAD = 2  # batches of pictures that are decoded while one is encoded
-
-# positions of some items, and their (B, D) vectors, which may still be computed
-Encoded = Iterator[tuple[np.ndarray, jax.Array]]
+STATES = "none"  # the pool that keeps every token, patch or cell
+# what needs no parameters beyond those of the checkpoint
+POOLS = {
+    TextEncoder: ("cls", "mean", "max", "eot", STATES),
+    VisionTransformer: ("cls", "mean", "max", STATES),
+    ResNet: ("mean", STATES),
+    VGG: ("fc7", "mean"),
+}
+TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
 
 
 class FrozenEncoder(NamedTuple):
     """What turns items into vectors.
 
     Attributes:
-      facts: where it comes from and how it is used: equal facts, equal vectors.
+      facts: where it comes from and how it is used: but for the place, equal facts are
+        equal vectors.
       encode: items (texts, or encoded pictures as bytes or paths) -> `Encoded`, batch
         by batch, in an order that suits the encoder.
     """
 
     facts: dict
-    encode: Callable[[Sequence], Encoded]
+    encode: Callable[[Sequence], Iterator[Encoded]]
 
 
-def load_encoder(c, *, modality: str, max_pixels: int) -> FrozenEncoder:
+def load_encoder(
+    c, *, modality: str, max_pixels: int, look: Preprocessing | None = None
+) -> FrozenEncoder:
     """The encoder of a config's `extract` group `c`.
 
     Args:
       max_pixels: larger pictures are refused.
+      look: how pictures are prepared; None = as the checkpoint and `c.size` say.
 
     Raises:
-      CheckpointError: the checkpoint cannot be used, or its tokenizer is another's.
+      CheckpointError: the checkpoint cannot be used, its tokenizer is another's, or the
+        family has no such pool.
       CatalogueError: it has no tokenizer.
     """
     checkpoint = read_checkpoint(c.encoder)
-    family = find_family(
-        checkpoint, IMAGE_FAMILIES if modality == IMAGE else TEXT_FAMILIES
-    )
+    families = IMAGE_FAMILIES if modality == IMAGE else TEXT_FAMILIES
+    family = find_family(checkpoint, families)
     settings, params, stats = load_parameters(family, checkpoint)
-    settings |= {"pool": c.pool} if c.pool else {}
+    if pool := STATES if c.states else c.pool:
+        settings["pool"] = _checked_pool(family, pool)
     module = family.module(**settings, dtype=jnp.dtype(c.dtype))
     variables = {"params": params, **({"stats": stats} if stats else {})}
-    variables = jax.device_put(variables)
+    apply = functools.partial(
+        jax.jit(functools.partial(module.apply, training=False)),
+        jax.device_put(variables),
+    )
+    if modality == IMAGE:
+        look = look or _look(checkpoint, c)
+        own, first = {"preprocessing": look._asdict()}, (1, *look.size, 3)
+        first = jnp.zeros(first), jnp.ones(1)
+        options = {"look": look, "rows": c.rows, "max_pixels": max_pixels}
+        encode = functools.partial(encode_pictures, apply, **options)
+    else:
+        length = min(c.length, settings["max_length"])
+        own = {"length": length, "tokenizer": _tokenizer_hash(checkpoint.directory)}
+        first = jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool)
+        tokenizer = _tokenizer(checkpoint, settings["vocab_size"])
+        options = {"tokenizer": tokenizer, "length": length, "tokens": c.tokens}
+        encode = functools.partial(encode_texts, apply, **options)
     facts = {
-        "encoder": checkpoint.directory.name,
+        SOURCE: _place(c.encoder),
         "weights": fingerprint(checkpoint),
         "family": family.name,
         "pool": settings.get("pool", "mean"),
         "compute": c.dtype,
+        **own,
+        "shape": jax.eval_shape(apply, *first).shape[1:],
     }
-    apply = functools.partial(
-        jax.jit(functools.partial(module.apply, training=False)), variables
-    )
-    if modality == IMAGE:
-        look = read_preprocessing(checkpoint.preprocessor)
-        if any(c.size):
-            look = look._replace(resize=tuple(c.size), size=tuple(c.size))
-        facts["preprocessing"] = look._asdict()
-        encode = functools.partial(
-            encode_pictures, apply, look=look, rows=c.rows, max_pixels=max_pixels
-        )
-        first = jnp.zeros((1, *look.size, 3)), jnp.ones(1)
-    else:
-        length = min(c.length, settings["max_length"])
-        facts["length"] = length
-        tokenizer = load_tokenizer(str(checkpoint.directory))
-        if tokenizer.get_vocab_size() > settings["vocab_size"]:
-            raise CheckpointError(
-                f"{checkpoint.directory}: the tokenizer has"
-                f" {tokenizer.get_vocab_size()} entries, config.json says"
-                f" {settings['vocab_size']}: they do not belong together"
-            )
-        encode = functools.partial(
-            encode_texts, apply, tokenizer=tokenizer, length=length, tokens=c.tokens
-        )
-        first = jnp.zeros((1, BUCKETS[0]), jnp.int32), jnp.ones((1, BUCKETS[0]), bool)
-    facts["shape"] = jax.eval_shape(apply, *first).shape[1:]
     return FrozenEncoder(json.loads(json.dumps(facts)), encode)
 
 
@@ -115,71 +116,43 @@ def fingerprint(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
-def encode_texts(
-    apply: Callable,
-    texts: Sequence[str],
-    *,
-    tokenizer: Tokenizer,
-    length: int,
-    tokens: int,
-) -> Encoded:
-    """Texts of like length together, the longest first.
-
-    The longest first: what does not fit into memory fails at once, not after hours.
-
-    Args:
-      length: a longer text is cut here.
-      tokens: in a batch, so that every shape takes about the same memory.
-    """
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(length)
-    ids = [e.ids for e in tokenizer.encode_batch_fast(list(texts))]
-    lengths = np.array([len(x) for x in ids])
-    edges = np.array([*(b for b in BUCKETS if b < length), length])
-    bucket = edges[np.searchsorted(edges, np.maximum(lengths, 1))]
-    for width in np.unique(bucket)[::-1].tolist():
-        rows = max(1, tokens // width)
-        members = np.flatnonzero(bucket == width)
-        for first in range(0, len(members), rows):
-            here = members[first : first + rows]
-            padded = np.zeros((rows, width), np.int32)
-            mask = np.zeros((rows, width), bool)
-            for row, i in enumerate(here.tolist()):
-                padded[row, : lengths[i]] = ids[i]
-                mask[row, : lengths[i]] = True
-            yield here, apply(padded, mask)[: len(here)]
+def _place(name: str) -> str:
+    """A directory from wherever the next command is run; or a hub name."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.is_dir() else name
 
 
-def encode_pictures(
-    apply: Callable,
-    pictures: Sequence[bytes | Path],
-    *,
-    look: Preprocessing,
-    rows: int,
-    max_pixels: int,
-) -> Encoded:
-    """Pictures in their order, decoded ahead by threads."""
-    mean, std = (np.array(x, np.float32) for x in (look.mean, look.std))
-    margin = [(a - b) // 2 for a, b in zip(look.resize, look.size, strict=True)]
-    window = tuple(slice(m, m + s) for m, s in zip(margin, look.size, strict=True))
+def _checked_pool(family, pool: str) -> str:
+    known = POOLS[family.module]
+    if pool not in known:
+        states = " (extract.states)" if pool == STATES else ""
+        raise CheckpointError(
+            f"extract.pool is {pool!r}{states}; {family.name} has {', '.join(known)}"
+        )
+    return pool
 
-    def decode(picture: bytes | Path) -> np.ndarray:
-        data = picture.read_bytes() if isinstance(picture, Path) else picture
-        pixels = decode_image(data, resize=look.resize, max_pixels=max_pixels)
-        return (pixels[window].astype(np.float32) / 255.0 - mean) / std
 
-    def decode_batch(first: int) -> np.ndarray:
-        batch = np.zeros((rows, *look.size, 3), np.float32)
-        for row, picture in enumerate(pictures[first : first + rows]):
-            batch[row] = decode(picture)
-        return batch
+def _look(checkpoint: Checkpoint, c) -> Preprocessing:
+    look = read_preprocessing(checkpoint.preprocessor)
+    if any(c.size):
+        look = look._replace(resize=tuple(c.size), size=tuple(c.size))
+    return look
 
-    starts, weight = range(0, len(pictures), rows), np.ones(rows, np.float32)
-    with ThreadPoolExecutor(AHEAD) as pool:
-        ahead = [pool.submit(decode_batch, first) for first in starts[:AHEAD]]
-        for k, first in enumerate(starts):
-            batch = ahead.pop(0).result()
-            if k + AHEAD < len(starts):
-                ahead.append(pool.submit(decode_batch, starts[k + AHEAD]))
-            here = np.arange(first, min(first + rows, len(pictures)))
-            yield here, apply(batch, weight)[: len(here)]
+
+def _tokenizer(checkpoint: Checkpoint, vocab_size: int):
+    tokenizer = load_tokenizer(str(checkpoint.directory))
+    if tokenizer.get_vocab_size() > vocab_size:
+        raise CheckpointError(
+            f"{checkpoint.directory}: the tokenizer has {tokenizer.get_vocab_size()}"
+            f" entries, config.json says {vocab_size}: they do not belong together"
+        )
+    return tokenizer
+
+
+def _tokenizer_hash(directory: Path) -> str:
+    """sha256 of its files: other pieces of a text are other vectors."""
+    digest = hashlib.sha256()
+    for name in TOKENIZER:
+        if (directory / name).is_file():
+            digest.update(name.encode() + (directory / name).read_bytes())
+    return digest.hexdigest()

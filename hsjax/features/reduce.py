@@ -1,5 +1,7 @@
 """Fewer dimensions of stored vectors: principal components of the training rows."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from safetensors.numpy import load_file, save_file
-from sklearn.decomposition import PCA
 
-from hsjax.data.features import FeatureStore, add_part, start_store
+from hsjax.data.store import FeatureStore, add_part, start_store
 
 FILE = "pca.safetensors"
 ROWS = 8192  # vectors that are transformed at once
+# what the store of a reduction says beside what is said of the vectors themselves
+PCA_FACTS = ("pca", "fitted_on", "fitted_hash")
 
 
 class Reduction(NamedTuple):
@@ -31,6 +34,8 @@ class Reduction(NamedTuple):
 
 def fit_pca(x: Float[np.ndarray, "N D"], *, share: float) -> Reduction:
     """As few principal components as keep `share` (0..1) of the variance."""
+    from sklearn.decomposition import PCA  # a second that predictions do without
+
     pca = PCA(n_components=share, svd_solver="full").fit(x)
     components = np.ascontiguousarray(pca.components_.T, np.float32)
     return Reduction(pca.mean_.astype(np.float32), components)
@@ -47,12 +52,17 @@ def reduce_store(
     Raises:
       CatalogueError: `folder` holds other features.
     """
-    rows = store.rows(sorted({key for key in training if key}))
-    reduction = fit_pca(store.take(rows), share=share)
+    used = sorted({key for key in training if key})
+    reduction = fit_pca(store.take(store.rows(used)), share=share)
     shape = [reduction.components.shape[1]]
-    facts = {"shape": shape, "pca": share, "fitted_on": len(rows)}
-    start_store(folder, store.facts | facts)
-    save_file(reduction._asdict(), folder / FILE)
+    digest = hashlib.sha256("".join(used).encode()).hexdigest()
+    own = dict(zip(PCA_FACTS, (share, len(used), digest), strict=True))
+    start_store(folder, store.facts | {"shape": shape} | own)
+    if (kept := load_reduction(folder)) is None:
+        save_file(reduction._asdict(), folder / f"{FILE}.partial")
+        os.replace(folder / f"{FILE}.partial", folder / FILE)
+    else:
+        reduction = kept  # of the same rows; its last bits are those of the old parts
     keys = store.keys()
     held = FeatureStore(folder)
     for first in range(0, len(keys), ROWS):

@@ -18,6 +18,7 @@ from hsjax.data.tree_labels import encode_labels
 from hsjax.evaluation.collect import collect_predictions, describe_rows, make_answer
 from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.predictions import Predictions
+from hsjax.features.live import encode_missing
 from hsjax.inference.products import read_products
 from hsjax.models.build import Model, build_model
 from hsjax.sharding import make_mesh, replicated
@@ -79,6 +80,8 @@ class Run(NamedTuple):
     ) -> Predictions:
         """Answers for every record, in order.
 
+        A run on cached features encodes what its stores lack, and stores nothing.
+
         Args:
           records: what `records` gives.
           groups: (N,) for intervals and retrieval; None = computed from the records.
@@ -101,6 +104,7 @@ class Run(NamedTuple):
             spec=self.spec,
             labels=labels,
             groups=groups,
+            encode=encode_missing,
         )
         asked = {} if confidence is None else {"confidence": float(confidence)}
         rows = describe_rows(

@@ -19,6 +19,7 @@ from hsjax.data.columns import (
     sees_pictures,
     wanted_columns,
 )
+from hsjax.data.features import stored_pictures
 from hsjax.data.prepare import label_nodes
 from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
 from hsjax.data.records import Record, load_records
@@ -129,6 +130,7 @@ def _fitted(config, tree: Taxonomy, data, *, name: str, notes, labelled: bool):
         digits=tuple(config.taxonomy.digits),
         labelled=labelled,
         pictures=sees_pictures(config),
+        stored=stored_pictures(config),
         nodes=label_nodes(config, tree),
     )
     return fit_labels(records, tree, config=config, quarantine=notes, file=name)

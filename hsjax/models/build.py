@@ -14,6 +14,7 @@ from hsjax.batch import IMAGE, BatchSpec
 from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import HierarchicalHead
 from hsjax.models.joint import Projection, drop_modalities, mean_embedding, unit_length
+from hsjax.models.layers import masked_mean
 from hsjax.models.published import published_encoder
 from hsjax.models.resnet import ResNet
 from hsjax.models.text import TextEncoder
@@ -127,6 +128,7 @@ class ProductClassifier(nn.Module):
                     self.config.joint_width,
                     self.config.absent,
                     self._dtype,
+                    self.config.joint_bias,
                     name=f"{tower}_joint",
                 )
             feature = self._encode(encoders[tower], batch, name, training)
@@ -136,9 +138,13 @@ class ProductClassifier(nn.Module):
 
     def _encoder(self, name: str, tower: str) -> nn.Module:
         if tower in self.published:
-            dropout = self.config[tower].dropout
+            c = self.config[tower]
             return published_encoder(
-                self.published[tower], dropout=dropout, dtype=self._dtype, name=tower
+                self.published[tower],
+                dropout=c.dropout,
+                pool=c.pool,
+                dtype=self._dtype,
+                name=tower,
             )
         if name == IMAGE:
             settings = self.config.image
@@ -168,7 +174,10 @@ class ProductClassifier(nn.Module):
         if f"{name}_features" in batch:
             feature = batch[f"{name}_features"]
             lift = (-1, *(1,) * (feature.ndim - 1))
-            return jnp.where(here.reshape(lift), feature, 0.0)
+            feature = jnp.where(here.reshape(lift), feature, 0.0)
+            if feature.ndim == 2:
+                return feature
+            return masked_mean(feature, batch[f"{name}_mask"] & here[:, None])
         if name == IMAGE:
             pixels = jnp.where(here[:, None, None, None], batch[IMAGE][:, 0], 0)
             mean = jnp.array(self.config.image.mean).reshape(1, 1, 1, 3)

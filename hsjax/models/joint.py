@@ -25,6 +25,7 @@ class Projection(nn.Module):
     width: int
     absent: str
     dtype: jnp.dtype
+    bias: bool = True
 
     @nn.compact
     def __call__(
@@ -36,7 +37,9 @@ class Projection(nn.Module):
             token = self.param("absent_token", TOKEN_INIT, (width,))
         else:
             token = jnp.zeros(width)
-        project = nn.Dense(self.width, dtype=self.dtype, name="projection")
+        project = nn.Dense(
+            self.width, use_bias=self.bias, dtype=self.dtype, name="projection"
+        )
         # The token is no row of the batch: B + 1 rows are uneven over the devices.
         present = project(feature).astype(jnp.float32)
         stand_in = project(token[None]).astype(jnp.float32)

@@ -12,8 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
-from hsjax.models.image_families import IMAGE_FAMILIES
-from hsjax.models.names import Family
+from hsjax.models.dual import families_of, tower_of
+from hsjax.models.names import Family, only
 from hsjax.models.preprocessing import read_preprocessing
 from hsjax.models.pretrained import (
     Checkpoint,
@@ -22,24 +22,39 @@ from hsjax.models.pretrained import (
     load_parameters,
     read_checkpoint,
 )
-from hsjax.models.text_families import TEXT_FAMILIES
 
 TOWERS = ("text", IMAGE)
 
 
 def family_of(tower: str, config: Mapping) -> Family:
-    """The family of a config.json; images and texts of one name (clip) are two."""
-    families = IMAGE_FAMILIES if tower == IMAGE else TEXT_FAMILIES
-    return families[config["model_type"]]
+    """The family of a config.json."""
+    return families_of(tower)[config["model_type"]]
+
+
+def tower_settings(tower: str, config: Mapping, *, pool: str) -> dict:
+    """Of the module of a config.json, in the place of a tower.
+
+    Args:
+      pool: of texts that an encoder without a pooling of its own reads (BERT's
+        relatives); what a pair that hsjax saved says of its towers goes before.
+
+    Raises:
+      CheckpointError: an option that the module lacks.
+    """
+    settings = family_of(tower, config).settings(config)
+    free = {"text": "mean", IMAGE: "cls"}[tower]
+    if settings.get("pool") == free:
+        only(config, "pool", "cls", "mean", "max")
+        settings["pool"] = config.get("pool", free if tower == IMAGE else pool)
+    return settings
 
 
 def published_encoder(
-    config: Mapping, *, dropout: float, dtype: jnp.dtype, name: str
+    config: Mapping, *, dropout: float, pool: str, dtype: jnp.dtype, name: str
 ) -> nn.Module:
     """The module of a config.json, in the place of the tower `name`."""
-    family = family_of(name, config)
-    settings = family.settings(config) | {"dropout": dropout}
-    return family.module(**settings, dtype=dtype, name=name)
+    settings = tower_settings(name, config, pool=pool) | {"dropout": dropout}
+    return family_of(name, config).module(**settings, dtype=dtype, name=name)
 
 
 def read_published(config) -> dict[str, Checkpoint]:
@@ -51,8 +66,8 @@ def read_published(config) -> dict[str, Checkpoint]:
     found = {}
     for tower in TOWERS:
         if name := config.model[tower].published:
-            checkpoint = read_checkpoint(name)
-            find_family(checkpoint, IMAGE_FAMILIES if tower == IMAGE else TEXT_FAMILIES)
+            checkpoint = tower_of(read_checkpoint(name), tower)
+            find_family(checkpoint, families_of(tower))
             found[tower] = checkpoint
     return found
 

@@ -29,6 +29,7 @@ class ResNet(nn.Module):
         most do today) or 1, the first of them (the paper).
       stem_width: channels before the first stage; 0 = the first width.
       frozen_stats: running statistics also in training, never changed (pretrained).
+      pool: mean over the last map, or none: its cells, row by row, (B, P, D).
     """
 
     stem: str
@@ -41,11 +42,12 @@ class ResNet(nn.Module):
     stride_in: int = 3
     stem_width: int = 0
     frozen_stats: bool = False
+    pool: str = "mean"
 
     @nn.compact
     def __call__(
         self, image: Float[Array, "B H W 3"], weight: Float[Array, "B"], training: bool
-    ) -> Float[Array, "B D"]:
+    ) -> Float[Array, "B D"] | Float[Array, "B P D"]:
         def norm(x, name):
             if self.norm == "batch":
                 moving = training and not self.frozen_stats
@@ -95,5 +97,8 @@ class ResNet(nn.Module):
             for i in range(blocks):
                 stride = 2 if stage and i == 0 else 1
                 x = block(x, width, stride, f"stage{stage}_block{i}")
-        x = x.astype(jnp.float32).mean(axis=(1, 2))
+        x = x.astype(jnp.float32)
+        if self.pool == "none":
+            return x.reshape(len(x), -1, x.shape[-1])
+        x = x.mean(axis=(1, 2))
         return nn.Dropout(self.dropout, deterministic=not training)(x)

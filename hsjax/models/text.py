@@ -23,7 +23,8 @@ class TextEncoder(nn.Module):
     Args:
       vocab_size: rows of the embedding table.
       max_length: positions.
-      pool: cls, mean, max, eot (end of text) or map (attention pooling).
+      pool: cls, mean, max, eot (end of text), map (attention pooling), or none: the
+        states (B, T, D) before projection, zero outside the mask.
       pre_norm: normalise before each branch (trains from scratch) or after it (BERT).
       bag: width of a bag of tokens beside the transformer, which learns from few
         examples what a single word says (Cheng et al., 2016, wide and deep); 0 = none.
@@ -64,13 +65,15 @@ class TextEncoder(nn.Module):
     @nn.compact
     def __call__(
         self, ids: Int[Array, "B T"], mask: Bool[Array, "B T"], training: bool
-    ) -> Float[Array, "B _"]:
+    ) -> Float[Array, "B _"] | Float[Array, "B T _"]:
         x = self._embed(ids, training)
         blocks = [self._block(i) for i in range(self.shared or self.depth)]
         for i in range(self.depth):
             x = blocks[i * len(blocks) // self.depth](x, mask, training)
         if self.pre_norm:
             x = LayerNorm(self.eps, name="final_norm")(x)
+        if self.pool == "none":
+            return jnp.where(mask[:, :, None], x.astype(jnp.float32), 0.0)
         x = self._pool(x, mask)
         if self.bag:
             x = jnp.concatenate([x, self._words(ids, mask, training)], axis=-1)

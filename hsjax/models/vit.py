@@ -25,7 +25,8 @@ class VisionTransformer(nn.Module):
     Args:
       patch: side of a patch; what is left over at the lower and right edge is not seen.
       pool: cls answers with the first token; mean, max and map (attention pooling)
-        with the patches, without the tokens before them.
+        with the patches, without the tokens before them; none gives the states of the
+        patches, (B, P, D), before projection.
       eps: of all norms.
       activation: of the MLPs, a name of ACTIVATIONS.
       layer_scale: start of a learned factor per channel on each branch; 0 = none.
@@ -58,7 +59,7 @@ class VisionTransformer(nn.Module):
     @nn.compact
     def __call__(
         self, image: Float[Array, "B H W 3"], weight: Float[Array, "B"], training: bool
-    ) -> Float[Array, "B _"]:
+    ) -> Float[Array, "B _"] | Float[Array, "B _ _"]:
         del weight  # nothing here looks across the batch
         tokens = self.tokens
         if tokens is None:
@@ -67,6 +68,8 @@ class VisionTransformer(nn.Module):
         for i in range(self.depth):
             x = self._block(i)(x, None, training)
         x = LayerNorm(self.eps, name="final_norm")(x)
+        if self.pool == "none":
+            return x[:, len(tokens) :].astype(jnp.float32)
         x = self._pool(x, len(tokens))
         if self.projection:
             up = nn.Dense(

@@ -13,6 +13,7 @@ log = logging.getLogger("hsjax")
 LATER = {"taxonomy.names": "", "model.text.bag": 0, "model.text.bag_dropout": 0.3}
 LATER |= {"data.features": {}}
 LATER |= {"model.text.published": "", "model.image.published": ""}
+LATER |= {"model.joint_bias": True, "optim.layer_decay": 1.0}
 
 
 class WorkdirError(ValueError):

@@ -1,10 +1,18 @@
 """Optimizer from a config; (regex -> multiplier, decay) rules cover every parameter."""
 
+import re
+from collections.abc import Sequence
+
 import jax
+import jax.numpy as jnp
 import optax
 
 from hsjax.sharding import first_match, parameter_names
 from hsjax.train.workdir import blamed_on
+
+LAYER = re.compile(r"(\w+)/layer(\d+)/.*")
+# of a tower, behind its last layer; all else that is no layer lies before the first
+BEHIND = re.compile(r"\w+/(final_norm|pool|projection)/.*")
 
 
 def learning_rate(config, steps: int) -> optax.Schedule:
@@ -24,15 +32,57 @@ def learning_rate(config, steps: int) -> optax.Schedule:
 def parameter_rules(config, params):
     """Trees of (multiplier, decay) by the first rule that matches each name.
 
+    Multipliers are those of the rules times `layer_scales`.
+
     Raises:
       ConfigError: a parameter that no rule covers.
     """
-    structure = jax.tree.structure(params)
+    structure, names = jax.tree.structure(params), parameter_names(params)
     with blamed_on("optim.rules"):
-        pairs = [first_match(name, config.rules) for name in parameter_names(params)]
-    return tuple(
-        jax.tree.unflatten(structure, column) for column in zip(*pairs, strict=True)
-    )
+        pairs = [first_match(name, config.rules) for name in names]
+    scales = layer_scales(names, config.layer_decay)
+    multipliers = [m * s for (m, _), s in zip(pairs, scales, strict=True)]
+    columns = multipliers, [decay for _, decay in pairs]
+    return tuple(jax.tree.unflatten(structure, column) for column in columns)
+
+
+def layer_scales(names: Sequence[str], decay: float) -> list[float]:
+    """Layer-wise decay of the learning rate (Clark et al., 2020, ELECTRA).
+
+    In a tower `T` of n layers, parameters `T/layer{i}/...`: decay ** (n - 1 - i) in
+    layer i, decay ** n in what lies before the layers (tokens, positions, patches), and
+    1 in what lies behind them and wherever there are no layers.
+
+    >>> layer_scales(["t/position", "t/layer0/x", "t/layer1/x", "head/x"], 0.5)
+    [0.25, 0.5, 1.0, 1.0]
+    """
+    depth: dict[str, int] = {}
+    for tower, layer in filter(None, map(_layer, names)):
+        depth[tower] = max(depth.get(tower, 0), layer + 1)
+
+    def scale(name: str) -> float:
+        if found := _layer(name):
+            return decay ** (depth[found[0]] - 1 - found[1])
+        below = name.split("/")[0] in depth and not BEHIND.fullmatch(name)
+        return decay ** depth[name.split("/")[0]] if below else 1.0
+
+    return [scale(name) for name in names]
+
+
+def _layer(name: str) -> tuple[str, int] | None:
+    """(tower, number) of the layer that a parameter belongs to."""
+    match = LAYER.fullmatch(name)
+    return (match[1], int(match[2])) if match else None
+
+
+def frozen_leaves(config, params):
+    """Tree of bools: is the multiplier 0?
+
+    Raises:
+      ConfigError: a parameter that no rule covers.
+    """
+    multipliers, _ = parameter_rules(config, params)
+    return jax.tree.map(lambda m: not m, multipliers)
 
 
 def make_optimizer(config, params, steps: int) -> optax.GradientTransformation:
@@ -43,6 +93,7 @@ def make_optimizer(config, params, steps: int) -> optax.GradientTransformation:
       ConfigError: a parameter that no rule covers.
     """
     multipliers, decays = parameter_rules(config, params)
+    decays = jax.tree.map(lambda m, d: bool(m) and d, multipliers, decays)
     clip = [optax.clip_by_global_norm(config.clip)] if config.clip else []
     adam = optax.chain(*clip, optax.scale_by_adam(config.b1, config.b2))
     labels = jax.tree.map(lambda m: "train" if m else "frozen", multipliers)
@@ -66,6 +117,8 @@ def _decay(rate: float, decays) -> optax.GradientTransformation:
 def _multiply(multipliers) -> optax.GradientTransformation:
     def update(updates, params):
         del params
-        return jax.tree.map(lambda u, m: u * m, updates, multipliers)
+        # a literal 0 and no product: XLA drops what it is added to, and what it needs
+        times = lambda u, m: u * m if m else jnp.zeros_like(u)  # noqa: E731
+        return jax.tree.map(times, updates, multipliers)
 
     return optax.stateless(update)

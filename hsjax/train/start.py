@@ -17,7 +17,7 @@ from hsjax.models.build import Model
 from hsjax.sharding import make_mesh, replicated, state_specs
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import training_metrics
-from hsjax.train.optim import make_optimizer
+from hsjax.train.optim import frozen_leaves, make_optimizer
 from hsjax.train.state import TrainState, make_state
 from hsjax.train.step import Running, make_step
 from hsjax.train.workdir import ConfigError, WorkdirError, blamed_on
@@ -183,7 +183,12 @@ def training_step(config, model: Model, objective, optimizer, shardings, mesh: M
       shardings: of the state, before and after.
     """
     step = make_step(
-        model.apply, objective, optimizer, seed=config.seed, ema=config.train.ema
+        model.apply,
+        objective,
+        optimizer,
+        seed=config.seed,
+        ema=config.train.ema,
+        frozen=frozen_leaves(config.optim, shardings.params),
     )
     out = (shardings, replicated(mesh))
     return jax.jit(step, donate_argnums=(0, 1), out_shardings=out)

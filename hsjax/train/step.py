@@ -36,15 +36,21 @@ def make_step(
     *,
     seed: int,
     ema: float = 0.0,
+    frozen: Any = None,
 ) -> Callable[[TrainState, Running, Any], tuple[TrainState, Running]]:
     """`step(state, running, batch)`, to be jitted with donated state.
 
     The dropout key is folded from (seed, step). `ema` is the decay of the averaged
     parameters once (1 + step) / (10 + step) has grown past it. A step with a loss or
     gradient that is not finite changes nothing and is remembered.
+
+    Args:
+      frozen: tree of bools like the parameters; None = all are trained. Through what is
+        frozen nothing is differentiated: autodiff stops at the lowest trained layer.
     """
 
     def loss_of(params, stats, batch, key):
+        params = _stopped(params, frozen)
         outputs, stats = apply(params, stats, batch, dropout_key=key)
         loss, measured = objective(outputs, batch)
         return loss, (stats, measured)
@@ -59,19 +65,14 @@ def make_step(
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        average = _averaged(state, (params, stats), ema)
+        average = _averaged(state, (params, stats), ema, frozen)
         after = state._replace(
             params=params, stats=stats, opt_state=opt_state, ema=average
         )
         after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
         after = after._replace(step=state.step + 1)
         measured = {**measured, "gradient_norm": (norm, jnp.ones(()))}
-        averages = {
-            name: running.averages[name].merge(
-                metrics.Average(total=mean * weight, count=weight)
-            )
-            for name, (mean, weight) in measured.items()
-        }
+        averages = _merged(running.averages, measured)
         first = (running.bad_step < 0) & ~finite
         bad = jnp.where(first, state.step, running.bad_step)
         return after, Running(averages, bad)
@@ -79,10 +80,33 @@ def make_step(
     return step
 
 
-def _averaged(state: TrainState, new, ema: float):
+def _merged(averages: dict, measured: dict) -> dict:
+    """Running means with (mean, weight) of one more batch."""
+    return {
+        name: averages[name].merge(metrics.Average(total=mean * weight, count=weight))
+        for name, (mean, weight) in measured.items()
+    }
+
+
+def _stopped(params, frozen):
+    """The parameters, through those that are frozen without a gradient."""
+    if frozen is None:
+        return params
+    stop = jax.lax.stop_gradient
+    return jax.tree.map(lambda f, p: stop(p) if f else p, frozen, params)
+
+
+def _averaged(state: TrainState, new, ema: float, frozen):
     # early on the average is young: else the initial parameters weigh for long
     steps = state.step.astype(jnp.float32)
     decay = jnp.minimum(ema, (1.0 + steps) / (10.0 + steps))
-    return state.ema and jax.tree.map(
+    average = state.ema and jax.tree.map(
         lambda old, new: old * decay + new * (1.0 - decay), state.ema, new
     )
+    if not average or frozen is None:
+        return average
+    # of what is frozen: a mean of equals would drift by rounding
+    kept = jax.tree.map(
+        lambda f, old, new: old if f else new, frozen, state.ema[0], average[0]
+    )
+    return kept, average[1]

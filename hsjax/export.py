@@ -1,0 +1,35 @@
+"""Saves a trained pair of published encoders in Hugging Face's layout.
+
+python -m hsjax.export --run=WORKDIR --output=DIR
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from hsjax.main import show_log
+
+RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.", required=True)
+OUTPUT = flags.DEFINE_string("output", None, "Folder of the pair.", required=True)
+
+
+def run(argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    from hsjax.inference.export import export_pair
+    from hsjax.tasks import user_errors
+
+    with user_errors():
+        for sentence in export_pair(Path(RUN.value), Path(OUTPUT.value)):
+            print(f"note: {sentence}")
+    print(f"all files: {OUTPUT.value}")
+
+
+def main() -> None:
+    show_log()
+    app.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

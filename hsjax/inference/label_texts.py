@@ -1,0 +1,93 @@
+"""What a trained run makes of the texts of its classes, and how far that carries."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from hsjax.batch import IMAGE
+from hsjax.data.records import CatalogueError, Record
+from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.zero_shot import (
+    KINDS,
+    zero_shot,
+    zero_shot_classes,
+    zero_shot_table,
+)
+from hsjax.inference.predict import Run
+
+
+def check_zero_shot(run: Run | None, kind: str) -> None:
+    """Can this run be asked for zero-shot figures? '' = it is not asked.
+
+    Raises:
+      CatalogueError: an unknown kind, a baseline (None), a run without text.
+    """
+    if kind and kind not in KINDS:
+        raise CatalogueError(f"--zero_shot={kind}: known are {', '.join(KINDS)}")
+    if kind and (run is None or not text_streams(run)):
+        raise CatalogueError(
+            "--zero_shot needs a trained model that reads text: label texts go through"
+            " its text tower"
+        )
+
+
+def text_streams(run: Run) -> list[str]:
+    """The text streams that the model of a run reads, in order."""
+    return [m for m in run.config.model.modalities if m != IMAGE]
+
+
+def text_embeddings(run: Run, texts: Sequence[str]) -> Float[np.ndarray, "N E"]:
+    """Unit-length vectors of texts by the run's own text tower and projection.
+
+    They take the place of its first text stream, all else is absent. Where that is on
+    cached features, the store's encoder runs.
+
+    Raises:
+      CatalogueError: that encoder is not where it was.
+    """
+    column = run.config.data.text.streams[text_streams(run)[0]][0]
+    records = [
+        Record(
+            row=i + 1,
+            id=str(i + 1),
+            texts={column: text},
+            image=None,
+            image_key="",
+            path=(),
+            complete=False,
+            group="",
+            platform="",
+            date="",
+            split="",
+            extra={},
+        )
+        for i, text in enumerate(texts)
+    ]
+    answers = run.predict(records, groups=np.arange(len(records)))
+    return answers.embeddings["text"]
+
+
+def zero_shot_results(
+    run: Run, predictions: Predictions, *, kind: str
+) -> tuple[dict[str, float], str]:
+    """(metrics, table for the report) of leaf accuracy by label text.
+
+    The vector of texts is called by its stream where the model reads but one.
+
+    Args:
+      predictions: of the run, with embeddings.
+      kind: see `zero_shot_classes`.
+    """
+    classes, texts = zero_shot_classes(run.tree, kind=kind)
+    streams = text_streams(run)
+    names = {"text": streams[0] if len(streams) == 1 else "text", IMAGE: IMAGE}
+    vectors = {names[k]: v for k, v in predictions.embeddings.items()}
+    metrics = zero_shot(
+        predictions,
+        vectors,
+        text_embeddings(run, texts),
+        classes,
+        bootstrap=run.config.eval.bootstrap,
+    )
+    return metrics, zero_shot_table(metrics, [*vectors])

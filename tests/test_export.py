@@ -1,0 +1,243 @@
+"""A pair of published encoders leaves in Hugging Face's layout, and comes back."""
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from layouts import PARITY
+from make_dual_goldens import ANSWERS, LOOK, PAIRS, build_pair, scale_of
+from runs import TEXT, run_config, train_run
+from safetensors.numpy import load_file
+from stores import extraction, path_of, write_bert, write_images
+from test_alignment import ALIGN, END_TO_END
+from test_mistakes import sentence as train_sentence
+from test_published import leaves, published
+from tiny import quick_jit
+from tokenizers import Tokenizer
+
+import hsjax
+from hsjax.inference.export import export_pair
+from hsjax.models.dual import Tower, differences, tower_of, write_pair
+from hsjax.models.names import CheckpointError
+from hsjax.models.preprocessing import read_preprocessing
+from hsjax.models.pretrained import load_parameters, read_checkpoint
+from hsjax.models.published import (
+    family_of,
+    published_start,
+    read_published,
+    settle,
+    tower_settings,
+)
+from hsjax.tasks import user_errors
+from hsjax.train.workdir import write_config
+
+every_pair = pytest.mark.parametrize("name", PAIRS)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory, shop):
+    return write_bert(tmp_path_factory.mktemp("bert"), shop)
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("vit"), "vit")
+
+
+def exported(pair, folder: Path) -> Path:
+    write_pair(folder, pair.towers, scale=scale_of(pair), look=LOOK)
+    return folder
+
+
+def answers(pair) -> dict:
+    """By the names of transformers."""
+    outputs, _ = quick_jit(pair.model.apply)(pair.params, pair.stats, pair.batch)
+    logits = outputs.scale * outputs.image @ outputs.text.T
+    found = (logits, outputs.text, outputs.image)
+    return dict(zip(ANSWERS, map(np.asarray, found), strict=True))
+
+
+@every_pair
+def test_transformers_says_the_same_of_an_exported_pair(name, tmp_path):
+    pair = build_pair(name, tmp_path)
+    assert differences(pair.towers) == []
+    found = answers(pair)
+    with np.load(PARITY / f"dual_{name}.npz") as golden:
+        for answer in ANSWERS:
+            np.testing.assert_allclose(found[answer], golden[answer], atol=1e-5)
+        shapes = json.loads(str(golden["shapes"]))
+    written = load_file(exported(pair, tmp_path / "pair") / "model.safetensors")
+    assert {k: list(v.shape) for k, v in written.items()} == shapes
+
+
+@every_pair
+def test_a_tower_comes_back_as_it_was(name, tmp_path):
+    pair = build_pair(name, tmp_path)
+    folder = exported(pair, tmp_path / "pair")
+    config = run_config().unlock()
+    config.model.text.published = config.model.image.published = str(folder)
+    for tower, checkpoint in read_published(config).items():
+        family = family_of(tower, checkpoint.config)
+        _, params, stats = load_parameters(family, checkpoint)
+        expected = leaves(pair.params[tower])
+        if name == "clip":  # its last linear map is part of the projection now
+            expected = {k: v for k, v in expected.items() if "['projection']" not in k}
+        found = leaves(params)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value, err_msg=key)
+        assert not stats
+        settings = tower_settings(tower, checkpoint.config, pool="mean")
+        assert settings["pool"] == pair.towers[tower].pool
+    assert read_preprocessing(checkpoint.preprocessor) == LOOK
+
+
+def test_what_transformers_does_otherwise_is_told(tmp_path):
+    pair = build_pair("bert_vit", tmp_path, {"model.joint_bias": True}, pool="mean")
+    told = " ".join(differences(pair.towers))
+    assert "the text tower is pooled by mean" in told
+    assert "transformers would pool by cls" in told
+    assert told.count("has a bias") == 2
+    assert "image tower is pooled" not in told
+    config = json.loads((exported(pair, tmp_path / "p") / "config.json").read_text())
+    assert config["text_config"]["pool"] == "mean"
+    assert config["model_type"] == "vision-text-dual-encoder"
+    tensors = load_file(tmp_path / "p" / "model.safetensors")
+    np.testing.assert_array_equal(
+        tensors["text_projection.bias"], pair.towers["text"].bias
+    )
+    other = Tower({"model_type": "resnet"}, {}, {}, "mean", np.zeros((2, 2)), None)
+    assert "cannot run this pair" in differences({"image": other})[0]
+
+
+def test_a_run_that_trained_its_towers_is_exported(shop, bert, vit, tmp_path):
+    train_run(published(shop, bert, vit, **ALIGN, **END_TO_END), tmp_path / "run")
+    assert export_pair(tmp_path / "run", tmp_path / "pair") == []
+    run, pair = hsjax.load(tmp_path / "run"), read_checkpoint(tmp_path / "pair")
+    tensors, scale = pair.tensors, np.exp(run.params["temperature"])
+    np.testing.assert_allclose(np.exp(tensors["logit_scale"]), scale, rtol=1e-6)
+    kernel = np.asarray(run.params["image_joint"]["projection"]["kernel"])
+    found = tensors["visual_projection.weight"].T * 2.0**-14
+    np.testing.assert_array_equal(found, kernel)
+    look = read_preprocessing(pair.preprocessor)
+    assert look.size == (24, 24)
+    text = "Women's red cotton dress"
+    mine = Tokenizer.from_file(str(tmp_path / "pair" / "tokenizer.json"))
+    theirs = run.tokenizer.encode(text)
+    assert mine.encode(text).ids == [i for i in theirs.ids if i]
+
+    # and a new run begins with these towers, their pooling and their looks
+    config = published(shop, tmp_path / "pair", tmp_path / "pair")
+    checkpoints = read_published(config)
+    config = settle(config, checkpoints)
+    assert config.data.text.tokenizer == str(tmp_path / "pair")
+    assert config.data.image.size == (24, 24)
+    fresh = {t: jax.tree.map(np.zeros_like, run.params[t]) for t in checkpoints}
+    started = published_start(checkpoints)(fresh)
+    for tower in ("text", "image"):
+        found, expected = leaves(started[tower]), leaves(run.params[tower])
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+    settings = tower_settings("text", checkpoints["text"].config, pool="mean")
+    assert settings["pool"] == "cls"
+
+
+@pytest.fixture(scope="module")
+def stores(shop, bert, vit, tmp_path_factory):
+    """Folders of features of titles, of their components, and of pictures."""
+    folder = tmp_path_factory.mktemp("stores")
+    for modality, encoder in (("title", bert), ("image", vit)):
+        config = extraction(shop, encoder, modality, stored="float32", pca=0.9)
+        train_run(config, folder / modality)
+    return folder
+
+
+def on_features(shop, title, image, **changes):
+    config = run_config(path_of(shop), train__steps=4, train__eval_every=4).unlock()
+    config.data.features.title, config.data.features.image = str(title), str(image)
+    config.data.columns.text = ("title",)
+    config.update_from_flattened_dict(changes)
+    return config.lock()
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_heads_on_features_are_exported_with_their_encoders(
+    shop,
+    bert,
+    stores,
+    reduced,
+    tmp_path,
+):
+    """embedding(raw text) by the exported parts = the run's own embedding."""
+    part = "pca" if reduced else ""
+    config = on_features(
+        shop,
+        stores / "title" / part,
+        stores / "image" / part,
+        **{"model.joint_bias": False},
+    )
+    train_run(config, tmp_path / "run")
+    told = " ".join(export_pair(tmp_path / "run", tmp_path / "pair"))
+    assert ("has a bias" in told) == reduced
+    assert "pooled by mean" in told
+    run, text = hsjax.load(tmp_path / "run"), "Women's red cotton dress"
+    answer = run.predict(run.records([{"title": text}]))
+    checkpoint = tower_of(read_checkpoint(tmp_path / "pair"), "text")
+    family = family_of("text", checkpoint.config)
+    settings, params, _ = load_parameters(family, checkpoint)
+    module = family.module(**settings, dtype=jnp.dtype("float32"))
+    tokenizer = Tokenizer.from_file(str(tmp_path / "pair" / "tokenizer.json"))
+    ids = jnp.array([tokenizer.encode(text).ids])
+    encode = quick_jit(functools.partial(module.apply, training=False))
+    x = np.asarray(encode({"params": params}, ids, ids >= 0))
+    tensors = load_file(tmp_path / "pair" / "model.safetensors")
+    x = x @ tensors["text_projection.weight"].T * 2.0**-14
+    if reduced:
+        x = x + tensors["text_projection.bias"]
+    x = x / np.linalg.norm(x)
+    np.testing.assert_allclose(x, answer.embeddings["text"], atol=1e-5)
+
+    # with other weights its vectors would not be those of the projections
+    place = bert / "config.json"
+    kept = place.read_text()
+    place.write_text(json.dumps(json.loads(kept) | {"layer_norm_eps": 1e-5}))
+    try:
+        with pytest.raises(CheckpointError, match="no longer the encoder"):
+            export_pair(tmp_path / "run", tmp_path / "out")
+    finally:
+        place.write_text(kept)
+    assert not (tmp_path / "out").exists()
+
+
+def workdir_of(config, folder: Path) -> Path:
+    """As far as an export looks before it loads anything."""
+    folder.mkdir()
+    write_config(config, folder)
+    (folder / "taxonomy.json").write_text("{}")
+    return folder
+
+
+def test_mistakes_end_in_sentences(shop, bert, vit, tmp_path):
+    scratch = workdir_of(run_config(path_of(shop)), tmp_path / "scratch")
+    with pytest.raises(CheckpointError, match="title tower was trained from scratch"):
+        export_pair(scratch, tmp_path / "out")
+    text = workdir_of(run_config({**path_of(shop), **TEXT}), tmp_path / "text")
+    with pytest.raises(CheckpointError, match="no pair: it was trained on title alone"):
+        export_pair(text, tmp_path / "out")
+    for taken in (scratch, bert):
+        with pytest.raises(CheckpointError, match="take another --output"):
+            export_pair(text, taken)
+    with pytest.raises(SystemExit, match="no workdir of a run"), user_errors():
+        export_pair(tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    pair = build_pair("bert_vit", tmp_path / "towers")
+    folder = exported(pair, tmp_path / "pair")
+    config = json.loads((folder / "config.json").read_text())
+    del config["vision_config"]
+    (folder / "config.json").write_text(json.dumps(config))
+    told = train_sentence(published(shop, bert, folder), tmp_path / "run")
+    assert "lacks vision_config" in told

@@ -2,6 +2,7 @@
 
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --part=test --corrupt=word_drop:0.5 --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --zero_shot=path --output=DIR
 python -m hsjax.evaluate --compare=DIR,DIR --against=DIR,DIR --output=DIR
 """
 
@@ -26,6 +27,9 @@ CONFIDENCE = flags.DEFINE_float(
     "Also the deepest node of at least this probability, as pred_confident.",
     lower_bound=1e-6,
     upper_bound=1.0,
+)
+ZERO_SHOT = flags.DEFINE_string(
+    "zero_shot", "", "Also leaves by the text of their name, or of their whole path."
 )
 COMPARE = flags.DEFINE_list("compare", [], "Folders with predictions, one per seed.")
 AGAINST = flags.DEFINE_list("against", [], "Folders of the reference.")
@@ -53,6 +57,7 @@ def run(argv) -> None:
                 corrupt=CORRUPT.value,
                 seed=SEED.value,
                 confidence=CONFIDENCE.value,
+                zero_shot=ZERO_SHOT.value,
             )
         else:
             compare_runs(

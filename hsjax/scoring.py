@@ -17,6 +17,7 @@ from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS
 from hsjax.data.totals import record_facts
 from hsjax.evaluation.predictions import Predictions, write_predictions
+from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
 from hsjax.inference.predict import Run, load_run
 from hsjax.inference.products import read_another
 from hsjax.reports import baseline_predictions, catalogue_entries, write_results
@@ -39,6 +40,7 @@ def evaluate_run(
     corrupt: str,
     seed: int,
     confidence: float | None = None,
+    zero_shot: str = "",
 ) -> None:
     """Scores a run on another file, or on a part of its own catalogue.
 
@@ -55,15 +57,14 @@ def evaluate_run(
     catalogue, flaws = None, output / "quarantine.csv"
     if source is None or config.task == "baseline":
         catalogue = _own_catalogue(config, workdir, flaws)
-    run = None if config.task == "baseline" else load_run(workdir)
+    run = _loaded(config, workdir, zero_shot)
     model = run or catalogue
     if source is None:
         rows = _own_rows(config, catalogue, part)
     else:
         rows = _other_rows(config, model, source, flaws)
     records, damage = _damaged(rows.records, corrupt, seed)
-    asked = {"groups": rows.groups, "confidence": confidence}
-    predictions = _answers(run, config, catalogue, records, **asked)
+    predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
     context = {
         "run": workdir.name + damage,
         "data": source or config.data.path,
@@ -78,8 +79,19 @@ def evaluate_run(
     if rows.unlabelled:
         _write_unscored(output, predictions, rows.unlabelled, context)
     else:
-        known = {"tree": model.tree, "train_counts": read_train_counts(workdir)}
-        write_results(output, predictions, config=config, context=context, **known)
+        asked = {"run": run, "config": config, "zero_shot": zero_shot}
+        _write_scored(workdir, output, predictions, model.tree, context, **asked)
+
+
+def _write_scored(
+    workdir: Path, output: Path, predictions, tree, context, *, run, config, zero_shot
+) -> None:
+    """The report, with `zero_shot` also of leaves by the text of their label."""
+    known = {"tree": tree, "train_counts": read_train_counts(workdir)}
+    if zero_shot:
+        known["more"], told = zero_shot_results(run, predictions, kind=zero_shot)
+        context["sections"]["Zero-shot"] = told
+    write_results(output, predictions, config=config, context=context, **known)
 
 
 def _check_asked(output: Path, source: str | None, corrupt: str) -> None:
@@ -92,8 +104,15 @@ def _check_asked(output: Path, source: str | None, corrupt: str) -> None:
         read_corruption(corrupt)
 
 
+def _loaded(config, workdir: Path, zero_shot: str) -> Run | None:
+    """The trained run, None of a baseline; can it be asked for `zero_shot`?"""
+    run = None if config.task == "baseline" else load_run(workdir)
+    check_zero_shot(run, zero_shot)
+    return run
+
+
 def _answers(
-    run: Run | None, config, catalogue, records, *, groups, confidence
+    run: Run | None, config, catalogue, records, groups, confidence
 ) -> Predictions:
     """Of a trained run, or of a baseline where there is none."""
     if run is None:

@@ -2,13 +2,13 @@
 
 python -m hsjax.bench tree --taxonomy=FILE   the tree distribution, against softmax
 python -m hsjax.bench input --config=FILE     loader alone, step alone, both together
+python -m hsjax.bench encode --config=FILE    a frozen encoder, against PyTorch's
 """
 
 import itertools
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,73 +16,17 @@ import numpy as np
 from absl import app, flags
 
 from hsjax.main import CONFIG, show_log
+from hsjax.timing import alternate, is_noisy, pin, summary
 
 TAXONOMY = flags.DEFINE_string(
     "taxonomy", None, "taxonomy.json, or .csv with HS codes."
 )
 ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `tree`.")
+ITEMS = flags.DEFINE_integer("items", 2048, "Texts or pictures of `encode`; 0 = all.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
 JSON_FILE = flags.DEFINE_string("json", None, "File for the JSON beside the screen.")
 
-THREADS = 2  # of a measurement, ours and the peer's alike
 STEPS = 8  # of a round of `input`
-SPREAD = 0.25  # quartiles further apart than this share of the median: noisy
-
-
-def alternate(ours: Callable, peer: Callable, *, rounds: int) -> dict:
-    """Median seconds of both, in turn after a warm-up, and the ratio ours / peer."""
-    times = {ours: [], peer: []}
-    for turn in range(rounds + 1):
-        for side in (ours, peer):
-            start = time.perf_counter()
-            side()
-            if turn:
-                times[side].append(time.perf_counter() - start)
-    ratio = summary(np.array(times[ours]) / np.array(times[peer]))
-    return {
-        "ours_seconds": float(np.median(times[ours])),
-        "peer_seconds": float(np.median(times[peer])),
-        "ratio": ratio.pop("median"),
-        **{f"ratio_{name}": value for name, value in ratio.items()},
-    }
-
-
-def summary(values) -> dict:
-    """Median, quartiles, and their distance as a share of the median."""
-    low, median, high = np.percentile(values, [25, 50, 75]).tolist()
-    return {
-        "median": median,
-        "quartiles": [low, high],
-        "spread": (high - low) / abs(median),
-    }
-
-
-def pin() -> dict:
-    """Keeps this process to two threads; returns load and cores before that.
-
-    jax counts the cores that it may use once, so this comes before its import.
-    """
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    threads = "all cores, not pinned"
-    if hasattr(os, "sched_setaffinity"):  # Linux alone
-        allowed = sorted(os.sched_getaffinity(0))
-        cores, kept = len(allowed), allowed[:THREADS]
-        os.sched_setaffinity(0, kept)
-        threads = f"pinned to {len(kept)}"
-    return {"load": load, "cores": cores, "threads": threads}
-
-
-def is_noisy(result: dict) -> bool:
-    """Did other work disturb: a load above cores + 0.5, or rounds that disagree?"""
-    load = max(result["load"], result["load_after"])
-    spreads = [
-        v
-        for part in result.values()
-        if isinstance(part, dict)
-        for k, v in part.items()
-        if k.endswith("spread")
-    ]
-    return load > result["cores"] + 0.5 or max(spreads) > SPREAD
 
 
 def bench_tree() -> dict:
@@ -148,8 +92,8 @@ def bench_input() -> dict:
     from hsjax.check import make_timed_step
     from hsjax.data.batches import prefetched
     from hsjax.data.prepare import read_catalogue
+    from hsjax.opening import training_parts
     from hsjax.sharding import place_batch
-    from hsjax.tasks import training_parts
     from hsjax.train.start import set_up_jax, training_mesh, training_order
 
     config = CONFIG.value
@@ -186,11 +130,18 @@ def bench_input() -> dict:
     }
 
 
-BENCHES = {"tree": bench_tree, "input": bench_input}
+def bench_encoder() -> dict:
+    """Items per second of a frozen encoder, and of the same one in PyTorch."""
+    from hsjax.bench_encode import bench_encode
+
+    return bench_encode(CONFIG.value, items=ITEMS.value, rounds=ROUNDS.value)
+
+
+BENCHES = {"tree": bench_tree, "input": bench_input, "encode": bench_encoder}
 
 
 def run(argv) -> None:
-    needed = {"tree": TAXONOMY, "input": CONFIG}
+    needed = {"tree": TAXONOMY, "input": CONFIG, "encode": CONFIG}
     if len(argv) != 2 or argv[1] not in BENCHES or not needed[argv[1]].value:
         raise app.UsageError(__doc__)
     result = {"bench": argv[1], **pin(), "rounds": ROUNDS.value}

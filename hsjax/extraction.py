@@ -8,9 +8,9 @@ from hsjax.batch import IMAGE
 from hsjax.data.features import content_keys
 from hsjax.data.prepare import read_parts
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.records import load_records
+from hsjax.data.records import Record, load_records
 from hsjax.data.store import FeatureStore
-from hsjax.features.encoder import load_encoder
+from hsjax.features.encoder import FrozenEncoder, load_encoder
 from hsjax.features.extract import extract
 from hsjax.features.reduce import reduce_store
 from hsjax.train.workdir import write_config
@@ -29,18 +29,9 @@ def write_features(config, workdir: Path) -> None:
       CatalogueError, CheckpointError: whatever a user can mend, in words.
     """
     c, start = config.extract, time.perf_counter()
-    _check(c, [*config.data.text.streams, IMAGE])
-    limit = config.data.image.max_pixels
-    encoder = load_encoder(c, modality=c.modality, max_pixels=limit)
-    data = config.data.copy_and_resolve_references().unlock()
-    if c.modality != IMAGE:
-        data.columns.image = ""
     quarantine = Quarantine()
-    records = load_records(
-        data,
-        quarantine=quarantine,
-        labelled=False,  # their features may be wanted later
-        stored=_stored(workdir),
+    encoder, records = open_extraction(
+        config, quarantine=quarantine, stored=_stored(workdir)
     )
     store = extract(config, records, encoder, workdir)
     write_config(config, workdir)
@@ -52,6 +43,28 @@ def write_features(config, workdir: Path) -> None:
         small = reduce_store(store, workdir / REDUCED, training, share=c.pca)
         shapes.append(f"{workdir / REDUCED}: {len(small):,} x {small.shape}")
     print("\n".join(shapes))
+
+
+def open_extraction(
+    config, *, quarantine: Quarantine, stored: Container[str]
+) -> tuple[FrozenEncoder, list[Record]]:
+    """The encoder of `config.extract`, and the catalogue, pictures still encoded.
+
+    Args:
+      stored: content keys of pictures that need not be looked at again.
+
+    Raises:
+      CatalogueError, CheckpointError: whatever a user can mend, in words.
+    """
+    c, limit = config.extract, config.data.image.max_pixels
+    _check(c, [*config.data.text.streams, IMAGE])
+    encoder = load_encoder(c, modality=c.modality, max_pixels=limit)
+    data = config.data.copy_and_resolve_references().unlock()
+    if c.modality != IMAGE:
+        data.columns.image = ""
+    # labelled or not: their features may be wanted later
+    records = load_records(data, quarantine=quarantine, labelled=False, stored=stored)
+    return encoder, records
 
 
 def _check(c, modalities: list[str]) -> None:

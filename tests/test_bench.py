@@ -1,4 +1,4 @@
-"""Both benches run as a command, and say when their figures are not to be quoted."""
+"""Benches run as a command, and say when their figures are not to be quoted."""
 
 import json
 import os
@@ -6,9 +6,13 @@ import time
 
 import pytest
 from runs import TEXT, command, overrides
+from stores import extraction, write_bert, write_images
 
-from hsjax.bench import alternate, is_noisy, summary, timed_rounds
+from hsjax.bench import timed_rounds
+from hsjax.bench_encode import bench_encode
+from hsjax.data.quarantine import CatalogueError
 from hsjax.hierarchy import DECODES
+from hsjax.timing import alternate, is_noisy, summary
 
 CORES, PINNED = os.cpu_count(), "all cores, not pinned"
 if hasattr(os, "sched_setaffinity"):
@@ -116,3 +120,28 @@ def test_summary():
         "quartiles": [2.0, 4.0],
         "spread": pytest.approx(2 / 3),
     }
+
+
+@pytest.mark.parametrize("modality", ["title", "image"])
+def test_an_encoder_is_measured_beside_the_same_one_in_pytorch(
+    shop, tmp_path, modality
+):
+    pytest.importorskip("torch", reason="the peer of this bench is not installed")
+    if modality == "title":
+        encoder = write_bert(tmp_path / "encoder", shop)
+    else:
+        encoder = write_images(tmp_path)
+    config = extraction(shop, encoder, modality)
+    found = bench_encode(config, items=9, rounds=2)
+    assert found["items"] == 9
+    peer = found["transformers"]
+    assert peer["largest_difference"] < 1e-5
+    assert peer["times_faster"] == pytest.approx(1 / peer["ratio"])
+    assert peer["ours_per_second"] == pytest.approx(9 / peer["ours_seconds"])
+
+
+def test_without_a_peer_it_says_what_to_install(shop, tmp_path, monkeypatch):
+    encoder = write_bert(tmp_path / "encoder", shop)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CatalogueError, match="pip install torch"):
+        bench_encode(extraction(shop, encoder, "title"), items=9, rounds=2)

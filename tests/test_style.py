@@ -24,6 +24,7 @@ ARROWS = {
     "hsjax.main": EVERYTHING,
     "hsjax.evaluate": EVERYTHING,
     "hsjax.bench": EVERYTHING,
+    "hsjax.bench_encode": EVERYTHING,
     "hsjax.tasks": EVERYTHING,
     "hsjax.reports": EVERYTHING,
     "hsjax.scoring": EVERYTHING,

@@ -31,3 +31,21 @@ def shop(tmp_path_factory):
     path = tmp_path_factory.mktemp("shop") / "shop.parquet"
     write_catalogue(path, run_config().data)
     return path
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The README's parity table, from what the parity tests measured in this run."""
+    kinds = ("forward", "gradient", "bfloat16")
+    table: dict[str, dict[str, float]] = {}
+    for report in terminalreporter.stats.get("passed", []):
+        for key, found in report.user_properties:
+            if key == "parity":
+                family, kind, error = found
+                row = table.setdefault(family, {})
+                row[kind] = max(row.get(kind, 0.0), error)
+    if table:
+        terminalreporter.write_line(f"| family | {' | '.join(kinds)} |")
+        terminalreporter.write_line("| :--- |" + " ---: |" * len(kinds))
+    for family, row in sorted(table.items()):
+        cells = (f"{row[k]:.1e}" if k in row else "–" for k in kinds)
+        terminalreporter.write_line(f"| {family} | {' | '.join(cells)} |")

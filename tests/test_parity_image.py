@@ -91,7 +91,7 @@ def error(ours, theirs):
 def test_forward(name, record_property):
     said = say(name, golden(name)["native/pixels"])
     wrong = error(said, golden(name)["native/output"])
-    record_property("error", float(wrong))
+    record_property("parity", (name, "forward", float(wrong)))
     assert said.dtype == jnp.float32
     assert wrong < TOLERANCE
 
@@ -118,7 +118,7 @@ def test_forward_and_gradient_at_another_size(name, record_property):
         for prefix in family.prefixes:
             short = short.removeprefix(prefix)
         errors[tensor] = error(ours[short].reshape(expected.shape), expected)
-    record_property("error", float(max(errors.values())))
+    record_property("parity", (name, "gradient", float(max(errors.values()))))
     assert len(errors) > 2
     assert max(errors.values()) < TOLERANCE, errors
 
@@ -127,7 +127,7 @@ def test_forward_and_gradient_at_another_size(name, record_property):
 def test_bfloat16_stays_near(name, record_property):
     said = say(name, golden(name)["native/pixels"], dtype=jnp.bfloat16)
     wrong = error(said, golden(name)["native/output"])
-    record_property("error", float(wrong))
+    record_property("parity", (name, "bfloat16", float(wrong)))
     assert TOLERANCE < wrong < BF16
 
 
@@ -367,5 +367,5 @@ def test_real_weights(name, record_property):
 
     said = evaluate(variables, jnp.asarray(fixed_pictures(side)))
     wrong = error(said, golden(name)["output"])
-    record_property("error", float(wrong))
+    record_property("parity", (name, "forward", float(wrong)))
     assert wrong < TOLERANCE

@@ -74,16 +74,21 @@ def data() -> ConfigDict:
     c.text.streams = ConfigDict({"title": ("title",)})  # stream -> columns, by ' ; '
     c.text.length = 32  # tokens of a stream, longer texts are cut
     c.text.lengths = ConfigDict()  # stream -> another length
-    c.text.tokenizer = "train"  # train | a directory | a hub name
+    c.text.tokenizer = "train"  # train | a directory | a hub name | published (of model.text.published, where train means it, too)
     c.text.kind = "wordpiece"  # of a trained tokenizer: wordpiece | bpe
     c.text.vocab_size = 4000  # of a trained tokenizer
     c.text.lowercase = True  # before a trained tokenizer
     # half of the training texts lose a share of words, drawn from 0 to this
     c.text.word_drop = 0.0  # largest share of lost words
 
-    # modality -> folder of a feature store that replaces it: data.features.image = DIR
+    # modality -> folder of a feature store that replaces it; a config file may add the
+    # keys of other streams, and what is no modality of the model is not read
     c.features = ConfigDict()
+    c.features.title = ""  # '' = raw titles
+    c.features.image = ""  # '' = raw pictures
 
+    # with model.image.published both are the encoder's own, where both stay as here (or
+    # are (0, 0)); set either, and the position embeddings follow
     c.image = ConfigDict()
     c.image.resize = (36, 36)  # (height, width) of the decoded, kept picture
     c.image.size = (32, 32)  # (height, width) of the crop that the model sees
@@ -116,13 +121,13 @@ def model() -> ConfigDict:
     c.modality_dropout = 0.0  # share of modalities dropped at fusion in training
 
     c.text = ConfigDict()
-    c.text.published = ""  # a directory or hub name (Hugging Face): its shape, weights and tokenizer; below, only dropout counts, and pool where the encoder has the choice
+    c.text.published = ""  # a directory or hub name (Hugging Face): its shape, weights and tokenizer; below, only dropout and pool count
     c.text.width = 128  # D: of tokens and of the text
     c.text.depth = 2  # transformer layers
     c.text.heads = 4  # of attention; they divide the width
     c.text.mlp = 512  # hidden width of a layer's MLP
     c.text.dropout = 0.1  # in training
-    c.text.pool = "mean"  # cls | mean | max
+    c.text.pool = ""  # cls | mean | max | eot (last token) | map (attention pooling, learned); '' = the published encoder's own, from scratch mean
     c.text.pre_norm = True  # normalise before each branch; False = BERT
     c.text.bag = 0  # width of a bag of tokens beside the transformer; 0 = none
     c.text.bag_dropout = 0.3  # of the bag, in training
@@ -143,7 +148,7 @@ def model() -> ConfigDict:
     c.image.depth = 4  # vit
     c.image.heads = 4  # vit
     c.image.mlp = 512  # vit
-    c.image.pool = "mean"  # vit: cls | mean
+    c.image.pool = ""  # vit: cls | mean | max | map; published resnet: mean, vgg: fc7 | mean; '' as of text
 
     c.fusion = ConfigDict()
     c.fusion.kind = "concat"  # concat (early fusion)
@@ -237,4 +242,5 @@ def extract() -> ConfigDict:
     c.dtype = "float32"  # of the encoder's matrix products: float32 | bfloat16
     c.stored = "float16"  # of the vectors on disk: float16 | float32
     c.pca = 0.0  # also store principal components that keep this share of variance
+    c.prefix = ""  # put before each text that is encoded, such as "query: " for e5
     return c

@@ -13,16 +13,20 @@ Arrays count levels from 0 (coarsest); every name that a user sees counts from 1
 __version__ = "0.1.0"
 
 
-def load(workdir):
+def load(workdir, *, features=None):
     """The best checkpoint of a workdir as a `hsjax.inference.predict.Run`.
 
     `run.predict(run.records("new.csv"))` answers for the products of a file.
 
+    Args:
+      features: {modality: folder} of feature stores that have moved since training.
+
     Raises:
       WorkdirError: no workdir of a run.
       FileNotFoundError: no checkpoint yet.
+      CatalogueError: a feature store is gone, or is not the one of the run.
     """
     # imported here, as it imports jax
     from hsjax.inference.predict import load_run
 
-    return load_run(workdir)
+    return load_run(workdir, features=features or {})

@@ -92,16 +92,17 @@ def bench_input() -> dict:
     from hsjax.check import make_timed_step
     from hsjax.data.batches import prefetched
     from hsjax.data.prepare import read_catalogue
-    from hsjax.opening import training_parts
+    from hsjax.opening import resolved, training_parts
     from hsjax.sharding import place_batch
     from hsjax.train.start import set_up_jax, training_mesh, training_order
 
-    config = CONFIG.value
+    config, checkpoints = resolved(CONFIG.value)
     set_up_jax(config)
     data, mesh = config.data, training_mesh(config)
-    catalogue = read_catalogue(config)
+    published = checkpoints["text"].directory if "text" in checkpoints else None
+    catalogue = read_catalogue(config, published=published)
     order = training_order(config, training_parts(config, catalogue).train)
-    step, *carried = make_timed_step(config, catalogue, mesh)
+    step, *carried = make_timed_step(config, catalogue, checkpoints, mesh)
 
     def stream() -> Iterator:
         """Batches, after those that were made while nobody waited."""

@@ -1,22 +1,30 @@
-"""What `bench encode` measures: a frozen encoder against the same one in PyTorch."""
+"""What `bench encode` measures: a frozen encoder against the same one in PyTorch.
+
+transformers is given the very batches that ours is given: the same tokens or pixels, in
+the same order and with the same padding. sentence-transformers goes its own way, from
+texts to vectors of unit length, which are compared with ours made as long.
+"""
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from hsjax.batch import IMAGE
 from hsjax.data.features import content_items
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.extraction import open_extraction
+from hsjax.data.records import load_records
+from hsjax.data.text import load_tokenizer
+from hsjax.extraction import open_encoder
 from hsjax.features.encoder import FrozenEncoder
-from hsjax.features.encoding import encode_pictures, fetched
+from hsjax.features.encoding import encode_pictures, encode_texts, fetched
+from hsjax.models.preprocessing import from_facts
 from hsjax.timing import THREADS, alternate
 
-PEER_ROWS = 32  # of a peer's batch, the default of sentence-transformers
+SENTENCES = "sentence-transformers"
 
-Encode = Callable[[Sequence], np.ndarray]  # items -> (N, D)
+Encode = Callable[[Sequence], Float[np.ndarray, "N D"]]
 
 
 def bench_encode(config, *, items: int, rounds: int) -> dict:
@@ -29,9 +37,10 @@ def bench_encode(config, *, items: int, rounds: int) -> dict:
     Raises:
       CatalogueError: no peer is installed, no items, or whatever extraction refuses.
     """
-    c, max_pixels = config.extract, config.data.image.max_pixels
-    encoder, records = open_extraction(config, quarantine=Quarantine(), stored=())
-    unique = list(content_items(config, records, c.modality).values())
+    c, encoder = config.extract, open_encoder(config)
+    if c.states:
+        raise CatalogueError("bench encode compares one vector an item, not states")
+    unique = list(_unique(config).values())
     if not unique:
         raise CatalogueError(f"{config.data.path} has no {c.modality} to encode")
     drawn = np.random.default_rng(0).permutation(len(unique))[: items or None]
@@ -39,16 +48,33 @@ def bench_encode(config, *, items: int, rounds: int) -> dict:
     ours = _ours(encoder, len(some))
     expected = ours(some)
     result = {"items": len(some), "encoder": encoder.facts}
-    for name, peer in _peers(c, encoder.facts, max_pixels).items():
+    for name, peer in _peers(config, encoder.facts).items():
         found = alternate(lambda: ours(some), lambda p=peer: p(some), rounds=rounds)
+        theirs, same = peer(some), expected
+        if name == SENTENCES:
+            same, theirs = _unit(same), _unit(theirs)
         result[name] = {
             "ours_per_second": len(some) / found["ours_seconds"],
             "peer_per_second": len(some) / found["peer_seconds"],
             "times_faster": 1.0 / found["ratio"],
             **found,
-            "largest_difference": float(np.abs(peer(some) - expected).max()),
+            "largest_difference": float(np.abs(theirs - same).max()),
         }
     return result
+
+
+def _unique(config) -> dict:
+    """Content key -> text, or picture as the catalogue has it."""
+    data = config.data.copy_and_resolve_references().unlock()
+    data.required = ()
+    if config.extract.modality != IMAGE:
+        data.columns.image = ""
+    records = load_records(data, quarantine=Quarantine(), labelled=False, stored=())
+    return content_items(config, records, config.extract.modality)
+
+
+def _unit(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 def _ours(encoder: FrozenEncoder, total: int) -> Encode:
@@ -70,7 +96,7 @@ def _ours(encoder: FrozenEncoder, total: int) -> Encode:
     return encode
 
 
-def _peers(c, facts: dict, max_pixels: int) -> dict[str, Encode]:
+def _peers(config, facts: dict) -> dict[str, Encode]:
     if not importlib.util.find_spec("torch"):
         raise CatalogueError(
             "bench encode compares with PyTorch, which is not installed: pip install"
@@ -79,80 +105,69 @@ def _peers(c, facts: dict, max_pixels: int) -> dict[str, Encode]:
     import torch
 
     torch.set_num_threads(THREADS)
-    if c.modality == IMAGE:
-        return {"transformers": _torch_pictures(c, facts, max_pixels)}
-    peers = {"transformers": _torch_texts(facts)}
+    if config.extract.modality == IMAGE:
+        return {"transformers": _torch_pictures(config, facts)}
+    peers = {"transformers": _torch_texts(config, facts)}
     if importlib.util.find_spec("sentence_transformers"):
         from sentence_transformers import SentenceTransformer
 
         model = SentenceTransformer(facts["source"], device="cpu")
         model.max_seq_length = facts["length"]
-        peers["sentence-transformers"] = lambda texts: model.encode(
-            list(texts), batch_size=PEER_ROWS, normalize_embeddings=False
-        )
+        before = facts.get("prefix", "")
+        peers[SENTENCES] = lambda texts: model.encode([before + x for x in texts])
     return peers
 
 
-def _torch_texts(facts: dict) -> Encode:
-    """Batches in the order given, each padded to its longest text."""
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(facts["source"])
-    model = AutoModel.from_pretrained(facts["source"], dtype=torch.float32).eval()
-
-    @torch.inference_mode()
-    def encode(texts):
-        found = []
-        for first in range(0, len(texts), PEER_ROWS):
-            batch = tokenizer(
-                list(texts[first : first + PEER_ROWS]),
-                padding=True,
-                truncation=True,
-                max_length=facts["length"],
-                return_tensors="pt",
-            )
-            states = model(**batch).last_hidden_state
-            if facts["pool"] == "mean":
-                kept = batch["attention_mask"][:, :, None].float()
-                states = (states * kept).sum(dim=1) / kept.sum(dim=1)
-            else:
-                states = states[:, 0]
-            found.append(states.numpy())
-        return np.concatenate(found)
-
-    return encode
-
-
-def _torch_pictures(c, facts: dict, max_pixels: int) -> Encode:
-    """The same decoded pictures in the same batches."""
+def _torch_texts(config, facts: dict) -> Encode:
+    """transformers on the batches of `encode_texts`."""
     import torch
     from transformers import AutoModel
 
-    from hsjax.models.preprocessing import Preprocessing
+    model = AutoModel.from_pretrained(facts["source"], dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def apply(ids, mask):
+        mask = torch.from_numpy(mask)
+        states = model(
+            input_ids=torch.from_numpy(ids).long(), attention_mask=mask.long()
+        ).last_hidden_state
+        if facts["pool"] != "mean":
+            return states[:, 0].numpy()
+        kept = mask[:, :, None].float()
+        # a batch may be filled up with empty rows
+        return ((states * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)).numpy()
+
+    tokenizer = load_tokenizer(facts["source"])
+    options = {"tokenizer": tokenizer, "length": facts["length"]}
+    options |= {"tokens": config.extract.tokens, "prefix": facts.get("prefix", "")}
+    return lambda texts: _in_order(encode_texts(apply, texts, **options), len(texts))
+
+
+def _torch_pictures(config, facts: dict) -> Encode:
+    """transformers on the batches of `encode_pictures`."""
+    import torch
+    from transformers import AutoModel
 
     model = AutoModel.from_pretrained(facts["source"], dtype=torch.float32).eval()
-    settings = facts["preprocessing"].items()
-    look = Preprocessing(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in settings}
-    )
+    look = from_facts(facts["preprocessing"])
+    mean, std = (torch.tensor(x).reshape(1, 3, 1, 1) for x in (look.mean, look.std))
 
     @torch.inference_mode()
     def apply(batch, weight):
         pixels = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
-        states = model(pixel_values=pixels)
+        states = model(pixel_values=(pixels.float() / 255 - mean) / std)
         if facts["pool"] == "cls":
             return states.last_hidden_state[:, 0].numpy()
         return states.pooler_output.flatten(1).numpy()
 
-    def encode(pictures: Sequence[bytes | Path]):
-        batches = encode_pictures(
-            apply,
-            pictures,
-            look=look,
-            rows=c.rows,
-            max_pixels=max_pixels,
-        )
-        return np.concatenate([batch.vectors for batch in batches])
+    options = {"look": look, "rows": config.extract.rows}
+    options |= {"max_pixels": config.data.image.max_pixels}
+    return lambda items: _in_order(encode_pictures(apply, items, **options), len(items))
 
-    return encode
+
+def _in_order(batches, total: int) -> Float[np.ndarray, "N D"]:
+    """Vectors by the places of their items."""
+    places, vectors = zip(*((x.positions, x.vectors) for x in batches), strict=True)
+    found = np.zeros((total, vectors[0].shape[1]), np.float32)
+    found[np.concatenate(places)] = np.concatenate(vectors)
+    return found

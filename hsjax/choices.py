@@ -18,12 +18,12 @@ CHOICES = {
     "taxonomy.stop": ("data", "all"),
     "model.dtype": ("float32", "bfloat16"),
     "model.absent": ("token", "zeros"),
-    "model.text.pool": ("cls", "mean", "max"),
+    "model.text.pool": ("", "cls", "mean", "max", "eot", "map"),
     "model.image.family": tuple(IMAGE_ENCODERS),
     "model.image.stem": ("small", "strided", "large"),
     "model.image.block": ("basic", "bottleneck"),
     "model.image.norm": ("group", "batch"),
-    "model.image.pool": ("cls", "mean"),
+    "model.image.pool": ("", "cls", "mean", "max", "map", "fc7"),
     "model.fusion.kind": tuple(FUSIONS),
     "model.fusion.norm": ("layer", "raw"),
     "model.head.norm": ("layer", "batch", "none"),
@@ -120,8 +120,11 @@ def check_choices(config) -> None:
 
 
 def _check_texts(config) -> None:
-    """Streams name columns that are read, and lengths name streams."""
+    """Streams name columns that are read, lengths and features name modalities."""
     text, columns = config.data.text, tuple(config.data.columns.text)
+    for modality, folder in config.data.features.items():
+        if folder:
+            _check("data.features", modality, (*text.streams, IMAGE))
     for stream, length in text.lengths.items():
         _check("data.text.lengths", stream, tuple(text.streams))
         _check_number(f"data.text.lengths.{stream}", length, *_LENGTH)
@@ -149,13 +152,17 @@ def _check_sizes(config) -> None:
     text, image = config.model.text, config.model.image
     digits, train = tuple(config.taxonomy.digits), config.train
     untrained = not config.objective.classification
-    vit = image.family == "vit"
+    vit = image.family == "vit" and not image.published
     wrong = [
         (size[0] > kept[0] or size[1] > kept[1], f"image.size {size} > resize {kept}"),
         (text.width % text.heads, "model.text.heads do not divide model.text.width"),
         (
             vit and image.width % image.heads,
             "model.image.heads do not divide its width",
+        ),
+        (
+            image.pool == "fc7" and not image.published,
+            "model.image.pool is 'fc7', which only a published VGG has",
         ),
         (
             vit and (size[0] % image.patch or size[1] % image.patch),
@@ -205,12 +212,19 @@ def stream_flaws(config) -> list[str]:
     """Why the text streams of a whole config cannot be built, a sentence per stream."""
     shared, flaws = config.model.text, []
     settings = {k for k, v in shared.items() if not isinstance(v, ConfigDict)}
+    stored = {m for m, folder in config.data.features.items() if folder}
     for name in config.data.text.streams:
         own = name in shared and name not in settings
-        if name == IMAGE or name in settings or (own and name in MODULES):
+        alone = own or name in stored  # it has modules of its own name
+        if name == IMAGE or name in settings or (alone and name in MODULES):
             flaws.append(
                 f"data.text.streams: the name {name!r} is taken; choose another"
             )
-        elif own and (missing := settings - set(shared[name])):
+        elif own and (missing := settings - {"published"} - set(shared[name])):
             flaws.append(f"model.text.{name} lacks {', '.join(sorted(missing))}")
+        elif own and "published" in shared[name] and shared[name].published:
+            flaws.append(
+                f"model.text.{name}.published: a stream with settings of its own is"
+                " trained from scratch; model.text.published is for all the others"
+            )
     return flaws

@@ -3,6 +3,7 @@
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --part=test --corrupt=word_drop:0.5 --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --zero_shot=path --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
 python -m hsjax.evaluate --compare=DIR,DIR --against=DIR,DIR --output=DIR
 """
 
@@ -31,6 +32,9 @@ CONFIDENCE = flags.DEFINE_float(
 ZERO_SHOT = flags.DEFINE_string(
     "zero_shot", "", "Also leaves by the text of their name, or of their whole path."
 )
+FEATURES = flags.DEFINE_multi_string(
+    "features", [], "MODALITY=DIR of a feature store of the run that has moved."
+)
 COMPARE = flags.DEFINE_list("compare", [], "Folders with predictions, one per seed.")
 AGAINST = flags.DEFINE_list("against", [], "Folders of the reference.")
 METRICS = flags.DEFINE_list("metrics", [], "What to compare; default: the main ones.")
@@ -43,6 +47,7 @@ def run(argv) -> None:
         raise app.UsageError(
             "give --output and either --run or --compare with --against"
         )
+    from hsjax.data.run_stores import read_places
     from hsjax.evaluation.comparison import compare_runs
     from hsjax.scoring import evaluate_run
     from hsjax.tasks import user_errors
@@ -58,6 +63,7 @@ def run(argv) -> None:
                 seed=SEED.value,
                 confidence=CONFIDENCE.value,
                 zero_shot=ZERO_SHOT.value,
+                features=read_places(FEATURES.value),
             )
         else:
             compare_runs(

@@ -1,4 +1,6 @@
-"""Saves a trained pair of published encoders in Hugging Face's layout.
+"""Saves the published encoders of a trained run in Hugging Face's layout.
+
+A run on texts and pictures gives a pair, one with a single such tower that encoder.
 
 python -m hsjax.export --run=WORKDIR --output=DIR
 """
@@ -11,17 +13,19 @@ from absl import app, flags
 from hsjax.main import show_log
 
 RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.", required=True)
-OUTPUT = flags.DEFINE_string("output", None, "Folder of the pair.", required=True)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder of the pair, or of the encoder.", required=True
+)
 
 
 def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    from hsjax.inference.export import export_pair
+    from hsjax.inference.export import export_run
     from hsjax.tasks import user_errors
 
     with user_errors():
-        for sentence in export_pair(Path(RUN.value), Path(OUTPUT.value)):
+        for sentence in export_run(Path(RUN.value), Path(OUTPUT.value)):
             print(f"note: {sentence}")
     print(f"all files: {OUTPUT.value}")
 

@@ -1,19 +1,25 @@
 """What `--config.task=extract` does: a catalogue, an encoder, a feature store."""
 
+import functools
 import time
-from collections.abc import Container
 from pathlib import Path
+
+import jax
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
 from hsjax.data.features import content_keys
 from hsjax.data.prepare import read_parts
-from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.records import Record, load_records
+from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
+from hsjax.data.sources import SYNTHETIC
 from hsjax.data.store import FeatureStore
-from hsjax.features.encoder import FrozenEncoder, load_encoder
+from hsjax.data.stream import stream_records
+from hsjax.features.encoder import FrozenEncoder, picture_encoder, text_encoder
 from hsjax.features.extract import extract
-from hsjax.features.reduce import reduce_store
-from hsjax.train.workdir import write_config
+from hsjax.features.reduce import check_training, reduce_store
+from hsjax.models.preprocessing import from_facts
+from hsjax.train.workdir import holds_results, write_config
 
 REDUCED = "pca"  # folder of the reduced store, beside the parts of the whole one
 COMPUTED, STORED = ("float32", "bfloat16"), ("float16", "float32")
@@ -23,52 +29,59 @@ def write_features(config, workdir: Path) -> None:
     """Every item of `extract.modality` once, into `workdir`; goes on where it stopped.
 
     With `extract.pca`, also WORKDIR/pca: principal components, fitted on the training
-    part of the config's split.
+    part of the config's split. Processes share the items; the first of them writes what
+    is written once. Each notes the flaws that it met: quarantine.csv of the first,
+    quarantine.1.csv of the second and so on.
 
     Raises:
       CatalogueError, CheckpointError: whatever a user can mend, in words.
     """
-    c, start = config.extract, time.perf_counter()
-    quarantine = Quarantine()
-    encoder, records = open_extraction(
-        config, quarantine=quarantine, stored=_stored(workdir)
+    c, start, first = config.extract, time.perf_counter(), jax.process_index() == 0
+    _refuse_run(workdir)
+    encoder, quarantine = open_encoder(config), Quarantine()
+    if c.pca:
+        check_training(_training_keys(config, None))  # before hours of encoding
+    read = functools.partial(
+        stream_records,
+        _catalogue(config, encoder),
+        quarantine=quarantine,
+        resample=encoder.facts.get("preprocessing", {}).get("resample", "bicubic"),
     )
-    store = extract(config, records, encoder, workdir)
+    number = "" if first else f".{jax.process_index()}"
+    flaws = workdir / f"quarantine{number}.csv"
+    with written_if_refused(quarantine, flaws):
+        extract(config, lambda stored: read(stored=stored), encoder, workdir)
+    quarantine.write(flaws)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("every process has encoded its share")
+    if not first:
+        return
     write_config(config, workdir)
-    quarantine.write(workdir / "quarantine.csv")
-    seconds = time.perf_counter() - start
-    shapes = [f"{workdir}: {len(store):,} x {store.shape} in {seconds:.0f} s"]
+    store, seconds = FeatureStore(workdir), time.perf_counter() - start
+    told = [f"{workdir}: {len(store):,} x {store.shape} in {seconds:.0f} s"]
     if c.pca:
         training = _training_keys(config, workdir)
         small = reduce_store(store, workdir / REDUCED, training, share=c.pca)
-        shapes.append(f"{workdir / REDUCED}: {len(small):,} x {small.shape}")
-    print("\n".join(shapes))
+        told.append(f"{workdir / REDUCED}: {len(small):,} x {small.shape}")
+    print("\n".join(told))
 
 
-def open_extraction(
-    config, *, quarantine: Quarantine, stored: Container[str]
-) -> tuple[FrozenEncoder, list[Record]]:
-    """The encoder of `config.extract`, and the catalogue, pictures still encoded.
-
-    Args:
-      stored: content keys of pictures that need not be looked at again.
+def open_encoder(config) -> FrozenEncoder:
+    """The encoder of `config.extract`, once its words are looked at.
 
     Raises:
       CatalogueError, CheckpointError: whatever a user can mend, in words.
     """
-    c, limit = config.extract, config.data.image.max_pixels
-    _check(c, [*config.data.text.streams, IMAGE])
-    encoder = load_encoder(c, modality=c.modality, max_pixels=limit)
-    data = config.data.copy_and_resolve_references().unlock()
-    if c.modality != IMAGE:
-        data.columns.image = ""
-    # labelled or not: their features may be wanted later
-    records = load_records(data, quarantine=quarantine, labelled=False, stored=stored)
-    return encoder, records
+    check_extract(config)
+    if config.extract.modality == IMAGE:
+        limit = config.data.image.max_pixels
+        return picture_encoder(config.extract, max_pixels=limit)
+    return text_encoder(config.extract)
 
 
-def _check(c, modalities: list[str]) -> None:
+def check_extract(config) -> None:
     """CatalogueError where the `extract` group asks for what there is not."""
+    c, modalities = config.extract, [*config.data.text.streams, IMAGE]
     if c.modality not in modalities:
         raise CatalogueError(
             f"extract.modality is {c.modality!r}; there are {modalities}"
@@ -79,25 +92,73 @@ def _check(c, modalities: list[str]) -> None:
         raise CatalogueError(f"extract.pca is {c.pca}: a share of variance, 0 to 1")
     if c.pca and c.states:
         raise CatalogueError("extract.pca reduces one vector an item, not its states")
+    if c.prefix and c.modality == IMAGE:
+        raise CatalogueError("extract.prefix is put before texts, not before pictures")
     for key, known in {"dtype": COMPUTED, "stored": STORED}.items():
         if c[key] not in known:
             raise CatalogueError(f"extract.{key} is {c[key]!r}; there are {known}")
     if (low := min(c.length, c.tokens, c.rows)) < 1:
         raise CatalogueError(f"extract.length, tokens and rows are above 0, not {low}")
+    _check_columns(config)
 
 
-def _stored(workdir: Path) -> Container[str]:
-    """Keys of pictures that need not be looked at again."""
-    return FeatureStore(workdir) if (workdir / "store.json").exists() else ()
+def _check_columns(config) -> None:
+    """CatalogueError where nothing is read of what is to be encoded."""
+    modality, columns = config.extract.modality, config.data.columns
+    if modality == IMAGE:
+        if not columns.image and config.data.path != SYNTHETIC:
+            raise CatalogueError(
+                "data.columns.image is empty: name the column of pictures"
+            )
+        return
+    for column in config.data.text.streams[modality]:
+        if column not in columns.text:
+            raise CatalogueError(
+                f"data.text.streams.{modality} names {column!r}, which is not read:"
+                f" data.columns.text is {tuple(columns.text)}"
+            )
 
 
-def _training_keys(config, workdir: Path) -> list[str]:
-    """Of the training part that a run on this config has."""
+def _refuse_run(workdir: Path) -> None:
+    """CatalogueError where features would lie among the files of a run."""
+    if (workdir / "taxonomy.json").exists() or holds_results(workdir):
+        raise CatalogueError(
+            f"{workdir} is the workdir of a run; take a new --workdir for features"
+        )
+
+
+def _catalogue(config, encoder: FrozenEncoder) -> ConfigDict:
+    """The data group; pictures are decoded once, as the encoder sees them.
+
+    Labelled or not, and whatever else a row lacks: its features may be wanted later.
+    """
+    data = config.data.copy_and_resolve_references().unlock()
+    data.required = ()
+    if config.extract.modality == IMAGE:
+        data.image.resize = from_facts(encoder.facts["preprocessing"]).resize
+        data.image.cache = data.path != SYNTHETIC  # whose pictures know no filter
+    else:
+        data.columns.image = ""
+    return data
+
+
+def _training_keys(config, workdir: Path | None) -> list[str]:
+    """Of the training part that a run on this config has.
+
+    Args:
+      workdir: what is stored there need not be decoded to be known as sound; None =
+        before anything is: pictures are only hashed, those broken inside count as
+        there.
+    """
     modality = config.extract.modality
     config = config.copy_and_resolve_references().unlock()
     config.data.image.cache = False
+    config.data.features = {}
+    if workdir is None:
+        config.model.modalities = ()
+    elif modality == IMAGE:
+        config.data.features = {IMAGE: str(workdir)}
     # pictures count for groups, and so for the split, also where a text is encoded
-    config.data.features = {IMAGE: str(workdir)} if modality == IMAGE else {}
     records, _, parts = read_parts(config, Quarantine())
     keys = content_keys(config, records, modality)
     return [k for k, part in zip(keys, parts.tolist(), strict=True) if part == "train"]

@@ -1,21 +1,45 @@
-"""A run's catalogue: read, kept in the workdir, and divided for training."""
+"""What a run is built on: its config, encoders and stores, and its catalogue."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import numpy as np
 
+from hsjax.choices import check_choices
 from hsjax.data.features import features_of
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.data.records import CatalogueError
+from hsjax.data.run_stores import check_stores, described_stores
+from hsjax.data.run_tokenizer import same_vocabulary
 from hsjax.evaluation.collect import describe_rows
+from hsjax.features.encoder import fingerprint
+from hsjax.inference.predict import vocabulary
+from hsjax.models.build import Model, build_model
+from hsjax.models.pretrained import Checkpoint
+from hsjax.models.published import (
+    check_vocabulary,
+    kept_form,
+    published_configs,
+    read_published,
+    settle,
+)
 from hsjax.reports import leaf_counts
+from hsjax.sharding import first_match
 from hsjax.train.checkpoint import checkpoint_steps
 from hsjax.train.start import TrainingParts, check_length
 from hsjax.train.workdir import (
+    ConfigError,
+    blamed_on,
     check_report,
+    holds_results,
+    keep_encoders,
+    keep_stores,
     keep_taxonomy,
+    kept_encoders,
+    kept_stores,
     open_workdir,
     read_config,
     write_config,
@@ -24,30 +48,71 @@ from hsjax.train.workdir import (
 
 log = logging.getLogger("hsjax")
 
+Encoders = Mapping[str, Checkpoint]  # by tower, those of published.json
 
-def open_catalogue(config, workdir: Path) -> Catalogue:
+
+def resolved(config, workdir: Path | None = None):
+    """(config, {tower: checkpoint}): what a config leaves to its encoders written out.
+
+    Where `workdir` holds results, they are what the run keeps of its encoders, without
+    tensors: the originals are not needed again.
+
+    Raises:
+      ConfigError, CheckpointError: a mistake in the config, or an encoder that does not
+        fit.
+      CatalogueError: there is no such store, or not the one that the run was trained
+        on.
+    """
+    begun = workdir is not None and holds_results(workdir)
+    checkpoints = read_published(config, kept_encoders(workdir) if begun else {})
+    config = settle(config, checkpoints)
+    check_choices(config)
+    if begun:
+        how = "name their folder in data.features, or take a new workdir"
+        check_stores(described_stores(config), kept_stores(workdir), workdir, how)
+    return config, checkpoints
+
+
+def open_catalogue(
+    config, workdir: Path, checkpoints: Encoders = MappingProxyType({})
+) -> Catalogue:
     """Reads the catalogue and keeps in the workdir what the run is built on.
+
+    Args:
+      config, checkpoints: of `resolved`.
 
     Raises:
       WorkdirError: the workdir is of another experiment, other rows or another tree.
+      ConfigError: `init_from` reads texts otherwise than the published encoder.
     """
     before = open_workdir(config, workdir)
     source = Path(config.init_from) if config.init_from else None
     if source:
         read_config(source)  # no run there: say so before the catalogue is read
-    if checkpoint_steps(workdir):
+    if "text" in checkpoints:
+        source = None  # the published encoder has a tokenizer of its own
+    kept = before is not None and (workdir / "tokenizer.json").exists()
+    if kept or checkpoint_steps(workdir):
         source = workdir  # a run that goes on must mean the same by its token ids
     catalogue = read_catalogue(
-        config, source_run=source, flaws=workdir / "quarantine.csv"
+        config,
+        source_run=source,
+        published=checkpoints["text"].directory if "text" in checkpoints else None,
+        flaws=workdir / "quarantine.csv",
     )
     check_report(workdir, catalogue.manifest)
     if before is not None:
         check_length(before, config, len(catalogue.rows("train")))
+    elif config.init_from and "text" in checkpoints:
+        _check_source(config, catalogue.tokenizer)
     for code, count in sorted(catalogue.cut.items()):
         log.info("too rare, cut to its parent: %s (%d products)", code, count)
     keep_taxonomy(catalogue.tree, workdir)
     training = [catalogue.records[i] for i in catalogue.rows("train")]
     write_train_counts(leaf_counts(training), workdir)
+    keep_stores(described_stores(config), workdir)
+    if before is None:
+        keep_encoders(_described(config, checkpoints), workdir)
     write_config(config, workdir)
     if jax.process_index() == 0:
         catalogue.quarantine.write(workdir / "quarantine.csv")
@@ -58,6 +123,44 @@ def open_catalogue(config, workdir: Path) -> Catalogue:
     counts = {part: len(catalogue.rows(part)) for part in ("train", "val", "test")}
     log.info("%s, %r", counts, catalogue.tree)
     return catalogue
+
+
+def _described(config, checkpoints: Encoders) -> dict[str, dict]:
+    return {
+        tower: kept_form(
+            found, source=config.model[tower].published, weights=fingerprint(found)
+        )
+        for tower, found in checkpoints.items()
+    }
+
+
+def _check_source(config, tokenizer) -> None:
+    """ConfigError: rows of a token table would stand for the tokens of another one."""
+    with blamed_on("init_rules"):
+        (action,) = first_match("text/token_embedding", config.init_rules)
+    if action == "load" and not same_vocabulary(tokenizer, Path(config.init_from)):
+        raise ConfigError(
+            f"init_from={config.init_from} reads texts by another tokenizer than"
+            f" {config.model.text.published}; let init_rules begin with"
+            " ('text/.*', 'fresh'), or leave model.text.published empty"
+        )
+
+
+def model_of(config, catalogue: Catalogue, checkpoints: Encoders) -> Model:
+    """The model of a run.
+
+    Raises:
+      CheckpointError: the tokenizer is not the one of the published text encoder.
+    """
+    tokenizer = catalogue.tokenizer
+    check_vocabulary(checkpoints, tokenizer.get_vocab_size() if tokenizer else 0)
+    return build_model(
+        config,
+        catalogue.spec,
+        catalogue.tree,
+        vocab_size=vocabulary(tokenizer),
+        published=published_configs(checkpoints),
+    )
 
 
 def scored_rows(config, catalogue: Catalogue) -> np.ndarray:

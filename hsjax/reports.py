@@ -17,8 +17,9 @@ from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.tables import write_report
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.environment import environment
 from hsjax.train.watch import read_metrics
-from hsjax.train.workdir import config_hash, environment
+from hsjax.train.workdir import config_hash
 
 # metrics that say something of a model whose head is not trained
 CLASSLESS = ("count/", "labels/", "retrieval/", "zero_shot/")

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -18,13 +19,12 @@ from hsjax.data.splits import PARTS
 from hsjax.data.totals import record_facts
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
-from hsjax.inference.predict import Run, load_run
+from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.inference.products import read_another
 from hsjax.reports import baseline_predictions, catalogue_entries, write_results
 from hsjax.train.workdir import (
     WorkdirError,
     check_report,
-    read_config,
     read_train_counts,
 )
 
@@ -41,6 +41,7 @@ def evaluate_run(
     seed: int,
     confidence: float | None = None,
     zero_shot: str = "",
+    features: Mapping[str, Path | str] = MappingProxyType({}),
 ) -> None:
     """Scores a run on another file, or on a part of its own catalogue.
 
@@ -48,21 +49,30 @@ def evaluate_run(
     labels is answered, and not scored. A part of its own has the rows that the run
     itself was scored on, so that both can be compared. A baseline has no `confidence`.
 
+    Args:
+      features: modality -> folder, of feature stores that have moved.
+
     Raises:
-      CatalogueError: the part or the damage is unknown, or the file cannot be read.
+      CatalogueError: the part or the damage is unknown, the file cannot be read, or a
+        feature store is gone or is another; zero-shot is asked of unlabelled rows.
       WorkdirError: the run's own catalogue has changed since.
     """
-    config = read_config(workdir)
+    config = run_config(workdir, features)
     _check_asked(output, source, corrupt)
     catalogue, flaws = None, output / "quarantine.csv"
     if source is None or config.task == "baseline":
         catalogue = _own_catalogue(config, workdir, flaws)
-    run = _loaded(config, workdir, zero_shot)
+    run = _loaded(config, workdir, zero_shot, features)
     model = run or catalogue
     if source is None:
         rows = _own_rows(config, catalogue, part)
     else:
         rows = _other_rows(config, model, source, flaws)
+    if zero_shot and rows.unlabelled:
+        raise CatalogueError(
+            f"--zero_shot scores rows by their label, and {source} has none"
+            f" ({rows.unlabelled}): leave it out, or name a labelled file"
+        )
     records, damage = _damaged(rows.records, corrupt, seed)
     predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
     context = {
@@ -104,9 +114,10 @@ def _check_asked(output: Path, source: str | None, corrupt: str) -> None:
         read_corruption(corrupt)
 
 
-def _loaded(config, workdir: Path, zero_shot: str) -> Run | None:
+def _loaded(config, workdir: Path, zero_shot: str, features) -> Run | None:
     """The trained run, None of a baseline; can it be asked for `zero_shot`?"""
-    run = None if config.task == "baseline" else load_run(workdir)
+    baseline = config.task == "baseline"
+    run = None if baseline else load_run(workdir, features=features)
     check_zero_shot(run, zero_shot)
     return run
 

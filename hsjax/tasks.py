@@ -1,40 +1,43 @@
 """What a config can ask for, from catalogue to report."""
 
 import contextlib
+import functools
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from hsjax.choices import check_choices
 from hsjax.codes import TaxonomyError
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import CatalogueError
-from hsjax.inference.predict import load_run, vocabulary
-from hsjax.models.build import build_model
+from hsjax.features.encoder import fingerprint
+from hsjax.inference.predict import load_run
 from hsjax.models.names import CheckpointError as PublishedError
-from hsjax.models.published import (
-    published_configs,
-    published_start,
-    read_published,
-    settle,
+from hsjax.models.published import published_start, read_published
+from hsjax.opening import (
+    model_of,
+    open_catalogue,
+    resolved,
+    scored_rows,
+    training_parts,
 )
-from hsjax.opening import open_catalogue, scored_rows, training_parts
 from hsjax.reports import baseline_predictions, catalogue_context, write_results
 from hsjax.taxonomy import Taxonomy
-from hsjax.train.checkpoint import CheckpointError
+from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
 from hsjax.train.loop import Diverged, Interrupted, fit
 from hsjax.train.objective import check_objective
 from hsjax.train.start import set_up_jax, training_mesh
 from hsjax.train.warmstart import warm_start
-from hsjax.train.watch import tell_parameters
+from hsjax.train.watch import tell_idle_settings, tell_parameters
 from hsjax.train.workdir import (
     ConfigError,
     WorkdirError,
+    holds_results,
     is_done,
-    keep_published,
+    kept_encoders,
     read_train_counts,
 )
 
@@ -55,32 +58,22 @@ def user_errors():
 
 def train(config, workdir: Path) -> None:
     """Trains, then scores the test part; goes on where it was cut off."""
-    checkpoints = read_published(config)
-    config = settle(config, checkpoints) if checkpoints else config
+    config, checkpoints = resolved(config, workdir)
     if is_done(config, workdir):
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
     start = time.perf_counter()
-    check_choices(config)
     check_objective(config.objective, tuple(config.model.modalities))
     set_up_jax(config)
     mesh = training_mesh(config)
-    catalogue = open_catalogue(config, workdir)
+    catalogue = open_catalogue(config, workdir, checkpoints)
     rows = scored_rows(config, catalogue)
-    spec, vocab_size = catalogue.spec, vocabulary(catalogue.tokenizer)
-    model = build_model(
-        config,
-        spec,
-        catalogue.tree,
-        vocab_size=vocab_size,
-        published=keep_published(published_configs(checkpoints), workdir),
-    )
+    model, spec = model_of(config, catalogue, checkpoints), catalogue.spec
     shapes, _ = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
     tell_parameters(shapes, workdir)
+    tell_idle_settings(config, shapes, spec)
     parts = training_parts(config, catalogue)
-    begin = published_start(checkpoints) if checkpoints else None
-    if config.init_from:
-        begin = source_parameters(config, catalogue.tree)
+    begin = beginning(config, workdir, catalogue.tree)
     finished = fit(config, workdir, model, parts, mesh, warm_start=begin)
     compiles = "-" if finished.compiles is None else finished.compiles
     log.info("best step %d; compiled after warm-up: %s", finished.step, compiles)
@@ -98,6 +91,37 @@ def train(config, workdir: Path) -> None:
     report(config, workdir, catalogue, predictions, facts)
 
 
+def beginning(config, workdir: Path, tree: Taxonomy) -> Callable | None:
+    """`start(fresh) -> tree` of a run's first state; None = it stays as it is drawn.
+
+    Published towers first, then what `init_from` loads over them. A run that goes on
+    has its parameters from its checkpoint, and reads neither again.
+
+    Raises:
+      CheckpointError: an encoder that cannot be used, or is no longer the one that the
+        workdir keeps.
+      ConfigError: see `warm_start`.
+    """
+    if checkpoint_steps(workdir):
+        return None
+    starts, checkpoints = [], read_published(config)
+    # a report without its checkpoints: the encoder may have changed since
+    kept = kept_encoders(workdir) if holds_results(workdir) else {}
+    for tower, known in kept.items():
+        if fingerprint(checkpoints[tower]) != known["weights"]:
+            raise PublishedError(
+                f"{known['source']} is no longer the encoder that {workdir} was begun"
+                " with: bring that one back, or take a new workdir"
+            )
+    if checkpoints:
+        starts.append(published_start(checkpoints))
+    if config.init_from:
+        starts.append(source_parameters(config, tree))
+    if not starts:
+        return None
+    return lambda fresh: functools.reduce(lambda x, start: start(x), starts, fresh)
+
+
 def report(config, workdir: Path, catalogue: Catalogue, predictions, facts) -> None:
     """Scores a run's own rows; `facts` of the run stand in the report's context."""
     context = catalogue_context(config, catalogue) | {"run": workdir.name} | facts
@@ -113,7 +137,7 @@ def report(config, workdir: Path, catalogue: Catalogue, predictions, facts) -> N
 
 def source_parameters(config, tree: Taxonomy):
     """Fresh parameters -> those of `config.init_from`, classes by code."""
-    run = load_run(Path(config.init_from))
+    run = load_run(Path(config.init_from), answering=False)
     told = f"{config.init_from}, step {run.step:,}"
     return warm_start(
         jax.tree.map(np.asarray, (run.params, run.stats)),
@@ -127,12 +151,12 @@ def source_parameters(config, tree: Taxonomy):
 
 def baseline(config, workdir: Path) -> None:
     """B1 of Paper A on the same split, scored the same way."""
+    config, checkpoints = resolved(config, workdir)
     if is_done(config, workdir):
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
-    check_choices(config)
     set_up_jax(config)
-    catalogue = open_catalogue(config, workdir)
+    catalogue = open_catalogue(config, workdir, checkpoints)
     rows = scored_rows(config, catalogue)
     records, groups = [catalogue.records[i] for i in rows], catalogue.groups[rows]
     predictions = baseline_predictions(config, catalogue, records, groups)
@@ -158,11 +182,11 @@ def check(config, workdir: Path) -> None:
     """Reads the catalogue, says what a run would meet, trains nothing."""
     from hsjax.check import write_check
 
-    check_choices(config)
+    config, checkpoints = resolved(config)
     check_objective(config.objective, tuple(config.model.modalities))
     set_up_jax(config)
     workdir.mkdir(parents=True, exist_ok=True)
-    write_check(config, workdir)
+    write_check(config, workdir, checkpoints)
 
 
 def extract(config, workdir: Path) -> None:

@@ -64,7 +64,9 @@ def build_pair(name: str, folder: Path, changes=(), pool: str = POOL) -> Pair:
     (folder / "image").mkdir(parents=True)
     write_golden(picture, folder / "image")
     checkpoints = {t: tower_of(read_checkpoint(folder / t), t) for t in TOWERS}
-    config, tree = pair_config(pool, changes), ragged_tree(0)
+    # CLIP's texts have their own
+    config = pair_config("" if text == "clip" else pool, changes)
+    tree = ragged_tree(0)
     spec = tiny_spec(config, tree, (1, SIDE, SIDE))
     configs = published_configs(checkpoints)
     model = build_model(config, spec, tree, vocab_size=0, published=configs)
@@ -78,7 +80,7 @@ def build_pair(name: str, folder: Path, changes=(), pool: str = POOL) -> Pair:
     towers = {}
     for tower, found in configs.items():
         kernel = params[f"{tower}_joint"]["projection"]
-        used = tower_settings(tower, found, pool=pool).get("pool", "mean")
+        used = tower_settings(tower, found, pool=config.model[tower].pool)["pool"]
         own = (params[tower], stats.get(tower, {}), used, np.asarray(kernel["kernel"]))
         towers[tower] = Tower(found, *own, kernel.get("bias"))
     return Pair(model, params, stats, batch, towers)

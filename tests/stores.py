@@ -45,20 +45,26 @@ def extraction(shop, encoder, modality, **changes):
 
 def write_bert(folder, shop):
     """A BERT whose tokenizer knows the shop's words."""
-    golden, rng = read_golden("bert"), np.random.default_rng(0)
-    name = "embeddings.word_embeddings.weight"
-    table = rng.normal(size=(VOCABULARY, golden.tensors[name].shape[1]))
-    tensors = golden.tensors | {name: table.astype(np.float32)}
-    write_layout(folder, golden.config | {"vocab_size": VOCABULARY}, tensors)
     titles = [r.texts["title"] for r in records(run_config(path_of(shop)))]
-    train_tokenizer(titles, kind="wordpiece", size=VOCABULARY, lowercase=True).save(
+    return write_texts(folder, titles)
+
+
+def write_texts(folder, texts, golden="bert", kind="wordpiece"):
+    """A text encoder whose tokenizer knows these texts."""
+    golden, rng = read_golden(golden), np.random.default_rng(0)
+    names = [n for n in golden.tensors if n.endswith("word_embeddings.weight")]
+    table = rng.normal(size=(VOCABULARY, golden.tensors[names[0]].shape[1]))
+    tensors = golden.tensors | {names[0]: table.astype(np.float32)}
+    write_layout(folder, golden.config | {"vocab_size": VOCABULARY}, tensors)
+    train_tokenizer(texts, kind=kind, size=VOCABULARY, lowercase=True).save(
         str(folder / "tokenizer.json")
     )
     return folder
 
 
-def write_images(folder, golden="resnet_basic"):
-    """An image encoder of 24 x 24 pixels."""
+def write_images(folder, golden="resnet_basic", **look):
+    """An image encoder of 24 x 24 pixels; `look` goes to preprocessor_config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_golden(golden, folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(LOOK))
+    (folder / "preprocessor_config.json").write_text(json.dumps(LOOK | look))
     return folder

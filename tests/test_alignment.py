@@ -10,6 +10,7 @@ from test_published import leaves, published
 
 import hsjax
 from hsjax.data.features import text_key
+from hsjax.data.prepare import read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import add_part, start_store
 from hsjax.evaluation.predictions import Predictions
@@ -26,6 +27,7 @@ from hsjax.inference.label_texts import (
 )
 from hsjax.models.pretrained import load_parameters, read_checkpoint
 from hsjax.models.text_families import TEXT_FAMILIES
+from hsjax.scoring import evaluate_run
 from hsjax.taxonomy import Taxonomy
 
 ALIGN = {
@@ -206,6 +208,23 @@ def test_zero_shot_counts_what_is_there():
     assert "chance, 5 classes" in text
 
 
+def test_rows_of_similarities_are_made_some_at_a_time(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 5)), rng.normal(size=(12, 5))
+    truth = rng.integers(-1, 12, 40)
+    whole = zero_shot_hits(x, y, truth)
+    monkeypatch.setattr("hsjax.evaluation.retrieval.CELLS", 25)  # two rows
+    np.testing.assert_array_equal(zero_shot_hits(x, y, truth), whole)
+
+
+def scored(run):
+    """Answers to the test part of the run's own catalogue."""
+    catalogue = read_catalogue(run.config)
+    rows = catalogue.rows("test")
+    some = [catalogue.records[i] for i in rows]
+    return run.predict(some, groups=catalogue.groups[rows])
+
+
 def test_label_texts_are_encoded_where_titles_are_cached(shop, tmp_path):
     bert = write_bert(tmp_path, shop)
     train_run(extraction(shop, bert, "title"), tmp_path / "title")
@@ -225,6 +244,15 @@ def test_label_texts_are_encoded_where_titles_are_cached(shop, tmp_path):
             assert 0 <= metrics[f"zero_shot/{modality}_{share}"] <= 1
             assert f"zero_shot/{modality}_{share}_low" in metrics
     assert "| image" in text
+    asked = {"source": None, "part": "test", "corrupt": "", "seed": 0}
+    evaluate_run(tmp_path / "cached", tmp_path / "out", zero_shot="name", **asked)
+    found = report(tmp_path / "out")["metrics"]
+    whole = zero_shot_results(run, scored(run), kind="name")[0]
+    assert found["zero_shot/title_rows"] == whole["zero_shot/title_rows"]
+    for modality in ("title", "image"):
+        name = f"zero_shot/{modality}_accuracy"
+        assert found[name] == pytest.approx(whole[name])
+    assert "## Zero-shot" in (tmp_path / "out" / "report.md").read_text()
     with pytest.raises(CatalogueError, match="known are name, path"):
         check_zero_shot(run, "names")
     with pytest.raises(CatalogueError, match="model that reads text"):

@@ -1,6 +1,7 @@
 """A pair of published encoders leaves in Hugging Face's layout, and comes back."""
 
 import functools
+import io
 import json
 from pathlib import Path
 
@@ -8,20 +9,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layouts import PARITY
+from layouts import PARITY, read_golden, write_layout
 from make_dual_goldens import ANSWERS, LOOK, PAIRS, build_pair, scale_of
-from runs import TEXT, run_config, train_run
+from PIL import Image
+from runs import TEXT, command, run_config, train_run
 from safetensors.numpy import load_file
 from stores import extraction, path_of, write_bert, write_images
 from test_alignment import ALIGN, END_TO_END
 from test_mistakes import sentence as train_sentence
+from test_parity_image import write_golden
 from test_published import leaves, published
 from tiny import quick_jit
 from tokenizers import Tokenizer
 
 import hsjax
-from hsjax.inference.export import export_pair
-from hsjax.models.dual import Tower, differences, tower_of, write_pair
+from hsjax.data.store import start_store
+from hsjax.extraction import open_encoder
+from hsjax.inference.export import export_run
+from hsjax.models.dual import (
+    Tower,
+    differences,
+    tower_of,
+    write_encoder,
+    write_pair,
+)
 from hsjax.models.names import CheckpointError
 from hsjax.models.preprocessing import read_preprocessing
 from hsjax.models.pretrained import load_parameters, read_checkpoint
@@ -33,8 +44,9 @@ from hsjax.models.published import (
     tower_settings,
 )
 from hsjax.tasks import user_errors
-from hsjax.train.workdir import write_config
+from hsjax.train.workdir import keep_encoders, write_config
 
+EXPORT = "hsjax.export"
 every_pair = pytest.mark.parametrize("name", PAIRS)
 
 
@@ -91,7 +103,7 @@ def test_a_tower_comes_back_as_it_was(name, tmp_path):
         for key, value in expected.items():
             np.testing.assert_array_equal(found[key], value, err_msg=key)
         assert not stats
-        settings = tower_settings(tower, checkpoint.config, pool="mean")
+        settings = tower_settings(tower, checkpoint.config)
         assert settings["pool"] == pair.towers[tower].pool
     assert read_preprocessing(checkpoint.preprocessor) == LOOK
 
@@ -116,7 +128,7 @@ def test_what_transformers_does_otherwise_is_told(tmp_path):
 
 def test_a_run_that_trained_its_towers_is_exported(shop, bert, vit, tmp_path):
     train_run(published(shop, bert, vit, **ALIGN, **END_TO_END), tmp_path / "run")
-    assert export_pair(tmp_path / "run", tmp_path / "pair") == []
+    assert export_run(tmp_path / "run", tmp_path / "pair") == []
     run, pair = hsjax.load(tmp_path / "run"), read_checkpoint(tmp_path / "pair")
     tensors, scale = pair.tensors, np.exp(run.params["temperature"])
     np.testing.assert_allclose(np.exp(tensors["logit_scale"]), scale, rtol=1e-6)
@@ -130,11 +142,35 @@ def test_a_run_that_trained_its_towers_is_exported(shop, bert, vit, tmp_path):
     theirs = run.tokenizer.encode(text)
     assert mine.encode(text).ids == [i for i in theirs.ids if i]
 
+    # the command writes the same, over what was there
+    process = command(
+        f"--run={tmp_path / 'run'}", f"--output={tmp_path / 'pair'}", module=EXPORT
+    )
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out == f"all files: {tmp_path / 'pair'}\n"
+    again = read_checkpoint(tmp_path / "pair")
+    assert again.config == pair.config
+    for name in pair.tensors:
+        np.testing.assert_array_equal(again.tensors[name], pair.tensors[name])
+
+    # features of its towers are what the run's projections are given
+    for modality, items in (("title", [text]), ("image", [png()])):
+        encoder = open_encoder(extraction(shop, tmp_path / "pair", modality))
+        assert encoder.facts["pool"] == "cls"
+        (batch,) = encoder.encode(items)
+        side = "text" if modality == "title" else "image"
+        joint = run.params[f"{side}_joint"]["projection"]["kernel"]
+        x = np.asarray(batch.vectors) @ np.asarray(joint)
+        answer = run.predict(run.records([{modality: items[0]}]))
+        expected = answer.embeddings[side]
+        np.testing.assert_allclose(x / np.linalg.norm(x), expected, atol=1e-5)
+
     # and a new run begins with these towers, their pooling and their looks
     config = published(shop, tmp_path / "pair", tmp_path / "pair")
     checkpoints = read_published(config)
     config = settle(config, checkpoints)
-    assert config.data.text.tokenizer == str(tmp_path / "pair")
+    assert config.data.text.tokenizer == "published"
     assert config.data.image.size == (24, 24)
     fresh = {t: jax.tree.map(np.zeros_like, run.params[t]) for t in checkpoints}
     started = published_start(checkpoints)(fresh)
@@ -142,8 +178,69 @@ def test_a_run_that_trained_its_towers_is_exported(shop, bert, vit, tmp_path):
         found, expected = leaves(started[tower]), leaves(run.params[tower])
         for name, value in expected.items():
             np.testing.assert_array_equal(found[name], value, err_msg=name)
-    settings = tower_settings("text", checkpoints["text"].config, pool="mean")
-    assert settings["pool"] == "cls"
+    assert config.model.text.pool == "cls"
+
+
+def png():
+    """24 x 24 pixels: what the towers here see, so that nothing is cut or resized."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+ONE = {
+    "model.image.published": "",
+    "data.image.resize": (18, 18),
+    "data.image.size": (16, 16),
+    "model.text.pool": "cls",
+    "train.steps": 2,
+    "train.eval_every": 2,
+}
+
+
+def test_the_only_published_tower_is_exported_alone(shop, bert, vit, tmp_path):
+    train_run(published(shop, bert, vit, **ONE), tmp_path / "run")
+    told = " ".join(export_run(tmp_path / "run", tmp_path / "bert"))
+    assert "their cls" in told
+    run, checkpoint = hsjax.load(tmp_path / "run"), read_checkpoint(tmp_path / "bert")
+    assert checkpoint.config["model_type"] == "bert"
+    _, params, _ = load_parameters(family_of("text", checkpoint.config), checkpoint)
+    found, expected = leaves(params), leaves(run.params["text"])
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    before = read_checkpoint(bert).tensors
+    name = "embeddings.word_embeddings.weight"
+    assert np.abs(checkpoint.tensors[name] - before[name]).max() > 0
+    encoder = open_encoder(extraction(shop, tmp_path / "bert", "title"))
+    assert encoder.facts["pool"] == "cls"
+    # never over an encoder, its own of before included
+    with pytest.raises(CheckpointError, match="take another --output"):
+        export_run(tmp_path / "run", tmp_path / "bert")
+
+
+@pytest.mark.parametrize("name", ["clip_text_projected", "clip_image", "resnet_basic"])
+def test_an_encoder_alone_comes_back_as_it_was(name, tmp_path):
+    side = "text" if "text" in name else "image"
+    if side == "text":
+        golden = read_golden(name)
+        write_layout(tmp_path / "before", golden.config, golden.tensors)
+    else:
+        (tmp_path / "before").mkdir()
+        write_golden(name, tmp_path / "before")
+    first = read_checkpoint(tmp_path / "before")
+    settings, params, stats = load_parameters(family_of(side, first.config), first)
+    write_encoder(tmp_path / "after", side, first.config, params, stats)
+    second = read_checkpoint(tmp_path / "after")
+    family = family_of(side, second.config)
+    again = load_parameters(family, second)
+    assert again[0] == settings
+    for mine, theirs in zip(again[1:], (params, stats), strict=True):
+        found, expected = leaves(mine), leaves(theirs)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +278,7 @@ def test_heads_on_features_are_exported_with_their_encoders(
         **{"model.joint_bias": False},
     )
     train_run(config, tmp_path / "run")
-    told = " ".join(export_pair(tmp_path / "run", tmp_path / "pair"))
+    told = " ".join(export_run(tmp_path / "run", tmp_path / "pair"))
     assert ("has a bias" in told) == reduced
     assert "pooled by mean" in told
     run, text = hsjax.load(tmp_path / "run"), "Women's red cotton dress"
@@ -207,7 +304,7 @@ def test_heads_on_features_are_exported_with_their_encoders(
     place.write_text(json.dumps(json.loads(kept) | {"layer_norm_eps": 1e-5}))
     try:
         with pytest.raises(CheckpointError, match="no longer the encoder"):
-            export_pair(tmp_path / "run", tmp_path / "out")
+            export_run(tmp_path / "run", tmp_path / "out")
     finally:
         place.write_text(kept)
     assert not (tmp_path / "out").exists()
@@ -224,15 +321,28 @@ def workdir_of(config, folder: Path) -> Path:
 def test_mistakes_end_in_sentences(shop, bert, vit, tmp_path):
     scratch = workdir_of(run_config(path_of(shop)), tmp_path / "scratch")
     with pytest.raises(CheckpointError, match="title tower was trained from scratch"):
-        export_pair(scratch, tmp_path / "out")
+        export_run(scratch, tmp_path / "out")
     text = workdir_of(run_config({**path_of(shop), **TEXT}), tmp_path / "text")
-    with pytest.raises(CheckpointError, match="no pair: it was trained on title alone"):
-        export_pair(text, tmp_path / "out")
-    for taken in (scratch, bert):
+    with pytest.raises(CheckpointError, match="title tower was trained from scratch"):
+        export_run(text, tmp_path / "out")
+    run = workdir_of(published(shop, bert, vit), tmp_path / "run")
+    keep_encoders(
+        {
+            t: {"config": read_checkpoint(x).config}
+            for t, x in (("text", bert), ("image", vit))
+        },
+        run,
+    )
+    start_store(tmp_path / "store", {"shape": [3]})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text(
+        '{"config": {}}'
+    )  # of an extraction
+    for taken in (scratch, bert, tmp_path / "store", tmp_path / "other"):
         with pytest.raises(CheckpointError, match="take another --output"):
-            export_pair(text, taken)
+            export_run(run, taken)
     with pytest.raises(SystemExit, match="no workdir of a run"), user_errors():
-        export_pair(tmp_path / "nowhere", tmp_path / "out")
+        export_run(tmp_path / "nowhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     pair = build_pair("bert_vit", tmp_path / "towers")
     folder = exported(pair, tmp_path / "pair")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pickle
 import shutil
 
 import jax
@@ -17,13 +18,14 @@ from test_parity_image import load
 
 from hsjax.data.features import text_key
 from hsjax.data.image import decode_image
+from hsjax.data.prepare import read_catalogue
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import CatalogueError, load_records
-from hsjax.data.store import FeatureStore, add_part, start_store
+from hsjax.data.store import FeatureStore, add_part, open_store, start_store
 from hsjax.data.text import load_tokenizer, tokenize
-from hsjax.features.encoder import load_encoder
+from hsjax.extraction import open_encoder
 from hsjax.features.extract import extract
-from hsjax.features.reduce import fit_pca
+from hsjax.features.reduce import fit_pca, load_reduction
 from hsjax.models.pretrained import load_parameters, read_checkpoint
 from hsjax.models.text_families import TEXT_FAMILIES
 
@@ -57,6 +59,64 @@ def test_a_store_gives_back_what_was_added(tmp_path):
         FeatureStore(tmp_path / "elsewhere")
 
 
+def filled_store(folder, keys, seed=0, shape=(3,)):
+    vectors = np.random.default_rng(seed).normal(size=(len(keys), *shape))
+    start_store(folder, {"shape": list(shape), "dtype": "float32"})
+    add_part(folder, keys, vectors.astype(np.float32))
+    return vectors.astype(np.float32)
+
+
+def test_a_copy_of_a_store_carries_no_vectors(tmp_path):
+    keys = [f"{i:040x}" for i in range(500)]
+    vectors = filled_store(tmp_path, keys, shape=(200,))
+    held = np.ones((2, 200), np.float32)
+    store = FeatureStore(tmp_path).extended(["x", "y"], held, None)
+    assert len(FeatureStore(tmp_path)) == 500
+    packed = pickle.dumps(store)
+    assert len(packed) < held.nbytes + 2000 < vectors.nbytes / 100
+    # what another process adds meanwhile moves no row of the copy
+    filled_store(tmp_path, [f"{i:040x}" for i in range(900, 950)], 1, (200,))
+    copy = pickle.loads(packed)
+    rows = store.rows([*keys, "x", "nowhere"])
+    np.testing.assert_array_equal(copy.take(rows), store.take(rows))
+    np.testing.assert_array_equal(copy.take(rows)[:500], vectors)
+    assert copy.keys() == store.keys()
+
+
+def test_a_store_is_opened_anew_when_its_folder_has_changed(tmp_path):
+    filled_store(tmp_path, ["a"])
+    first = open_store(tmp_path)
+    assert open_store(tmp_path) is first
+    vectors = filled_store(tmp_path, ["b", "a"], seed=1)
+    second = open_store(tmp_path)
+    assert sorted(second.keys()) == ["a", "b"]
+    assert len(second) == 2  # once, though it was encoded twice
+    np.testing.assert_array_equal(second.take(second.rows(["b"]))[0], vectors[0])
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda f: cut(next(f.glob("*.npy"))), "extract again"),
+        (lambda f: next(f.glob("*.npy")).unlink(), "extract again"),
+        (lambda f: next(f.glob("*.npy")).write_bytes(b""), "extract again"),
+        (lambda f: next(f.glob("*.keys")).write_text("a\n"), "expected"),
+        (lambda f: cut(f / "store.json"), "store.json is torn"),
+        (lambda f: (f / "store.json").write_text("[]"), "format None"),
+        (lambda f: (f / "store.json").write_text('{"format": 1}'), "with a shape"),
+    ],
+)
+def test_a_torn_store_is_told_in_words(tmp_path, damage, words):
+    filled_store(tmp_path, ["a", "b"])
+    damage(tmp_path)
+    with pytest.raises(CatalogueError, match=words):
+        open_store(tmp_path)
+
+
 def test_each_text_is_encoded_once_and_as_the_encoder_says(shop, bert, tmp_path):
     config = extraction(shop, bert, "title", stored="float32")
     print(train_run(config, tmp_path))
@@ -78,10 +138,12 @@ def test_each_text_is_encoded_once_and_as_the_encoder_says(shop, bert, tmp_path)
 
 def test_extraction_goes_on_where_it_stopped(shop, bert, tmp_path, monkeypatch):
     config = extraction(shop, bert, "title")
-    encoder = load_encoder(config.extract, modality="title", max_pixels=10**6)
     monkeypatch.setattr("hsjax.features.extract.PART", 1)  # a part per batch
     products = records(config)
     calls = []
+
+    def read(stored):
+        return products
 
     def stops(items):
         for batch in encoder.encode(items):
@@ -92,22 +154,21 @@ def test_extraction_goes_on_where_it_stopped(shop, bert, tmp_path, monkeypatch):
 
     small = config.copy_and_resolve_references().unlock()
     small.extract.tokens = 64
-    encoder = load_encoder(small.extract, modality="title", max_pixels=10**6)
+    encoder = open_encoder(small)
     with pytest.raises(KeyboardInterrupt):
-        extract(small, products, encoder._replace(encode=stops), tmp_path)
+        extract(small, read, encoder._replace(encode=stops), tmp_path)
     done = len(FeatureStore(tmp_path))
     assert 0 < done <= sum(calls)
     seen = []
 
     def counts(items):
-        seen.extend(items)
-        return encoder.encode(items)
+        return encoder.encode(x for x in items if seen.append(x) is None)
 
-    whole = extract(small, products, encoder._replace(encode=counts), tmp_path)
+    whole = extract(small, read, encoder._replace(encode=counts), tmp_path)
     unique = {r.texts["title"] for r in products} - {""}
     assert len(whole) == len(unique)
     assert len(seen) == len(unique) - done
-    extract(small, products, encoder._replace(encode=counts), tmp_path)
+    extract(small, read, encoder._replace(encode=counts), tmp_path)
     assert len(seen) == len(unique) - done  # nothing was left to do
 
 
@@ -144,14 +205,26 @@ def test_training_on_features_needs_no_raw_input(shop, tmp_path):
     assert "task=extract" in words
 
 
-def test_pictures_are_encoded_with_the_encoders_own_looks(shop, resnet, tmp_path):
+def test_pictures_are_encoded_with_the_encoders_own_looks(
+    shop, resnet, tmp_path, monkeypatch
+):
     config = extraction(shop, resnet, "image", rows=16, stored="float32")
+    decoded = []
+
+    def counts(*arguments, **options):
+        return decoded.append(options) or decode_image(*arguments, **options)
+
+    monkeypatch.setattr("hsjax.data.image.decode_image", counts)
+    monkeypatch.setattr("hsjax.features.encoding.decode_image", None)  # not again
     train_run(config, tmp_path)
+    monkeypatch.undo()
     store = FeatureStore(tmp_path)
+    assert all(options["resize"] == (24, 24) for options in decoded)
     raw = config.copy_and_resolve_references().unlock()
     raw.data.image.cache = False
     products = [r for r in records(raw) if r.image_key]
     assert len(store) == len({r.image_key for r in products})
+    assert len(store) <= len(decoded) <= len(products)
     family, settings, variables = load(read_checkpoint(resnet))
     module = family.module(**settings, dtype=jnp.dtype("float32"))
     some = products[:5]
@@ -163,21 +236,71 @@ def test_pictures_are_encoded_with_the_encoders_own_looks(shop, resnet, tmp_path
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+def test_pictures_are_resized_by_the_encoders_filter(shop, tmp_path):
+    """And go to the encoder as they come: encoded, or decoded by whoever reads them."""
+    raw = run_config(path_of(shop)).unlock()
+    raw.data.image.cache = False
+    pictures = [r.image for r in records(raw) if r.image_key][:4]
+    found = {}
+    for name, number in (("bilinear", 2), ("bicubic", 3)):
+        folder = write_images(tmp_path / name, resample=number)
+        encoder = open_encoder(extraction(shop, folder, "image"))
+        assert encoder.facts["preprocessing"]["resample"] == name
+        options = {"resize": (24, 24), "max_pixels": 10**6, "resample": name}
+        seen = [decode_image(x, **options) for x in pictures]
+        assert all(x.dtype == np.uint8 for x in seen)
+        for items in (pictures, seen):
+            (batch,) = encoder.encode(iter(items))
+            found.setdefault(name, []).append(np.asarray(batch.vectors))
+        np.testing.assert_array_equal(*found[name])
+    assert np.abs(found["bilinear"][0] - found["bicubic"][0]).max() > 1e-3
+
+
+def training_titles(config):
+    """Different titles of the part that a run on this config trains on."""
+    catalogue = read_catalogue(config)
+    rows = catalogue.rows("train")
+    titles = {catalogue.records[i].texts["title"] for i in rows}
+    return sorted(text_key(t) for t in titles - {""})
+
+
 def test_principal_components_are_those_of_the_training_rows(shop, bert, tmp_path):
     config = extraction(shop, bert, "title", pca=0.9, stored="float32")
     train_run(config, tmp_path)
     whole, small = FeatureStore(tmp_path), FeatureStore(tmp_path / "pca")
-    assert small.facts["fitted_on"] < len(whole) == len(small)
+    used = training_titles(config)
+    assert small.facts["fitted_on"] == len(used) < len(whole) == len(small)
+    x = whole.take(whole.rows(used))
+    mean = x.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov(x.T))  # ascending
+    share = np.cumsum(values[::-1]) / values.sum()
+    (kept,) = small.shape
+    assert share[kept - 2] < 0.9 <= share[kept - 1]
     keys = whole.keys()
     a, b = (s.take(s.rows(keys)) for s in (whole, small))
-    assert b.shape[1] < a.shape[1]
+    expected = (a - mean) @ vectors[:, ::-1][:, :kept]
+    np.testing.assert_allclose(np.abs(b), np.abs(expected), atol=1e-4)
+    left = b[[keys.index(k) for k in used]].var(axis=0).sum() / x.var(axis=0).sum()
+    assert left == pytest.approx(share[kept - 1], abs=1e-4)
+    # components of other rows do not go into the same folder
+    other = extraction(shop, bert, "title", pca=0.5, stored="float32")
+    told = sentence(other, tmp_path)
+    assert f"delete {tmp_path / 'pca'}" in told
+    (tmp_path / "pca" / "pca.safetensors").write_bytes(b"torn")
+    with pytest.raises(CatalogueError, match="is torn"):
+        load_reduction(tmp_path / "pca")
+
+
+def test_components_keep_their_share_of_the_variance():
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(500, 4)) * [10, 3, 0.1, 0.1]
-    reduction = fit_pca(x.astype(np.float32), share=0.99)
+    x = (rng.normal(size=(500, 4)) * [10, 3, 0.1, 0.1] + 5).astype(np.float32)
+    reduction = fit_pca(x, share=0.99)
     assert reduction.components.shape == (4, 2)
-    np.testing.assert_allclose(
-        reduction(x.astype(np.float32)).mean(axis=0), 0, atol=1e-4
-    )
+    y = reduction(x)
+    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(y @ reduction.components.T + reduction.mean, x, atol=0.5)
+    product = reduction.components.T @ reduction.components
+    np.testing.assert_allclose(product, np.eye(2), atol=1e-5)
 
 
 def test_a_tokenizer_of_another_model_is_refused(shop, bert, tmp_path):
@@ -194,6 +317,13 @@ MISTAKES = [
     ({"extract.encoder": "/nowhere/at/all"}, "no such directory"),
     ({"extract.modality": "sound"}, "extract.modality is 'sound'"),
     ({"extract.pca": 1.5}, "a share of variance"),
+    ({"extract.pca": 0.9, "data.rows": 1}, "components need 2 or more"),
+    ({"data.columns.text": ("brand",)}, "names 'title', which is not read"),
+    (
+        {"extract.modality": "image", "data.columns.image": ""},
+        "data.columns.image is empty",
+    ),
+    ({"extract.modality": "image", "extract.prefix": "query: "}, "before texts, not"),
 ]
 
 

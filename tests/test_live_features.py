@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import shutil
 
 import jax
@@ -11,24 +12,27 @@ import pyarrow.parquet as pq
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
-from runs import TEXT, prepare_run, run_config, train_run
+from runs import TEXT, metric_lines, prepare_run, run_config, train_run
 from safetensors.numpy import load_file, save_file
 from stores import LENGTH, extraction, path_of, records, write_bert, write_images
 from test_mistakes import sentence
 
+from hsjax.data.batches import prefetched
 from hsjax.data.corrupt import corrupt_records
 from hsjax.data.examples import Augmentation, assemble
 from hsjax.data.features import text_key
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import FeatureStore
 from hsjax.evaluation.predictions import read_predictions
+from hsjax.extraction import open_encoder
 from hsjax.features import live
-from hsjax.features.encoder import FrozenEncoder, load_encoder
+from hsjax.features.encoder import FrozenEncoder
 from hsjax.features.encoding import Encoded
 from hsjax.features.extract import extract
 from hsjax.features.live import embed, encode_missing
 from hsjax.inference.predict import load_run
 from hsjax.scoring import evaluate_run
+from hsjax.train.start import training_order
 
 LIMIT = 10**6  # pixels
 BROKEN = 7  # row of the picture that cannot be decoded
@@ -97,13 +101,11 @@ def ready(run, stores, tmp_path, items, encoders):
     shutil.copytree(stores, tmp_path / "stores")
     for modality, encoder in encoders.items():
         config = extraction("unread", encoder, modality, stored="float32")
-        options = {"modality": modality, "max_pixels": LIMIT}
-        loaded = load_encoder(config.extract, **options)
-        extract(config, items, loaded, tmp_path / "stores" / modality)
+        loaded = open_encoder(config)
+        extract(config, lambda stored: items, loaded, tmp_path / "stores" / modality)
     shutil.copytree(run, tmp_path / "run")
-    config = tmp_path / "run" / "config.json"
-    config.write_text(config.read_text().replace(str(stores), f"{tmp_path}/stores"))
-    return load_run(tmp_path / "run")
+    moved = {m: tmp_path / "stores" / m for m in ("title", "image")}
+    return load_run(tmp_path / "run", features=moved)
 
 
 def same(a, b):
@@ -182,7 +184,7 @@ def test_pictures_are_embedded_as_bytes_and_as_paths(stores, shop, tmp_path):
     expected = store.take(store.rows([r.image_key for r in some]))
     np.testing.assert_allclose(got, expected, atol=1e-6)
     items[2] = items[2][:300]
-    with pytest.raises(CatalogueError, match="picture 3 of 5: "):
+    with pytest.raises(CatalogueError, match="picture 3: truncated"):
         embed(stores / "image", items, max_pixels=LIMIT)
 
 
@@ -264,14 +266,43 @@ def test_token_states_are_kept_with_their_lengths(stores, shop, bert, tmp_path):
     np.testing.assert_allclose(logits[stores], logits[tmp_path], atol=5e-3)
 
 
+def test_a_run_on_states_is_trained_to_its_end(shop, goods, bert, tmp_path):
+    config = extraction(shop, bert, "title", states=True)
+    train_run(config, tmp_path / "title")
+    steps = {"train__steps": 20, "train__eval_every": 20}
+    train_run(on_features(shop, tmp_path, "title", **TEXT, **steps), tmp_path / "run")
+    losses = [x["loss"] for x in metric_lines(tmp_path / "run") if "loss" in x]
+    assert losses[-1] < losses[0]
+    run = load_run(tmp_path / "run")
+    found = run.predict(run.records(goods))  # of which the store has none
+    assert np.isfinite(found.log_prob).all()
+    assert (~found.present["title"]).nonzero()[0].tolist() == [3]
+
+
+def test_a_worker_process_reads_the_same_features(stores, shop):
+    config = on_features(shop, stores, "title", "image")
+    parts = prepare_run(config).parts
+    packed = len(pickle.dumps(dict(parts.train.features)))
+    assert packed < 20 * len(parts.train)  # a row number each, no vectors
+    options = {"start": 0, "threads": 1, "buffer": 2}
+    batches = {}
+    for workers in (0, 1):
+        order = training_order(config, parts.train)
+        stream = prefetched(order, workers=workers, **options)
+        batches[workers] = [next(stream) for _ in range(3)]
+    for mine, theirs in zip(*batches.values(), strict=True):
+        assert mine.keys() == theirs.keys()
+        for name, values in mine.items():
+            np.testing.assert_array_equal(values, theirs[name], err_msg=name)
+
+
 @pytest.mark.parametrize(("golden", "cells"), [("vit", 16), ("resnet_basic", None)])
 def test_patch_states_are_those_that_are_pooled(golden, cells, tmp_path):
     folder, facts, vectors = write_images(tmp_path, golden), {}, {}
     pictures = [picture(i) for i in range(3)]
     for states in (False, True):
         changes = {"states": states, "pool": "" if states else "mean"}
-        c = extraction("unread", folder, "image", **changes).extract
-        encoder = load_encoder(c, modality="image", max_pixels=LIMIT)
+        encoder = open_encoder(extraction("unread", folder, "image", **changes))
         facts[states] = encoder.facts
         (batch,) = encoder.encode(pictures)
         vectors[states] = np.asarray(batch.vectors)
@@ -286,7 +317,7 @@ def test_processes_share_the_items_of_a_store(shop, tmp_path, monkeypatch):
     products, seen = records(config), []
 
     def encode(items):
-        seen.append(list(items))
+        seen.append(items := list(items))
         vectors = np.array([[len(x), hash(x) % 97] for x in items], np.float32)
         yield Encoded(np.arange(len(items)), vectors, None)
 
@@ -294,7 +325,7 @@ def test_processes_share_the_items_of_a_store(shop, tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     for process in range(3):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        store = extract(config, products, encoder, tmp_path)
+        store = extract(config, lambda stored: products, encoder, tmp_path)
     titles = {r.texts["title"] for r in products} - {""}
     assert len(seen) == 3
     assert all(seen)

@@ -74,7 +74,7 @@ ARROWS = {
     "hsjax.sharding": (),
 }
 # the version, which the package itself holds, stands in every config.json
-EXCEPTIONS = {("hsjax.train.workdir", "hsjax")}
+EXCEPTIONS = {("hsjax.train.environment", "hsjax")}
 # longer than 250 lines, with the reason
 LONG_FILES: dict[str, str] = {}
 # imported where it is installed: what the goldens are made with, peers of `bench`, and

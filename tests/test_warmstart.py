@@ -166,7 +166,7 @@ def test_one_line_says_which_run_it_was(monkeypatch, caplog):
     config.init_from, config.init_rules = "runs/goods", LOAD
     params = numpy_params(config, tree)
     run = SimpleNamespace(params=params, stats={}, tree=tree, config=config, step=1200)
-    monkeypatch.setattr(tasks, "load_run", lambda path: run)
+    monkeypatch.setattr(tasks, "load_run", lambda path, **_: run)
     begin = tasks.source_parameters(config, tree)
     with caplog.at_level("INFO", "hsjax"):
         begin(params)

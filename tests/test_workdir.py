@@ -13,13 +13,13 @@ from hsjax.data.synthetic import write_catalogue
 from hsjax.tasks import user_errors
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import LATER
+from hsjax.train.environment import environment
 from hsjax.train.loop import fit
 from hsjax.train.start import check_length, training_mesh
 from hsjax.train.validation import Validation
 from hsjax.train.workdir import (
     WorkdirError,
     config_hash,
-    environment,
     flatten,
     is_done,
     keep_taxonomy,

@@ -1,6 +1,7 @@
 """Myntra on cached features: frozen MiniLM (title, brand) and ResNet-50, heads only.
 
 --config.data.path=.../myntra.parquet --config.data.features.title=DIR (brand, image)
+Text alone: --config.model.modalities="('title', 'brand')", pictures alone: "('image',)"
 
 The folders come from this config, too, once for each of title, brand and image:
 --config.task=extract --config.extract.modality=title --config.extract.encoder=DIR
@@ -20,8 +21,13 @@ def get_config() -> ConfigDict:
     config.data.features.title = "features/title"
     config.data.features.brand = "features/brand"
     config.data.features.image = "features/image"
+    config.data.batch_size = 512
     config.data.text.word_drop = 0.0
     config.model.modalities = ("title", "brand", "image")
-    config.model.joint_width = 256
+    config.model.joint_width = config.model.head.width = 256
+    config.objective.contrastive = 0.0
+    config.optim.learning_rate = 1e-3
+    no_decay, _, rest = config.optim.rules  # no picture is learnt here
+    config.optim.rules = (no_decay, rest)
     config.train.epochs = 20.0
     return config

@@ -84,8 +84,15 @@ def make_examples(
     )
 
 
-def batch_spec(config, tree: Taxonomy) -> BatchSpec:
+def batch_spec(
+    config,
+    tree: Taxonomy,
+    shapes: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> BatchSpec:
     """Static shapes of the batches of a config.
+
+    Args:
+      shapes: modality -> shape of an item, of stores that need not be there any more.
 
     Raises:
       CatalogueError: a modality that is neither a text stream nor the image.
@@ -101,7 +108,11 @@ def batch_spec(config, tree: Taxonomy) -> BatchSpec:
     lengths = tuple((s, text.lengths.to_dict().get(s, text.length)) for s in streams)
     height, width = config.data.image.size
     image = (1, height, width) if IMAGE in set(modalities) - stores.keys() else None
-    features = tuple((m, store_shape(stores[m])) for m in modalities if m in stores)
+    features = tuple(
+        (m, tuple(shapes[m]) if m in shapes else store_shape(stores[m]))
+        for m in modalities
+        if m in stores
+    )
     return BatchSpec(lengths, image, tree.num_levels, features)
 
 

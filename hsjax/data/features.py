@@ -1,16 +1,17 @@
 """Cached features of a catalogue's records, in place of texts and pictures."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Integer
 
 from hsjax.batch import IMAGE
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
-from hsjax.data.store import ABSENT, FeatureStore
+from hsjax.data.store import ABSENT, FeatureStore, open_store
 from hsjax.data.text import stream_texts
 
 # encode(folder of a store, items, max_pixels=...) -> ((N, *shape), (N,) lengths | None)
@@ -25,18 +26,18 @@ class Features(NamedTuple):
     """
 
     store: FeatureStore
-    rows: np.ndarray
+    rows: Integer[np.ndarray, "N"]
 
-    def take(self, index: np.ndarray) -> np.ndarray:
+    def take(self, index: Integer[np.ndarray, "B"]) -> Float[np.ndarray, "B *shape"]:
         """(B, D), or (B, T, D), float32 of the records at `index`; zeros = absent."""
         return self.store.take(self.rows[index])
 
-    def present(self, index: np.ndarray) -> np.ndarray:
-        """(B,) bool: is the modality there?"""
+    def present(self, index: Integer[np.ndarray, "B"]) -> Bool[np.ndarray, "B"]:
+        """Is the modality there?"""
         return self.rows[index] != ABSENT
 
-    def masks(self, index: np.ndarray) -> np.ndarray:
-        """(B, T) bool: which tokens or patches are there; of (B, T, D) features."""
+    def masks(self, index: Integer[np.ndarray, "B"]) -> Bool[np.ndarray, "B T"]:
+        """Which tokens or patches are there; of (B, T, D) features."""
         return self.store.masks(self.rows[index])
 
 
@@ -58,25 +59,33 @@ def stored_pictures(config) -> FeatureStore | None:
       CatalogueError: there is no such store.
     """
     folder = stores_of(config).get(IMAGE)
-    return FeatureStore(folder) if folder else None
+    return open_store(folder) if folder else None
 
 
-def content_keys(config, records: Sequence[Record], modality: str) -> list[str]:
-    """What a feature store knows a modality's content by, '' where it is absent."""
-    if modality == IMAGE:
-        return [r.image_key for r in records]
-    columns = config.data.text.streams[modality]
-    return [text_key(text) for text in stream_texts(records, columns)]
+def contents(
+    config, records: Iterable[Record], modality: str
+) -> Iterator[tuple[str, Any]]:
+    """(content key, text or picture as the record has it) of each record.
+
+    The key is what a feature store knows the content by, '' where it is absent.
+    """
+    columns = () if modality == IMAGE else config.data.text.streams[modality]
+    for record in records:
+        if modality == IMAGE:
+            yield record.image_key, record.image
+        else:
+            (text,) = stream_texts([record], columns)
+            yield text_key(text), text
 
 
-def content_items(config, records: Sequence[Record], modality: str) -> dict:
+def content_keys(config, records: Iterable[Record], modality: str) -> list[str]:
+    """The content key of each record, '' where the modality is absent."""
+    return [key for key, _ in contents(config, records, modality)]
+
+
+def content_items(config, records: Iterable[Record], modality: str) -> dict:
     """{content key: text, or picture as the record has it} of what is there."""
-    keys = content_keys(config, records, modality)
-    if modality == IMAGE:
-        items = [r.image for r in records]
-    else:
-        items = stream_texts(records, config.data.text.streams[modality])
-    return {key: item for key, item in zip(keys, items, strict=True) if key}
+    return {key: item for key, item in contents(config, records, modality) if key}
 
 
 def find_features(
@@ -111,24 +120,26 @@ def features_of(
     """
     found = {}
     for modality, folder in stores_of(config).items():
-        store = FeatureStore(folder)
+        store = open_store(folder)
         if encode is not None:
             items = content_items(config, records, modality)
-            _hold_missing(store, items, encode, config.data.image.max_pixels)
+            limit = config.data.image.max_pixels
+            store = _with_missing(store, items, encode, limit)
         keys = content_keys(config, records, modality)
         found[modality] = find_features(store, keys, modality=modality)
     return found
 
 
-def _hold_missing(
+def _with_missing(
     store: FeatureStore, items: Mapping, encode: EncodeMissing, max_pixels: int
-) -> None:
+) -> FeatureStore:
     """What is neither stored nor at hand (a picture that was not read) stays away."""
     missing = {
         key: item
         for key, item in items.items()
         if key not in store and isinstance(item, str | bytes | Path)
     }
-    if missing:
-        made = encode(store.folder, list(missing.values()), max_pixels=max_pixels)
-        store.hold(list(missing), *made)
+    if not missing:
+        return store
+    made = encode(store.folder, list(missing.values()), max_pixels=max_pixels)
+    return store.extended(list(missing), *made)

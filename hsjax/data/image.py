@@ -5,12 +5,14 @@ import binascii
 import contextlib
 import hashlib
 import io
+import os
 from collections import Counter
 from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from hsjax.data.quarantine import CatalogueError
@@ -28,13 +30,20 @@ class ImageError(ValueError):
 
 
 def decode_image(
-    data: bytes, *, resize: tuple[int, int], max_pixels: int
-) -> np.ndarray:
-    """Decodes to uint8 RGB (H, W, 3) with (H, W) = `resize`.
+    data: bytes,
+    *,
+    resize: tuple[int, int],
+    max_pixels: int,
+    resample: str = "bicubic",
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Decodes to RGB with (H, W) = `resize`.
 
     The whole picture is kept and stretched to that shape. The EXIF orientation is
     applied, transparency lies on white, an animation gives its first frame, 16 bits
     become 8.
+
+    Args:
+      resample: Pillow's name of the filter.
 
     Raises ImageError for all but a complete picture of at most `max_pixels`.
     """
@@ -43,7 +52,15 @@ def decode_image(
         # A large JPEG is decoded at a fraction of its size, never below twice ours.
         image.draft("RGB", (2 * max(resize), 2 * max(resize)))
         pixels = _as_rgb(_upright(image))
-        return np.array(pixels.resize((width, height), Image.Resampling.BICUBIC))
+        kind = Image.Resampling[resample.upper()]
+        return np.array(pixels.resize((width, height), kind))
+
+
+def cores() -> int:
+    """How many this process may use: Pillow frees the GIL, so a thread each decodes."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -76,6 +93,7 @@ def read_image(
     config_image,
     seen: bool = True,
     stored: Container[str] = (),
+    resample: str = "bicubic",
 ):
     """(image, sha1 of its encoded bytes, flaw) of a field; without a flaw it is ''.
 
@@ -85,6 +103,7 @@ def read_image(
       seen: False = only the hash is wanted: the image is None, and of flaws only those
         that the header shows are found.
       stored: hashes of pictures that were decoded before, and are not wanted again.
+      resample: see `decode_image`.
     """
     try:
         source = encoded_image(value, root=root)
@@ -97,7 +116,8 @@ def read_image(
         if not seen:
             with _opened(data, max_pixels=limit):
                 return None, key, ""
-        pixels = decode_image(data, resize=config_image.resize, max_pixels=limit)
+        size = {"resize": config_image.resize, "resample": resample}
+        pixels = decode_image(data, max_pixels=limit, **size)
     except ImageError as error:
         return None, "", str(error)
     except OSError as error:

@@ -21,9 +21,10 @@ from hsjax.data.nomenclature import (
 )
 from hsjax.data.quarantine import written_if_refused
 from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
+from hsjax.data.run_tokenizer import run_tokenizer
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, assign_splits
-from hsjax.data.text import make_tokenizer, stream_texts, tokenize_streams
+from hsjax.data.text import tokenize_streams
 from hsjax.data.totals import has_text, record_facts
 from hsjax.data.tree_labels import fit_labels, with_ends
 from hsjax.taxonomy import Taxonomy
@@ -81,13 +82,18 @@ def label_separator(config) -> str:
 
 
 def read_catalogue(
-    config, *, source_run: Path | None = None, flaws: Path | None = None
+    config,
+    *,
+    source_run: Path | None = None,
+    published: Path | None = None,
+    flaws: Path | None = None,
 ) -> Catalogue:
     """Reads, groups, splits, builds the tree and the tokenizer.
 
     Args:
       source_run: workdir of a run to start from: its tokenizer is kept, as token ids
         have to mean the same.
+      published: directory of the tokenizer that data.text.tokenizer=published means.
       flaws: file for the quarantine of a catalogue that is refused.
 
     Raises:
@@ -95,10 +101,10 @@ def read_catalogue(
     """
     quarantine = Quarantine()
     with written_if_refused(quarantine, flaws):
-        return _read_catalogue(config, quarantine, source_run)
+        return _read_catalogue(config, quarantine, source_run, published)
 
 
-def _read_catalogue(config, quarantine: Quarantine, source_run) -> Catalogue:
+def _read_catalogue(config, quarantine, source_run, published) -> Catalogue:
     columns, pictures = model_columns(config), sees_pictures(config)
     records, groups, parts = read_parts(config, quarantine)
     training = [records[i] for i in np.flatnonzero(parts == "train")]
@@ -121,7 +127,9 @@ def _read_catalogue(config, quarantine: Quarantine, source_run) -> Catalogue:
         labels=labels,
         outside=outside,
         streams=config.data.text.streams.to_dict(),
-        tokenizer=_tokenizer(config, training, spec, source_run),
+        tokenizer=run_tokenizer(
+            config, training, spec.streams, source_run=source_run, published=published
+        ),
         spec=spec,
         quarantine=quarantine,
         cut=cut,
@@ -186,26 +194,6 @@ def label_nodes(config, tree: Taxonomy | None = None) -> Mapping[str, tuple[str,
             "label_kind=node needs taxonomy.path, the tree of its codes"
         )
     return node_paths(load_taxonomy(config.taxonomy, separator=label_separator(config)))
-
-
-def _tokenizer(config, training, spec: BatchSpec, source_run) -> Tokenizer | None:
-    if not spec.streams:
-        return None
-    if source_run:
-        path = source_run / "tokenizer.json"
-        if not path.exists():
-            raise CatalogueError(
-                f"{source_run} was trained without text: no {path.name}"
-            )
-        return Tokenizer.from_file(str(path))
-    streams = config.data.text.streams
-    texts = [t for s in spec.streams for t in stream_texts(training, streams[s])]
-    if not any(texts):
-        raise CatalogueError(
-            f"{config.data.path}: every text of the training part is empty; drop the"
-            " text streams from model.modalities or name other data.columns.text"
-        )
-    return make_tokenizer(config.data.text, texts)
 
 
 def examples_of(

@@ -1,7 +1,6 @@
 """Products as the rest of the project sees them: `Record`, read from any catalogue."""
 
 import datetime
-import os
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from hsjax.data.columns import (
     lacking,
     wanted_columns,
 )
-from hsjax.data.image import LostPictures, read_image
+from hsjax.data.image import LostPictures, cores, read_image
 from hsjax.data.labels import LabelError, Labels
 from hsjax.data.quarantine import (
     NO_PICTURE,
@@ -106,7 +105,7 @@ def load_records(
     labels = {"digits": digits, "nodes": nodes or {}}
     flags = {"labelled": labelled, "drop_repeats": drop_repeats}
     looks = {"seen": pictures, "stored": stored or ()}
-    loader = _Loader(config_data, quarantine, labels=labels, looks=looks, **flags)
+    loader = Loader(config_data, quarantine, labels=labels, looks=looks, **flags)
     before = len(quarantine.rows)
     rows = tqdm(loader.rows(), "catalogue", unit=" rows", disable=None, leave=False)
     records = [record for record in rows if record is not None]
@@ -116,7 +115,7 @@ def load_records(
     return records
 
 
-class _Loader:
+class Loader:
     """Turns rows into records and tells the quarantine what it met on the way."""
 
     def __init__(self, config, quarantine, *, labelled, drop_repeats, looks, labels):
@@ -150,7 +149,7 @@ class _Loader:
             rows=config.rows,
         )
         waiting: deque = deque()
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for row, values in rows:
                 if (record := self.labelled_record(row, values)) is not None:
                     future = pool.submit(decode, values.get(config.columns.image))

@@ -8,23 +8,39 @@ is the sha1 of a text or of a picture's bytes: what occurs twice is stored once,
 store serves any catalogue with the same content.
 """
 
-import hashlib
+import contextlib
+import functools
 import json
-import os
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Float, Integer
 
+from hsjax.data.parts import Part, add_part, finished, read_part
 from hsjax.data.quarantine import CatalogueError
+
+__all__ = [
+    "FeatureStore",
+    "add_part",
+    "differences",
+    "open_store",
+    "start_store",
+    "store_facts",
+    "store_shape",
+]
 
 FORMAT = 1
 ABSENT = -1  # the row of an item that is not there
 SOURCE = "source"  # where the encoder lies: it may move, its hash may not
+KEPT = 8  # stores that stay open
 
 
 class FeatureStore:
-    """A folder of vectors, read through a memory map.
+    """A folder of vectors as it was when it was opened, read through a memory map.
+
+    A copy in another process opens the same parts again: no vector travels.
 
     Attributes:
       folder: where it lies.
@@ -32,44 +48,65 @@ class FeatureStore:
       shape: of one item: (D,), or (T, D) where every token or patch is kept.
 
     Raises:
-      CatalogueError: the folder is no store, or a part does not fit its keys.
+      CatalogueError: the folder is no store, or a part is torn.
     """
 
     def __init__(self, folder: Path | str):
-        self.folder, self.facts = Path(folder), store_facts(folder)
-        self.shape = tuple(self.facts["shape"])
-        self._parts, self._lengths, self._where = [], [], {}
-        for keys in sorted(self.folder.glob("*.keys")):
-            lengths = keys.with_suffix(".lengths.npy")
-            self._add(
-                keys.with_suffix(".npy"),
-                keys.read_text().split(),
-                np.load(keys.with_suffix(".npy"), mmap_mode="r"),
-                np.load(lengths) if lengths.exists() else None,
-            )
+        names = sorted(path.stem for path in Path(folder).glob("*.keys"))
+        self.__setstate__((Path(folder), names, ()))
 
-    def _add(self, name, keys, vectors, lengths) -> None:
-        if vectors.shape != (len(keys), *self.shape):
-            raise CatalogueError(
-                f"{name} holds {vectors.shape}, expected {(len(keys), *self.shape)}:"
-                " delete both files and extract again"
-            )
-        first = sum(map(len, self._parts))
-        self._parts.append(vectors)
-        whole = np.full(len(keys), self.shape[0] if len(self.shape) > 1 else 1)
-        self._lengths.append(whole if lengths is None else lengths)
-        self._where.update((key, first + i) for i, key in enumerate(keys))
+    def __getstate__(self) -> tuple:
+        return self.folder, self._names, self._held
 
-    def hold(
-        self, keys: Sequence[str], vectors: np.ndarray, lengths: np.ndarray | None
-    ) -> None:
-        """Adds items to this object alone: the folder stays as it is.
+    def __setstate__(self, state: tuple) -> None:
+        folder, names, held = state
+        facts = store_facts(folder)
+        shape = tuple(facts["shape"])
+        read = [read_part(folder / name, shape) for name in names]
+        self._set(folder, facts, names, read, held)
+
+    def _set(self, folder, facts, names, read, held) -> None:
+        self.folder, self.facts, self.shape = folder, facts, tuple(facts["shape"])
+        self._names, self._read, self._held = names, read, tuple(held)
+        self._parts: list[Part] = [*read, *held]
+        self._ends = np.array([0, *accumulate(len(p.keys) for p in self._parts)])
+
+    def extended(
+        self,
+        keys: Sequence[str],
+        vectors: Float[np.ndarray, "N *shape"],
+        lengths: Integer[np.ndarray, "N"] | None,
+    ) -> "FeatureStore":
+        """This store with other items in memory; its folder stays as it is.
 
         Args:
-          vectors: (N, *shape).
-          lengths: (N,) tokens of each, None = all.
+          lengths: tokens of each, None = all.
         """
-        self._add("what was encoded now", keys, vectors, lengths)
+        whole = object.__new__(FeatureStore)
+        held = (*self._held, Part(keys, vectors, lengths))
+        whole._set(self.folder, self.facts, self._names, self._read, held)
+        first = int(self._ends[-1])
+        whole._where = self._where | {key: first + i for i, key in enumerate(keys)}
+        return whole
+
+    @functools.cached_property
+    def _where(self) -> dict[str, int]:
+        """Key -> row. Of two that were stored at once by two processes, the first."""
+        where: dict[str, int] = {}
+        for part, first in zip(self._parts, self._ends.tolist(), strict=False):
+            for row, key in enumerate(part.keys, first):
+                where.setdefault(key, row)
+        return where
+
+    @functools.cached_property
+    def _lengths(self) -> Integer[np.ndarray, "M"]:
+        """Of every row, and 0 for the row -1."""
+        whole = self.shape[0] if len(self.shape) > 1 else 1
+        parts = [
+            np.full(len(p.keys), whole) if p.lengths is None else p.lengths
+            for p in self._parts
+        ]
+        return np.concatenate([*parts, np.zeros(1, np.int64)])
 
     def __len__(self) -> int:
         return len(self._where)
@@ -81,34 +118,52 @@ class FeatureStore:
         """Of all items, in the order of their rows."""
         return list(self._where)
 
-    def rows(self, keys: Sequence[str]) -> np.ndarray:
-        """(N,) row of each key, -1 where it is '' or not stored."""
+    def rows(self, keys: Sequence[str]) -> Integer[np.ndarray, "N"]:
+        """Row of each key, -1 where it is '' or not stored."""
         return np.array([self._where.get(key, ABSENT) for key in keys], np.int64)
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """(N, *shape) float32 vectors of these rows, zeros for -1."""
+    def take(self, rows: Integer[np.ndarray, "N"]) -> Float[np.ndarray, "N *shape"]:
+        """float32 vectors of these rows, zeros for -1."""
         found = np.zeros((len(rows), *self.shape), np.float32)
-        first = 0
-        for part in self._parts:
-            here = np.flatnonzero((rows >= first) & (rows < first + len(part)))
-            found[here] = part[rows[here] - first]
-            first += len(part)
+        place = np.searchsorted(self._ends, rows, side="right") - 1
+        for number in np.unique(place[rows != ABSENT]).tolist():
+            here = np.flatnonzero(place == number)
+            found[here] = self._parts[number].vectors[rows[here] - self._ends[number]]
         return found
 
-    def masks(self, rows: np.ndarray) -> np.ndarray:
-        """(N, T) bool: which tokens or patches of these rows are there; none for -1.
+    def masks(self, rows: Integer[np.ndarray, "N"]) -> Bool[np.ndarray, "N T"]:
+        """Which tokens or patches of these rows are there; none for -1.
 
         Only where the shape of an item is (T, D).
         """
-        lengths = np.concatenate([*self._lengths, [0]])[rows]  # -1 is the last
-        return np.arange(self.shape[0])[None] < lengths[:, None]
+        return np.arange(self.shape[0])[None] < self._lengths[rows][:, None]
+
+
+def open_store(folder: Path | str) -> FeatureStore:
+    """A store, from memory where its folder has not changed since it was opened.
+
+    Raises:
+      CatalogueError: see `FeatureStore`.
+    """
+    folder, files = Path(folder), []
+    for path in sorted(folder.glob("*.*")):
+        with contextlib.suppress(FileNotFoundError):  # another process's unfinished one
+            stat = path.stat()
+            files.append((path.name, stat.st_size, stat.st_mtime_ns))
+    return _opened(folder, tuple(files))
+
+
+@functools.lru_cache(KEPT)
+def _opened(folder: Path, files: tuple) -> FeatureStore:
+    """`files` tell one state of the folder from another."""
+    return FeatureStore(folder)
 
 
 def store_facts(folder: Path | str) -> dict:
     """What `store.json` says.
 
     Raises:
-      CatalogueError: the folder is no store.
+      CatalogueError: the folder is no store, or its file is torn.
     """
     path = Path(folder) / "store.json"
     if not path.is_file():
@@ -116,9 +171,16 @@ def store_facts(folder: Path | str) -> dict:
             f"{folder} holds no features (no store.json); make them with"
             " --config.task=extract"
         )
-    facts = json.loads(path.read_text())
-    if facts.get("format") != FORMAT:
-        raise CatalogueError(f"{path}: format {facts.get('format')!r}, not {FORMAT}")
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CatalogueError(
+            f"{path} is torn ({error}): bring it back, or delete the folder and extract"
+            " again"
+        ) from None
+    kind = facts.get("format") if isinstance(facts, dict) else None
+    if kind != FORMAT or not isinstance(facts.get("shape"), list):
+        raise CatalogueError(f"{path}: format {kind!r}, not {FORMAT} with a shape")
     return facts
 
 
@@ -136,53 +198,24 @@ def differences(held: Mapping, facts: Mapping) -> str:
     )
 
 
-def start_store(folder: Path, facts: Mapping) -> None:
+def start_store(
+    folder: Path, facts: Mapping, *, instead: str = "take a new folder"
+) -> None:
     """Opens a folder for vectors of one encoder; one that is there must be the same.
 
     An encoder that has moved is the same, and its new place is written down.
+
+    Args:
+      instead: what a user can do where the folder is another's.
 
     Raises:
       CatalogueError: the folder holds features of another encoder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, facts = folder / "store.json", {"format": FORMAT, **facts}
-    held = json.loads(path.read_text()) if path.exists() else facts
+    held = store_facts(folder) if path.exists() else facts
     if told := differences(held, facts):
-        raise CatalogueError(
-            f"{folder} holds other features ({told}); take a new folder"
-        )
+        raise CatalogueError(f"{folder} holds other features ({told}); {instead}")
     if not path.exists() or held.get(SOURCE) != facts.get(SOURCE):
-        _write_text(path, json.dumps(facts, indent=1) + "\n")
-
-
-def add_part(
-    folder: Path,
-    keys: Sequence[str],
-    vectors: np.ndarray,
-    lengths: np.ndarray | None = None,
-) -> None:
-    """Adds (N, *shape) vectors under their keys; whole or not at all.
-
-    A part is named by its keys: processes and resumed runs never collide.
-
-    Args:
-      lengths: (N,) tokens of each item, None = all.
-    """
-    path = folder / hashlib.sha1("".join(keys).encode()).hexdigest()[:16]
-    _write_array(Path(f"{path}.npy"), vectors)
-    if lengths is not None:
-        _write_array(Path(f"{path}.lengths.npy"), lengths)
-    _write_text(Path(f"{path}.keys"), "".join(f"{key}\n" for key in keys))
-
-
-def _write_array(path: Path, array: np.ndarray) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        np.save(file, array)
-    os.replace(partial, path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+        with finished(path) as partial:
+            partial.write_text(json.dumps(facts, indent=1) + "\n")

@@ -7,12 +7,13 @@ that have both modalities. A hit is the same group.
 import hashlib
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from hsjax.evaluation.predictions import Predictions
 
 RANKS = (1, 5, 10)
 TIE = 1e-6  # similarities closer than this are equal: float32 rounding must not rank
+CELLS = 2**23  # similarities that are in memory at once
 
 
 def gallery(
@@ -32,23 +33,46 @@ def gallery(
 def recall_at(
     queries: Float[np.ndarray, "G E"], items: Float[np.ndarray, "G E"], ranks=RANKS
 ) -> Float[np.ndarray, "G K"]:
-    """Chance that item i is among the first k answers to query i.
+    """Chance that item i is among the first k answers to query i: see `rank_chances`.
 
-    Items as near as the right one are ordered at random: with b better and t tied ones
-    it is min(1, (k - b) / (t + 1)), at least 0. A collapsed model therefore scores k /
-    G, which is chance, and neither 0 nor 1.
+    A collapsed model scores k / G, which is chance, and neither 0 nor 1.
     """
-    similarity = queries.astype(np.float64) @ items.astype(np.float64).T
-    own = np.diag(similarity)[:, None]
-    better = (similarity > own + TIE).sum(axis=1, keepdims=True)
-    tied = (np.abs(similarity - own) <= TIE).sum(axis=1, keepdims=True)  # itself too
-    return np.clip((np.array(ranks) - better) / tied, 0, 1)
+    return rank_chances(queries, items, np.arange(len(queries)), ranks=ranks)
+
+
+def rank_chances(
+    queries: Float[np.ndarray, "N E"],
+    items: Float[np.ndarray, "C E"],
+    truth: Integer[np.ndarray, "N"],
+    *,
+    ranks=RANKS,
+) -> Float[np.ndarray, "N K"]:
+    """Chance that item `truth[i]` is among the first k answers to query i.
+
+    Items as near as the right one are ordered at random: with b better and t others
+    tied it is min(1, (k - b) / (t + 1)), at least 0. Some rows at a time: the whole
+    (N, C) of a catalogue does not fit into memory.
+
+    Args:
+      queries, items: unit length, for cosines.
+    """
+    found = np.zeros((len(queries), len(ranks)))
+    items, wide = items.astype(np.float64).T, max(1, items.shape[0])
+    rows = max(1, CELLS // wide)
+    for first in range(0, len(queries), rows):
+        some = slice(first, first + rows)
+        similarity = queries[some].astype(np.float64) @ items
+        own = np.take_along_axis(similarity, truth[some, None], axis=1)
+        better = (similarity > own + TIE).sum(axis=1, keepdims=True)
+        tied = (np.abs(similarity - own) <= TIE).sum(axis=1, keepdims=True)  # itself
+        found[some] = np.clip((np.array(ranks) - better) / tied, 0, 1)
+    return found
 
 
 def retrieval_hits(
     predictions: Predictions, *, size: int = 1000, seed: int = 0
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Name -> (N,) hits of each query, and the (N,) mask of the queries.
+) -> tuple[dict[str, Float[np.ndarray, "N"]], Bool[np.ndarray, "N"]]:
+    """Name -> hits of each query, and the mask of the queries.
 
     Empty where the predictions have no embeddings of both sides. With fewer than two
     groups there is nothing to be told apart, and no row is a query.
@@ -72,7 +96,7 @@ def retrieval_hits(
     return hits, mask
 
 
-def _present(predictions: Predictions, name: str) -> np.ndarray:
+def _present(predictions: Predictions, name: str) -> Bool[np.ndarray, "N"]:
     """Rows that have it; `text` is any modality but the image if not named itself."""
     p = predictions
     others = [mask for key, mask in p.present.items() if key != "image"]

@@ -14,11 +14,11 @@ from hsjax.evaluation import intervals
 from hsjax.evaluation.markdown import cell, table
 from hsjax.evaluation.measures import ratio_statistic
 from hsjax.evaluation.predictions import Predictions, deepest
+from hsjax.evaluation.retrieval import rank_chances
 from hsjax.taxonomy import Taxonomy
 
 RANKS = {1: "accuracy", 5: "top5_accuracy"}
 KINDS = ("name", "path")  # what the text of a class is
-TIE = 1e-6  # similarities closer than this are equal: float32 rounding must not rank
 
 
 def zero_shot_classes(
@@ -61,18 +61,14 @@ def zero_shot_hits(
 ) -> Float[np.ndarray, "N K"]:
     """Chance that the true class is among the first k answers, k in `RANKS`.
 
-    Classes as near as the true one (two of one name are) are ordered at random: with b
-    better and t others tied it is min(1, (k - b) / (t + 1)), at least 0.
+    Classes as near as the true one (two of one name are) are ordered at random: see
+    `rank_chances`.
 
     Args:
       products, texts: unit length.
       truth: index of the class, -1 = none of them, which is wrong.
     """
-    similarity = products.astype(np.float64) @ texts.astype(np.float64).T
-    own = np.take_along_axis(similarity, np.maximum(truth, 0)[:, None], axis=1)
-    better = (similarity > own + TIE).sum(axis=1, keepdims=True)
-    tied = (np.abs(similarity - own) <= TIE).sum(axis=1, keepdims=True)  # itself too
-    hits = np.clip((np.array(list(RANKS)) - better) / tied, 0, 1)
+    hits = rank_chances(products, texts, np.maximum(truth, 0), ranks=tuple(RANKS))
     return np.where(truth[:, None] >= 0, hits, 0.0)
 
 

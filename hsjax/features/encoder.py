@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ from hsjax.batch import IMAGE
 from hsjax.data.store import SOURCE
 from hsjax.data.text import load_tokenizer
 from hsjax.features.encoding import Encoded, encode_pictures, encode_texts
-from hsjax.models.image_families import IMAGE_FAMILIES
+from hsjax.models.dual import families_of, tower_of
+from hsjax.models.names import Family
 from hsjax.models.preprocessing import Preprocessing, read_preprocessing
 from hsjax.models.pretrained import (
     Checkpoint,
@@ -24,20 +25,10 @@ from hsjax.models.pretrained import (
     load_parameters,
     read_checkpoint,
 )
-from hsjax.models.resnet import ResNet
-from hsjax.models.text import TextEncoder
-from hsjax.models.text_families import TEXT_FAMILIES
+from hsjax.models.published import POOLS, tower_settings
 from hsjax.models.vgg import VGG
-from hsjax.models.vit import VisionTransformer
 
 STATES = "none"  # the pool that keeps every token, patch or cell
-# what needs no parameters beyond those of the checkpoint
-POOLS = {
-    TextEncoder: ("cls", "mean", "max", "eot", STATES),
-    VisionTransformer: ("cls", "mean", "max", STATES),
-    ResNet: ("mean", STATES),
-    VGG: ("fc7", "mean"),
-}
 TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
 
 
@@ -47,63 +38,112 @@ class FrozenEncoder(NamedTuple):
     Attributes:
       facts: where it comes from and how it is used: but for the place, equal facts are
         equal vectors.
-      encode: items (texts, or encoded pictures as bytes or paths) -> `Encoded`, batch
-        by batch, in an order that suits the encoder.
+      encode: items (texts, or pictures, encoded or decoded) -> `Encoded`, batch by
+        batch, in an order that suits the encoder.
     """
 
     facts: dict
-    encode: Callable[[Sequence], Iterator[Encoded]]
+    encode: Callable[[Iterable], Iterator[Encoded]]
 
 
-def load_encoder(
-    c, *, modality: str, max_pixels: int, look: Preprocessing | None = None
-) -> FrozenEncoder:
-    """The encoder of a config's `extract` group `c`.
+def text_encoder(c) -> FrozenEncoder:
+    """Of texts, as a config's `extract` group `c` says.
 
-    Args:
-      max_pixels: larger pictures are refused.
-      look: how pictures are prepared; None = as the checkpoint and `c.size` say.
+    Of a pair that hsjax saved it is the text tower, without the projection.
 
     Raises:
       CheckpointError: the checkpoint cannot be used, its tokenizer is another's, or the
         family has no such pool.
       CatalogueError: it has no tokenizer.
     """
-    checkpoint = read_checkpoint(c.encoder)
-    families = IMAGE_FAMILIES if modality == IMAGE else TEXT_FAMILIES
-    family = find_family(checkpoint, families)
+    loaded = _load(c, "text")
+    length = min(c.length, loaded.settings["max_length"])
+    directory = loaded.checkpoint.directory
+    own = {"length": length, "tokenizer": _tokenizer_hash(directory)}
+    own |= {"prefix": c.prefix} if c.prefix else {}
+    apply = functools.partial(jax.jit(loaded.apply), jax.device_put(loaded.variables))
+    encode = functools.partial(
+        encode_texts,
+        apply,
+        tokenizer=_tokenizer(loaded.checkpoint, loaded.settings["vocab_size"]),
+        length=length,
+        tokens=c.tokens,
+        prefix=c.prefix,
+    )
+    first = jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool)
+    shape = jax.eval_shape(apply, *first).shape[1:]
+    return FrozenEncoder(_facts(c, loaded, shape, own), encode)
+
+
+def picture_encoder(
+    c, *, max_pixels: int, look: Preprocessing | None = None
+) -> FrozenEncoder:
+    """Of pictures, as a config's `extract` group `c` says.
+
+    They go to the device as uint8; mean and std are the first line there.
+
+    Args:
+      max_pixels: larger pictures are refused.
+      look: how pictures are prepared; None = as the checkpoint and `c.size` say.
+
+    Raises:
+      CheckpointError: the checkpoint cannot be used, or the family has no such pool.
+    """
+    loaded = _load(c, IMAGE)
+    look = look or _look(loaded.checkpoint, c)
+    mean = np.array(look.mean, np.float32).reshape(1, 1, 1, 3)
+    std = np.array(look.std, np.float32).reshape(1, 1, 1, 3)
+
+    @jax.jit
+    def seen(variables, pixels, weight):
+        pixels = (pixels.astype(jnp.float32) / 255.0 - mean) / std
+        return loaded.apply(variables, pixels, weight)
+
+    apply = functools.partial(seen, jax.device_put(loaded.variables))
+    encode = functools.partial(
+        encode_pictures, apply, look=look, rows=c.rows, max_pixels=max_pixels
+    )
+    first = jnp.zeros((1, *look.size, 3), jnp.uint8), jnp.ones(1)
+    shape = jax.eval_shape(apply, *first).shape[1:]
+    own = {"preprocessing": look._asdict()}
+    return FrozenEncoder(_facts(c, loaded, shape, own), encode)
+
+
+class _Loaded(NamedTuple):
+    """A checkpoint as a function of its variables."""
+
+    checkpoint: Checkpoint
+    family: Family
+    settings: dict
+    variables: dict
+    apply: Callable
+
+
+def _load(c, tower: str) -> _Loaded:
+    checkpoint = tower_of(read_checkpoint(c.encoder), tower)
+    family = find_family(checkpoint, families_of(tower))
     settings, params, stats = load_parameters(family, checkpoint)
+    settings |= tower_settings(tower, checkpoint.config)  # as a pair says it pools
     if pool := STATES if c.states else c.pool:
         settings["pool"] = _checked_pool(family, pool)
     module = family.module(**settings, dtype=jnp.dtype(c.dtype))
     variables = {"params": params, **({"stats": stats} if stats else {})}
-    apply = functools.partial(
-        jax.jit(functools.partial(module.apply, training=False)),
-        jax.device_put(variables),
-    )
-    if modality == IMAGE:
-        look = look or _look(checkpoint, c)
-        own, first = {"preprocessing": look._asdict()}, (1, *look.size, 3)
-        first = jnp.zeros(first), jnp.ones(1)
-        options = {"look": look, "rows": c.rows, "max_pixels": max_pixels}
-        encode = functools.partial(encode_pictures, apply, **options)
-    else:
-        length = min(c.length, settings["max_length"])
-        own = {"length": length, "tokenizer": _tokenizer_hash(checkpoint.directory)}
-        first = jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool)
-        tokenizer = _tokenizer(checkpoint, settings["vocab_size"])
-        options = {"tokenizer": tokenizer, "length": length, "tokens": c.tokens}
-        encode = functools.partial(encode_texts, apply, **options)
+    apply = functools.partial(module.apply, training=False)
+    return _Loaded(checkpoint, family, settings, variables, apply)
+
+
+def _facts(c, loaded: _Loaded, shape: tuple[int, ...], own: Mapping) -> dict:
+    """As JSON gives them back, so that they can be compared with those of a store."""
     facts = {
         SOURCE: _place(c.encoder),
-        "weights": fingerprint(checkpoint),
-        "family": family.name,
-        "pool": settings.get("pool", "mean"),
+        "weights": fingerprint(loaded.checkpoint),
+        "family": loaded.family.name,
+        "pool": loaded.settings.get("pool", "mean"),
         "compute": c.dtype,
         **own,
-        "shape": jax.eval_shape(apply, *first).shape[1:],
+        "shape": shape,
     }
-    return FrozenEncoder(json.loads(json.dumps(facts)), encode)
+    return json.loads(json.dumps(facts))
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
@@ -122,8 +162,10 @@ def _place(name: str) -> str:
     return str(path.resolve()) if path.is_dir() else name
 
 
-def _checked_pool(family, pool: str) -> str:
-    known = POOLS[family.module]
+def _checked_pool(family: Family, pool: str) -> str:
+    """What needs no parameters beyond those of the checkpoint."""
+    known = [name for name in POOLS[family.module] if name != "map"]
+    known += [] if family.module is VGG else [STATES]
     if pool not in known:
         states = " (extract.states)" if pool == STATES else ""
         raise CheckpointError(

@@ -1,58 +1,89 @@
 """Items through an encoder, batch by batch: texts by length, pictures decoded ahead."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int32, Integer, UInt8
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from hsjax.data.image import ImageError, decode_image
+from hsjax.data.image import ImageError, cores, decode_image
+from hsjax.data.parts import as_stored
 from hsjax.data.quarantine import CatalogueError
 from hsjax.models.preprocessing import Preprocessing
 
 # tokens of a bucket: a text is padded to the next one, so that little is wasted and
 # few shapes are compiled
 BUCKETS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+WINDOW = 50_000  # texts that are in memory, and sorted by length, at once
+CHUNK = 4096  # texts whose tokens are Python's at a time
 AHEAD = 2  # batches of pictures that are decoded while one is encoded
+
+Picture = bytes | Path | UInt8[np.ndarray, "H W 3"]
 
 
 class Encoded(NamedTuple):
     """A batch of items.
 
     Attributes:
-      positions: (B,) of these items among all that were given.
+      positions: of these items among all that were given.
       vectors: (B, D), or (B, T, D) of every token; they may still be computed.
-      lengths: (B,) how many of the T are tokens; None = one vector an item, or all.
+      lengths: how many of the T are tokens; None = one vector an item, or all.
     """
 
-    positions: np.ndarray
-    vectors: jax.Array | np.ndarray
-    lengths: np.ndarray | None
+    positions: Integer[np.ndarray, "B"]
+    vectors: Float[jax.Array, "B *shape"] | Float[np.ndarray, "B *shape"]
+    lengths: Integer[np.ndarray, "B"] | None
 
 
 def encode_texts(
     apply: Callable,
-    texts: Sequence[str],
+    texts: Iterable[str],
     *,
     tokenizer: Tokenizer,
     length: int,
     tokens: int,
+    prefix: str = "",
 ) -> Iterator[Encoded]:
-    """Texts of like length together, the longest first.
+    """Texts of like length together, the longest of a window first.
 
     The longest first: what does not fit into memory fails at once, not after hours.
 
     Args:
+      apply: (ids (B, T) int32, mask (B, T) bool) -> (B, D) or (B, T, D).
       length: a longer text is cut here.
       tokens: in a batch, so that every shape takes about the same memory.
+      prefix: put before each text.
     """
     tokenizer.no_padding()
     tokenizer.enable_truncation(length)
-    ids = [e.ids for e in tokenizer.encode_batch_fast(list(texts))]
+    rest, first = iter(texts), 0
+    while window := list(islice(rest, WINDOW)):
+        ids = _token_ids(tokenizer, [prefix + text for text in window])
+        for batch in _by_length(apply, ids, length=length, tokens=tokens):
+            yield batch._replace(positions=batch.positions + first)
+        first += len(window)
+
+
+def _token_ids(
+    tokenizer: Tokenizer, texts: Sequence[str]
+) -> list[Int32[np.ndarray, "_"]]:
+    found = []
+    for first in range(0, len(texts), CHUNK):
+        encodings = tokenizer.encode_batch_fast(texts[first : first + CHUNK])
+        found += [np.array(e.ids, np.int32) for e in encodings]
+    return found
+
+
+def _by_length(
+    apply: Callable, ids: Sequence[np.ndarray], *, length: int, tokens: int
+) -> Iterator[Encoded]:
     lengths = np.array([len(x) for x in ids])
     edges = np.array([*(b for b in BUCKETS if b < length), length])
     bucket = edges[np.searchsorted(edges, np.maximum(lengths, 1))]
@@ -77,49 +108,60 @@ def _rows(most: int, items: int) -> int:
 
 def encode_pictures(
     apply: Callable,
-    pictures: Sequence[bytes | Path],
+    pictures: Iterable[Picture],
     *,
     look: Preprocessing,
     rows: int,
     max_pixels: int,
 ) -> Iterator[Encoded]:
-    """Pictures in their order, decoded ahead by threads.
+    """Pictures in their order, decoded ahead by a thread per core.
+
+    Args:
+      apply: (pixels (B, H, W, 3) uint8, weight (B,)) -> (B, D) or (B, P, D).
+      pictures: encoded, or decoded already to `look.resize`.
 
     Raises:
       CatalogueError: one cannot be decoded; says which.
     """
-    mean, std = (np.array(x, np.float32) for x in (look.mean, look.std))
+    rest, first = iter(pictures), 0
+    start = list(islice(rest, rows))
+    rows = _rows(rows, len(start))
+    views = _views(chain(start, rest), look=look, ahead=AHEAD * rows, limit=max_pixels)
+    weight = np.ones(rows, np.float32)
+    while here := list(islice(views, rows)):
+        batch = np.zeros((rows, *look.size, 3), np.uint8)
+        batch[: len(here)] = here
+        positions = np.arange(first, first + len(here))
+        yield Encoded(positions, apply(batch, weight)[: len(here)], None)
+        first += len(here)
+
+
+def _views(
+    pictures: Iterable[Picture], *, look: Preprocessing, ahead: int, limit: int
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """What the encoder sees of each picture: the window in the middle."""
     margin = [(a - b) // 2 for a, b in zip(look.resize, look.size, strict=True)]
     window = tuple(slice(m, m + s) for m, s in zip(margin, look.size, strict=True))
-    rows = _rows(rows, len(pictures))
+    options = {"resize": look.resize, "resample": look.resample, "max_pixels": limit}
 
-    def decode(number: int) -> np.ndarray:
-        picture = pictures[number]
+    def view(number: int, picture: Picture) -> np.ndarray:
+        if isinstance(picture, np.ndarray):
+            return picture[window]
         try:
             data = picture.read_bytes() if isinstance(picture, Path) else picture
-            pixels = decode_image(data, resize=look.resize, max_pixels=max_pixels)
+            return decode_image(data, **options)[window]
         except (ImageError, OSError) as error:
             name = f" ({picture})" if isinstance(picture, Path) else ""
-            raise CatalogueError(
-                f"picture {number + 1} of {len(pictures)}{name}: {error}"
-            ) from None
-        return (pixels[window].astype(np.float32) / 255.0 - mean) / std
+            raise CatalogueError(f"picture {number}{name}: {error}") from None
 
-    def decode_batch(first: int) -> np.ndarray:
-        batch = np.zeros((rows, *look.size, 3), np.float32)
-        for row in range(min(rows, len(pictures) - first)):
-            batch[row] = decode(first + row)
-        return batch
-
-    starts, weight = range(0, len(pictures), rows), np.ones(rows, np.float32)
-    with ThreadPoolExecutor(AHEAD) as pool:
-        ahead = [pool.submit(decode_batch, first) for first in starts[:AHEAD]]
-        for k, first in enumerate(starts):
-            batch = ahead.pop(0).result()
-            if k + AHEAD < len(starts):
-                ahead.append(pool.submit(decode_batch, starts[k + AHEAD]))
-            here = np.arange(first, min(first + rows, len(pictures)))
-            yield Encoded(here, apply(batch, weight)[: len(here)], None)
+    waiting: deque = deque()
+    with ThreadPoolExecutor(cores()) as pool:
+        for number, picture in enumerate(pictures, 1):
+            waiting.append(pool.submit(view, number, picture))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def fetched(
@@ -127,18 +169,21 @@ def fetched(
     *,
     shape: Sequence[int],
     dtype: str,
-    total: int,
+    total: int | None,
     told: str,
 ) -> Iterator[Encoded]:
     """As numpy arrays of a store; a batch is fetched when the next is on its way.
 
     Args:
       shape: of one item; fewer tokens than that are filled up with zeros.
-      total: items in all; told: what the progress bar says.
+      total: items in all, None = not known; told: what the progress bar says.
+
+    Raises:
+      CatalogueError: vectors that are not finite in `dtype`.
     """
 
     def stored(batch: Encoded) -> Encoded:
-        vectors = np.asarray(batch.vectors).astype(dtype)
+        vectors = as_stored(np.asarray(batch.vectors), dtype)
         if vectors.shape[1:] != tuple(shape):
             whole = np.zeros((len(vectors), *shape), dtype)
             whole[:, : vectors.shape[1]] = vectors

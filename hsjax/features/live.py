@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
-from hsjax.batch import IMAGE
+from hsjax.data.parts import as_stored
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import SOURCE, differences, store_facts
-from hsjax.features.encoder import STATES, FrozenEncoder, load_encoder
+from hsjax.features.encoder import (
+    STATES,
+    FrozenEncoder,
+    picture_encoder,
+    text_encoder,
+)
 from hsjax.features.encoding import fetched
 from hsjax.features.reduce import PCA_FACTS, load_reduction
 from hsjax.models.names import CheckpointError
-from hsjax.models.preprocessing import Preprocessing
+from hsjax.models.preprocessing import Preprocessing, from_facts
 
 log = logging.getLogger("hsjax")
 
@@ -32,6 +37,7 @@ class _Use(NamedTuple):
     length: int
     dtype: str
     states: bool
+    prefix: str
     tokens: int = 4096
     rows: int = 32
 
@@ -58,7 +64,7 @@ def embed(
 
 def encode_missing(
     folder: Path | str, items: Sequence[str | bytes | Path], *, max_pixels: int
-) -> tuple[np.ndarray, np.ndarray | None]:
+) -> tuple[Float[np.ndarray, "N *shape"], Integer[np.ndarray, "N"] | None]:
     """As `embed`, in the store's dtype, and (N,) lengths where tokens are kept.
 
     Lengths are None for pooled vectors, and where all of an item counts.
@@ -71,7 +77,7 @@ def encode_missing(
     there = [i for i, x in enumerate(items) if not isinstance(x, str) or x.strip()]
     told = {"total": len(there), "told": f"encoding {facts['modality']}"}
     log.info("%s: encoding %d items that are not in it", folder, len(there))
-    batches = encoder.encode([items[i] for i in there]) if there else iter(())
+    batches = encoder.encode([items[i] for i in there])
     partial = False
     for batch in fetched(batches, shape=shape, dtype=dtype, **told):
         here = np.array(there)[batch.positions]
@@ -79,30 +85,32 @@ def encode_missing(
         if batch.lengths is not None:
             lengths[here], partial = batch.lengths, True
     if reduction := load_reduction(Path(folder)):
-        found = reduction(found.astype(np.float32)).astype(dtype)
+        found = as_stored(reduction(found.astype(np.float32)), dtype)
         found[np.setdiff1d(np.arange(len(items)), there)] = 0
     return found, lengths if partial else None
 
 
 def _encoder_of(folder: Path | str, facts: dict, max_pixels: int) -> FrozenEncoder:
     """The encoder that made a store, once it is sure that it is the same."""
+    whole = Path(folder).parent if "pca" in facts else folder
     again = (
-        "run --config.task=extract with this folder as --workdir and"
+        f"run --config.task=extract with --workdir={whole} and"
         " --config.extract.encoder=ITS NEW PLACE (with the same encoder nothing is"
         " encoded again)"
     )
     if not facts.get(SOURCE) or "weights" not in facts:
         raise CatalogueError(f"{folder} does not say where its encoder is: {again}")
-    picture = facts["modality"] == IMAGE
     use = _Use(
         encoder=facts[SOURCE],
         pool="" if facts["pool"] == STATES else facts["pool"],
         length=facts.get("length", 0),
         dtype=facts["compute"],
         states=facts["pool"] == STATES,
+        prefix=facts.get("prefix", ""),
     )
+    look = from_facts(facts["preprocessing"]) if "preprocessing" in facts else None
     try:
-        encoder = _loaded(use, picture, _look(facts), max_pixels)
+        encoder = _loaded(use, look, max_pixels)
     except CheckpointError as error:
         raise CatalogueError(
             f"{folder} lacks some items, and its encoder cannot be loaded ({error}). If"
@@ -120,16 +128,12 @@ def _encoder_of(folder: Path | str, facts: dict, max_pixels: int) -> FrozenEncod
 
 
 @functools.lru_cache(KEPT)
-def _loaded(use: _Use, picture: bool, look, max_pixels: int) -> FrozenEncoder:
-    """Kept, as a run may answer one product at a time."""
-    modality = IMAGE if picture else ""
-    return load_encoder(use, modality=modality, max_pixels=max_pixels, look=look)
+def _loaded(use: _Use, look: Preprocessing | None, max_pixels: int) -> FrozenEncoder:
+    """Kept, as a run may answer one product at a time; of pictures if they have a look.
 
-
-def _look(facts: dict) -> Preprocessing | None:
-    if "preprocessing" not in facts:
-        return None
-    values = facts["preprocessing"].items()
-    return Preprocessing(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in values}
-    )
+    The folder's own files are not part of what it is known by: an encoder that changes
+    under a running process is not noticed.
+    """
+    if look is None:
+        return text_encoder(use)
+    return picture_encoder(use, max_pixels=max_pixels, look=look)

@@ -1,15 +1,17 @@
 """Fewer dimensions of stored vectors: principal components of the training rows."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from hsjax.data.parts import as_stored, finished
+from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import FeatureStore, add_part, start_store
 
 FILE = "pca.safetensors"
@@ -50,17 +52,21 @@ def reduce_store(
       training: keys of the training rows; on them alone the components are fitted.
 
     Raises:
-      CatalogueError: `folder` holds other features.
+      CatalogueError: `folder` holds other features, or there are too few rows.
     """
-    used = sorted({key for key in training if key})
-    reduction = fit_pca(store.take(store.rows(used)), share=share)
+    used = check_training(training)
+    vectors = store.take(store.rows(used))
+    if not np.ptp(vectors, axis=0).any():
+        raise CatalogueError("extract.pca: all vectors of the training part are equal")
+    reduction = fit_pca(vectors, share=share)
     shape = [reduction.components.shape[1]]
     digest = hashlib.sha256("".join(used).encode()).hexdigest()
     own = dict(zip(PCA_FACTS, (share, len(used), digest), strict=True))
-    start_store(folder, store.facts | {"shape": shape} | own)
+    instead = f"delete {folder}: it is made again in seconds"
+    start_store(folder, store.facts | {"shape": shape} | own, instead=instead)
     if (kept := load_reduction(folder)) is None:
-        save_file(reduction._asdict(), folder / f"{FILE}.partial")
-        os.replace(folder / f"{FILE}.partial", folder / FILE)
+        with finished(folder / FILE) as partial:
+            save_file(reduction._asdict(), partial)
     else:
         reduction = kept  # of the same rows; its last bits are those of the old parts
     keys = store.keys()
@@ -69,12 +75,39 @@ def reduce_store(
         some = keys[first : first + ROWS]
         new = [key for key in some if key not in held]
         if new:
-            vectors = reduction(store.take(store.rows(new)))
-            add_part(folder, new, vectors.astype(store.facts["dtype"]))
+            vectors = reduction(store.take(store.rows(new)))  # (n, K)
+            add_part(folder, new, as_stored(vectors, store.facts["dtype"]))
     return FeatureStore(folder)
 
 
+def check_training(training: Sequence[str]) -> list[str]:
+    """The different keys of the training rows that have the modality, sorted.
+
+    Raises:
+      CatalogueError: too few for components.
+    """
+    used = sorted({key for key in training if key})
+    if len(used) < 2:
+        raise CatalogueError(
+            f"extract.pca: the training part has {len(used)} different items, and"
+            " components need 2 or more"
+        )
+    return used
+
+
 def load_reduction(folder: Path) -> Reduction | None:
-    """The reduction of a store, None where it holds an encoder's own vectors."""
+    """The reduction of a store, None where it holds an encoder's own vectors.
+
+    Raises:
+      CatalogueError: its file is torn.
+    """
     path = folder / FILE
-    return Reduction(**load_file(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return Reduction(**load_file(path))
+    except (SafetensorError, OSError, TypeError) as error:
+        raise CatalogueError(
+            f"{path} is torn ({error}): delete {folder} and run --config.task=extract"
+            " again"
+        ) from None

@@ -1,7 +1,12 @@
-"""A trained pair of published encoders -> a directory in Hugging Face's layout."""
+"""Published encoders of a trained run -> a directory in Hugging Face's layout.
+
+Of a run on texts and pictures that is a pair, VisionTextDualEncoder; of a run with one
+published tower, that encoder alone.
+"""
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -13,92 +18,144 @@ from hsjax.data.text import load_tokenizer
 from hsjax.features.encoder import STATES, fingerprint
 from hsjax.features.reduce import load_reduction
 from hsjax.inference.predict import Run, load_run
+from hsjax.inference.tokenizer_files import write_tokenizer
 from hsjax.models.dual import (
     KIND,
     Tower,
     differences,
     families_of,
     tower_of,
+    write_encoder,
     write_pair,
+    write_preprocessor,
 )
 from hsjax.models.names import CheckpointError
-from hsjax.models.preprocessing import Preprocessing
-from hsjax.models.pretrained import load_parameters, read_checkpoint
+from hsjax.models.preprocessing import Preprocessing, from_facts
+from hsjax.models.pretrained import Checkpoint, load_parameters, read_checkpoint
 from hsjax.models.published import tower_settings
 from hsjax.train.workdir import kept_published, read_config
 
-PADDING = ("[PAD]", "<pad>", "<|endoftext|>")
-# what a tokenizer is told of its special tokens
-SPECIAL = {
-    "unk_token": ("[UNK]", "<unk>"),
-    "cls_token": ("[CLS]", "<s>"),
-    "sep_token": ("[SEP]", "</s>"),
-    "mask_token": ("[MASK]", "<mask>"),
-}
+
+class _Reading(NamedTuple):
+    """How a text tower reads: at most `length` tokens of `prefix` and a text."""
+
+    tokenizer: Tokenizer
+    length: int
+    prefix: str
 
 
-def export_pair(workdir: Path, output: Path) -> list[str]:
-    """Writes the text and the image tower of a run with their projections.
+def export_run(workdir: Path, output: Path) -> list[str]:
+    """Writes the pair of a run, or the one encoder that it has.
 
     Towers that were trained or kept in the run are its own; of cached features the
-    encoder is read from where the store says. A run without either has no published
-    encoders to give.
+    encoder is read from where the store says. A pair has their projections, too.
 
     Returns:
-      What transformers would do otherwise with the pair, a sentence each.
+      What a reader of the directory has to know, a sentence each.
 
     Raises:
-      CheckpointError: a tower from scratch, a run of one modality, an encoder that is
-        no longer what the features came from.
+      CheckpointError: towers from scratch, a pooling with parameters that no layout
+        holds, an encoder that is no longer what the features came from, an `output`
+        with something else.
       CatalogueError, WorkdirError: there is no such run, no such store.
     """
-    if _config_of(output).get("model_type", KIND) != KIND or _is_run(output):
-        raise CheckpointError(f"{output} holds something else; take another --output")
-    texts = _check_pair(workdir)
+    sides = _sides(workdir)
+    _check_output(output, KIND if len(sides) > 1 else "")
     run = load_run(workdir)
-    found = {"text": _side(run, workdir, texts[0]), IMAGE: _side(run, workdir, IMAGE)}
-    towers = {name: side[0] for name, side in found.items()}
-    tokenizer, length = found["text"][1]
-    write_pair(output, towers, scale=_scale(run), look=found[IMAGE][1])
-    _write_tokenizer(output, tokenizer, length)
-    told = differences(towers)
+    if len(sides) == 1:
+        return _export_encoder(run, workdir, output, *sides)
+    return _export_pair(run, workdir, output, sides)
+
+
+def _sides(workdir: Path) -> list[str]:
+    """The modalities to export: a text stream and the image, or one of both.
+
+    Raises:
+      CheckpointError: see `export_run`.
+    """
+    config, published = read_config(workdir), kept_published(workdir)
+    modalities, stores = list(config.model.modalities), stores_of(config)
+    texts = [m for m in modalities if m != IMAGE]
+    found = texts[:1] + [IMAGE] * (IMAGE in modalities)
+    # a stream may have a tower of its own, which is always from scratch
+    own = [m for m in found if _side(m) in published and m not in config.model.text]
+    for modality in own:
+        if config.model[_side(modality)].pool == "map":
+            raise CheckpointError(
+                f"{workdir}: its {modality} tower has attention pooling, whose"
+                " parameters no layout holds"
+            )
+    scratch = [m for m in found if m not in stores and m not in own]
+    if len(found) == 2 and not scratch:
+        return found
+    trained = [m for m in own if m not in stores]
+    if len(trained) == 1:
+        return trained
+    if scratch:
+        modality, side = scratch[0], _side(scratch[0])
+        raise CheckpointError(
+            f"{workdir}: its {modality} tower was trained from scratch, and the layout"
+            f" is one of published encoders: set model.{side}.published, or"
+            f" data.features.{modality}, and train again"
+        )
+    raise CheckpointError(
+        f"{workdir} has no pair: it was trained on {', '.join(modalities)} alone, and"
+        " on features, whose encoder is as it was"
+    )
+
+
+def _side(modality: str) -> str:
+    return IMAGE if modality == IMAGE else "text"
+
+
+def _check_output(output: Path, kind: str) -> None:
+    """CheckpointError where the folder holds anything but a pair written before."""
+    names = [n for n in ("store.json", "taxonomy.json") if (output / n).exists()]
+    path = output / "config.json"
+    if path.exists() and not (kind and _model_type(path) == kind):
+        names.append(path.name)
+    if names:
+        raise CheckpointError(
+            f"{output} holds something else ({names[0]}); take another --output"
+        )
+
+
+def _model_type(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text()).get("model_type"))
+    except (OSError, ValueError, AttributeError):  # torn, or another program's
+        return ""
+
+
+def _export_pair(run: Run, workdir: Path, output: Path, sides) -> list[str]:
+    towers = {_side(m): _tower(run, workdir, m) for m in sides}
+    reading, look = _reading(run, sides[0]), _look(run)
+    write_pair(output, towers, scale=_scale(run), look=look)
+    write_tokenizer(output, reading.tokenizer, length=reading.length)
+    told = differences(towers) + _told(reading)
+    texts = [m for m in run.config.model.modalities if m != IMAGE]
     if texts[1:]:
         told.append(f"of the text streams {', '.join(texts)} it holds the first")
     return told
 
 
-def _check_pair(workdir: Path) -> list[str]:
-    """The text streams of a run whose towers are published, before it is loaded.
-
-    Raises:
-      CheckpointError: see `export_pair`.
-    """
-    config, configs = read_config(workdir), kept_published(workdir)
-    modalities = tuple(config.model.modalities)
-    texts = [m for m in modalities if m != IMAGE]
-    if not texts or IMAGE not in modalities:
-        raise CheckpointError(
-            f"{workdir} has no pair: it was trained on {', '.join(modalities)} alone"
-        )
-    for modality in (texts[0], IMAGE):
-        side = IMAGE if modality == IMAGE else "text"
-        own = side == "text" and modality in config.model.text  # a tower of its own
-        if modality not in stores_of(config) and (own or side not in configs):
-            raise CheckpointError(
-                f"{workdir}: its {modality} tower was trained from scratch, and the"
-                f" layout is one of published encoders: set model.{side}.published, or"
-                f" data.features.{modality}, and train again"
-            )
-    return texts
+def _export_encoder(run: Run, workdir: Path, output: Path, modality) -> list[str]:
+    tower = _trained_tower(run, workdir, modality)
+    config = {**tower.config, "pool": tower.pool}
+    write_encoder(output, _side(modality), config, tower.params, tower.stats)
+    told = [f"one vector of its states is their {tower.pool}, as config.json says"]
+    if modality == IMAGE:
+        write_preprocessor(output, _look(run))
+        return told
+    reading = _reading(run, modality)
+    write_tokenizer(output, reading.tokenizer, length=reading.length)
+    return told + _told(reading)
 
 
-def _config_of(folder: Path) -> dict:
-    path = folder / "config.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "taxonomy.json").exists()
+def _told(reading: _Reading) -> list[str]:
+    return [f"texts are read with {reading.prefix!r} before them"] * bool(
+        reading.prefix
+    )
 
 
 def _scale(run: Run) -> float:
@@ -109,40 +166,29 @@ def _scale(run: Run) -> float:
     return min(float(np.exp(run.params["temperature"])), c.max_scale)
 
 
-def _side(run: Run, workdir: Path, modality: str):
-    """(tower, how it reads): (tokenizer, tokens), or `Preprocessing` of pictures."""
-    side = IMAGE if modality == IMAGE else "text"
+def _tower(run: Run, workdir: Path, modality: str) -> Tower:
     if folder := stores_of(run.config).get(modality):
-        return _of_features(run, Path(folder), side, modality)
-    config = kept_published(workdir)[side]
-    settings = tower_settings(side, config, pool=run.config.model.text.pool)
-    pool = settings.get("pool", "mean")
-    kernel, bias = _projection(run, side)
-    stats = run.stats.get(side, {})
-    tower = Tower(config, run.params[side], stats, pool, kernel, bias)
-    if modality != IMAGE:
-        return tower, (run.tokenizer, dict(run.spec.lengths)[modality])
-    c, data = run.config.model.image, run.config.data.image
-    sizes = tuple(data.resize), tuple(data.size)
-    return tower, Preprocessing(tuple(c.mean), tuple(c.std), *sizes, "bicubic")
+        return _stored_tower(run, Path(folder), modality)
+    kernel, bias = _projection(run, _side(modality))
+    return _trained_tower(run, workdir, modality)._replace(kernel=kernel, bias=bias)
 
 
-def _projection(run: Run, name: str):
-    """(kernel (D, E), bias (E,) or None)."""
-    found = run.params[f"{name}_joint"]["projection"]
-    bias = found.get("bias")
-    return np.asarray(found["kernel"]), None if bias is None else np.asarray(bias)
+def _trained_tower(run: Run, workdir: Path, modality: str) -> Tower:
+    """Of the run's own parameters, without the projection."""
+    side = _side(modality)
+    config, pool = kept_published(workdir)[side], run.config.model[side].pool
+    pool = tower_settings(side, config, pool=pool).get("pool", "mean")
+    none = np.zeros((0, 0), np.float32)
+    return Tower(config, run.params[side], run.stats.get(side, {}), pool, none, None)
 
 
-def _of_features(run: Run, folder: Path, side: str, modality: str):
-    """See `_side`; the encoder that made a store, with the run's projection.
+def _stored_tower(run: Run, folder: Path, modality: str) -> Tower:
+    """The encoder that made a store, with the run's projection.
 
     Principal components, (x - mean) @ C, are multiplied into the projection.
     """
-    facts = store_facts(folder)
-    if not facts.get(SOURCE):
-        raise CheckpointError(f"{folder} does not say where its encoder is")
-    checkpoint = tower_of(read_checkpoint(facts[SOURCE]), side)
+    facts, side = store_facts(folder), _side(modality)
+    checkpoint = _store_checkpoint(folder, facts, side)
     if fingerprint(checkpoint) != facts["weights"]:
         raise CheckpointError(
             f"{facts[SOURCE]} is no longer the encoder that {folder} was made with"
@@ -158,31 +204,34 @@ def _of_features(run: Run, folder: Path, side: str, modality: str):
     if pool == STATES:  # states before any last linear map, averaged in the model
         pool = "mean"
         params = {k: v for k, v in params.items() if k != "projection"}
-    tower = Tower(checkpoint.config, params, stats, pool, kernel, bias)
-    if modality != IMAGE:
-        return tower, (load_tokenizer(str(checkpoint.directory)), facts["length"])
-    look = facts["preprocessing"].items()
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in look}
-    return tower, Preprocessing(**values)
+    return Tower(checkpoint.config, params, stats, pool, kernel, bias)
 
 
-def _write_tokenizer(output: Path, tokenizer: Tokenizer, length: int) -> None:
-    """tokenizer.json, and what transformers has to know beside it."""
-    tokenizer = Tokenizer.from_str(tokenizer.to_str())
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(str(output / "tokenizer.json"))
-    known = tokenizer.get_vocab()
-    names = {"pad_token": PADDING} | SPECIAL
-    special = {
-        kind: next((t for t in tokens if t in known), None)
-        for kind, tokens in names.items()
-    }
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": length,
-        "model_input_names": ["input_ids", "attention_mask"],
-        **{kind: token for kind, token in special.items() if token},
-    }
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (output / "tokenizer_config.json").write_text(text, "utf-8")
+def _store_checkpoint(folder: Path, facts: dict, side: str) -> Checkpoint:
+    if not facts.get(SOURCE):
+        raise CheckpointError(f"{folder} does not say where its encoder is")
+    return tower_of(read_checkpoint(facts[SOURCE]), side)
+
+
+def _projection(run: Run, name: str):
+    """(kernel (D, E), bias (E,) or None)."""
+    found = run.params[f"{name}_joint"]["projection"]
+    bias = found.get("bias")
+    return np.asarray(found["kernel"]), None if bias is None else np.asarray(bias)
+
+
+def _reading(run: Run, stream: str) -> _Reading:
+    if folder := stores_of(run.config).get(stream):
+        facts = store_facts(folder)
+        place = _store_checkpoint(Path(folder), facts, "text").directory
+        tokenizer = load_tokenizer(str(place))
+        return _Reading(tokenizer, facts["length"], facts.get("prefix", ""))
+    return _Reading(run.tokenizer, dict(run.spec.lengths)[stream], "")
+
+
+def _look(run: Run) -> Preprocessing:
+    if folder := stores_of(run.config).get(IMAGE):
+        return from_facts(store_facts(folder)["preprocessing"])
+    c, data = run.config.model.image, run.config.data.image
+    sizes = tuple(data.resize), tuple(data.size)
+    return Preprocessing(tuple(c.mean), tuple(c.std), *sizes, "bicubic")

@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -14,6 +16,7 @@ from hsjax.batch import BatchSpec
 from hsjax.data.groups import group_keys
 from hsjax.data.prepare import batch_spec, examples_of
 from hsjax.data.records import CatalogueError, Record
+from hsjax.data.run_stores import located
 from hsjax.data.tree_labels import encode_labels
 from hsjax.evaluation.collect import collect_predictions, describe_rows, make_answer
 from hsjax.evaluation.feed import Feed
@@ -25,7 +28,7 @@ from hsjax.sharding import make_mesh, replicated
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.start import set_up_jax
-from hsjax.train.workdir import kept_published, read_config
+from hsjax.train.workdir import kept_published, kept_stores, read_config
 
 
 class Run(NamedTuple):
@@ -80,7 +83,9 @@ class Run(NamedTuple):
     ) -> Predictions:
         """Answers for every record, in order.
 
-        A run on cached features encodes what its stores lack, and stores nothing.
+        A run on cached features encodes what its stores lack, and stores nothing. One
+        whose head was not trained (objective.classification = 0) has embeddings, and
+        blanks in place of classes and probabilities.
 
         Args:
           records: what `records` gives.
@@ -118,7 +123,24 @@ class Run(NamedTuple):
             main=config.eval.decode,
             progress=progress,
         )
-        return predictions
+        trained = bool(config.objective.classification)
+        return predictions if trained else without_classes(predictions)
+
+
+def without_classes(predictions: Predictions) -> Predictions:
+    """No node, no path and no probability: of a model whose head is as it started."""
+    p, blank = predictions, np.full(predictions.truth.shape, "", object)
+    return replace(
+        p,
+        decoded=dict.fromkeys(p.decoded, blank),
+        valid={name: np.zeros(len(p), bool) for name in p.valid},
+        prob=np.zeros_like(p.prob),
+        log_prob=np.full_like(p.log_prob, np.nan),
+        topk_codes=np.full(p.topk_codes.shape, "", object),
+        topk_probs=np.zeros_like(p.topk_probs),
+        level_topk=np.full(p.level_topk.shape, "", object),
+        confident=None if p.confident is None else blank[:, 0],
+    )
 
 
 def _check_asked(records, confidence: float | None) -> None:
@@ -135,20 +157,45 @@ def _check_asked(records, confidence: float | None) -> None:
         raise ValueError(f"confidence is {confidence}; it lies in 0 < p <= 1")
 
 
-def load_run(workdir: Path | str) -> Run:
+def run_config(
+    workdir: Path | str, features: Mapping[str, Path | str] = MappingProxyType({})
+) -> ConfigDict:
+    """The config of a workdir, its feature stores where they lie now; see `load_run`.
+
+    Raises:
+      WorkdirError: no workdir of a run.
+      CatalogueError: a feature store is gone, or is not the one of the run.
+    """
+    workdir, places = Path(workdir), {m: str(folder) for m, folder in features.items()}
+    config = read_config(workdir)
+    return located(config, kept_stores(workdir), places, workdir=workdir)
+
+
+def load_run(
+    workdir: Path | str,
+    *,
+    features: Mapping[str, Path | str] = MappingProxyType({}),
+    answering: bool = True,
+) -> Run:
     """The best checkpoint of a workdir; jax is set up as the run's config says.
+
+    Args:
+      features: modality -> folder, of feature stores that have moved.
+      answering: False = only the parameters are wanted: feature stores may be gone.
 
     Raises:
       WorkdirError: no workdir of a run.
       FileNotFoundError: no checkpoint yet.
+      CatalogueError: a feature store is gone, or is not the one of the run.
     """
     workdir = Path(workdir)
-    config = read_config(workdir)
+    config = run_config(workdir, features) if answering else read_config(workdir)
     set_up_jax(config)
     tree = Taxonomy.load(workdir / "taxonomy.json")
     path = workdir / "tokenizer.json"
     tokenizer = Tokenizer.from_file(str(path)) if path.exists() else None
-    spec = batch_spec(config, tree)
+    kept = kept_stores(workdir)
+    spec = batch_spec(config, tree, {m: x["facts"]["shape"] for m, x in kept.items()})
     model = build_model(
         config,
         spec,

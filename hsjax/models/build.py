@@ -15,7 +15,7 @@ from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import HierarchicalHead
 from hsjax.models.joint import Projection, drop_modalities, mean_embedding, unit_length
 from hsjax.models.layers import masked_mean
-from hsjax.models.published import published_encoder
+from hsjax.models.published import SCRATCH_POOL, published_encoder
 from hsjax.models.resnet import ResNet
 from hsjax.models.text import TextEncoder
 from hsjax.models.vit import VisionTransformer
@@ -59,7 +59,9 @@ IMAGE_ENCODERS: dict[str, Callable[..., nn.Module]] = {
         c.stem, c.block, tuple(c.stages), tuple(c.widths), c.norm, c.dropout, **kw
     ),
     "vit": lambda c, **kw: VisionTransformer(
-        c.patch, c.width, c.depth, c.heads, c.mlp, c.dropout, c.pool, **kw
+        *(c.patch, c.width, c.depth, c.heads, c.mlp, c.dropout),
+        c.pool or SCRATCH_POOL,
+        **kw,
     ),
 }
 
@@ -160,7 +162,7 @@ class ProductClassifier(nn.Module):
             c.heads,
             c.mlp,
             c.dropout,
-            c.pool,
+            c.pool or SCRATCH_POOL,
             c.pre_norm,
             self._dtype,
             bag=c.bag,

@@ -4,6 +4,7 @@ Only safetensors are read. A pickle runs whatever code its author put in.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from hsjax.models.names import CheckpointError
 
@@ -104,13 +106,21 @@ def find_directory(name: str, *, offline: bool = False) -> Path:
             ignore_patterns=OTHER_RUNTIMES,
             local_files_only=offline,
         )
-    except (OSError, ValueError) as error:  # of the hub, the network or the disk
+    except Exception as error:  # of the hub, of whatever it asks the network by, a disk
         why = "not in the hub's cache, and offline" if offline else _line(error)
         raise CheckpointError(
             f"{name}: no such directory, and as a hub name: {why}. Run `hf download"
             f" {repository}` where there is a network, or give a directory"
         ) from None
     return Path(found)
+
+
+def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """model.safetensors, float32; whole or not at all."""
+    arrays = {k: np.array(v, np.float32, order="C") for k, v in tensors.items()}
+    unfinished = directory / f"{SINGLE}.unfinished"
+    save_file(arrays, unfinished, metadata={"format": "pt"})
+    os.replace(unfinished, directory / SINGLE)
 
 
 _INSTEAD = (

@@ -11,22 +11,20 @@ float32: tanh(s x) / s = x (1 - (s x)^2 / 3 + ...). So a `cls` tower is exact th
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from safetensors.numpy import save_file
 
 from hsjax.batch import IMAGE
 from hsjax.models.checkpoint_files import (
     CONFIG,
     PREPROCESSOR,
-    SINGLE,
     Checkpoint,
     Tensors,
+    write_tensors,
 )
 from hsjax.models.image_families import IMAGE_FAMILIES
 from hsjax.models.names import CheckpointError, Family
@@ -128,11 +126,37 @@ def write_pair(
         tensors[f"{projection}.weight"] = kernel.T
         if bias is not None:
             tensors[f"{projection}.bias"] = bias
-    tensors = {k: np.array(v, np.float32, order="C") for k, v in tensors.items()}
-    unfinished = directory / f"{SINGLE}.unfinished"
-    save_file(tensors, unfinished, metadata={"format": "pt"})
-    os.replace(unfinished, directory / SINGLE)
+    write_tensors(directory, tensors)
     _write(directory / CONFIG, config)
+    write_preprocessor(directory, look)
+
+
+def write_encoder(
+    directory: Path, name: str, config: Mapping, params: Mapping, stats: Mapping
+) -> None:
+    """config.json and model.safetensors (float32) of a tower, as its family writes it.
+
+    What the family has above its states (a pooler, a head) is not there.
+
+    Args:
+      name: "text" or "image".
+      config: config.json of the encoder, with `pool` where it is not the family's own.
+      params, stats: as `load_parameters` gives.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    config = alone(name, config)
+    if "projection" in params:  # CLIP's own, by the class that has it
+        side = {"text": "Text", IMAGE: "Vision"}[name]
+        config["architectures"] = [f"CLIP{side}ModelWithProjection"]
+        config["projection_dim"] = int(params["projection"]["kernel"].shape[1])
+    family = families_of(name)[config["model_type"]]
+    settings = family.settings(config)
+    write_tensors(directory, to_tensors(family, settings, params, stats))
+    _write(directory / CONFIG, config)
+
+
+def write_preprocessor(directory: Path, look: Preprocessing) -> None:
+    """preprocessor_config.json."""
     _write(directory / PREPROCESSOR, preprocessor(look))
 
 

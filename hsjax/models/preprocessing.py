@@ -21,7 +21,8 @@ class Preprocessing(NamedTuple):
         names the shortest edge, both sides are it: hsjax stretches the whole picture
         instead of cutting what is longer.
       size: (height, width) that the encoder sees: data.image.size.
-      resample: the filter of their resizing, a name of RESAMPLINGS (ours: bicubic).
+      resample: the filter of their resizing, a name of RESAMPLINGS; extraction takes
+        it, while a catalogue that is trained on is always resized by bicubic.
     """
 
     mean: tuple[float, float, float]
@@ -29,6 +30,13 @@ class Preprocessing(NamedTuple):
     resize: tuple[int, int]
     size: tuple[int, int]
     resample: str
+
+
+def from_facts(values: Mapping) -> Preprocessing:
+    """The inverse of `_asdict`, after JSON has made lists of its tuples."""
+    return Preprocessing(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    )
 
 
 def read_preprocessing(config: Mapping | None) -> Preprocessing:

@@ -11,7 +11,7 @@ log = logging.getLogger("hsjax")
 
 # keys younger than the first workdirs, with what was done before there was a choice
 LATER = {"taxonomy.names": "", "model.text.bag": 0, "model.text.bag_dropout": 0.3}
-LATER |= {"data.features": {}}
+LATER |= {"data.features.title": "", "data.features.image": ""}
 LATER |= {"model.text.published": "", "model.image.published": ""}
 LATER |= {"model.joint_bias": True, "optim.layer_decay": 1.0}
 
@@ -85,10 +85,15 @@ def read_config(workdir: Path) -> ConfigDict:
     values = json.loads(path.read_text())["config"]
     config = _stored(values, f"{path} lacks the key ")
     for key, value in LATER.items():
-        group, _, name = key.rpartition(".")
-        if name not in config[group]:
+        *groups, name = key.split(".")
+        group = config
+        for part in groups:
+            if part not in group:
+                group[part] = {}
+            group = group[part]
+        if name not in group:
             log.info("%s lacks %s: %r is taken", path, key, value)
-            config[group][name] = value
+            group[name] = value
     return config.lock()
 
 

@@ -11,8 +11,9 @@ from hsjax.sharding import first_match, parameter_names
 from hsjax.train.workdir import blamed_on
 
 LAYER = re.compile(r"(\w+)/layer(\d+)/.*")
-# of a tower, behind its last layer; all else that is no layer lies before the first
-BEHIND = re.compile(r"\w+/(final_norm|pool|projection)/.*")
+# of a tower, behind its last layer or beside all of them; what else is no layer lies
+# before the first
+BEHIND = re.compile(r"\w+/(final_norm|pool|projection|bag_\w+)(/.*)?")
 
 
 def learning_rate(config, steps: int) -> optax.Schedule:

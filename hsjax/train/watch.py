@@ -11,7 +11,9 @@ from pathlib import Path
 import jax
 from clu.parameter_overview import get_parameter_overview
 
+from hsjax.batch import IMAGE, BatchSpec
 from hsjax.train.checkpoint import write_atomically
+from hsjax.train.optim import frozen_leaves
 
 log = logging.getLogger("hsjax")
 
@@ -70,6 +72,31 @@ def headline(values: dict[str, float], monitor: str) -> dict[str, float]:
     names += ["val/hierarchical/f1", f"val/{monitor}"]
     training = [name for name in values if not name.startswith("val/")]
     return {n: values[n] for n in (*training, *names) if n in values}
+
+
+def tell_idle_settings(config, params, spec: BatchSpec) -> None:
+    """Log lines of settings that do nothing, or do more than one may think.
+
+    Args:
+      params: dict of arrays, or of their shapes.
+    """
+    stored = [name for name, _ in spec.features]
+    changes = []
+    if config.data.text.word_drop and set(stored) - {IMAGE}:
+        changes.append("data.text.word_drop")
+    if IMAGE in stored:
+        changes += [f"data.image.{x}" for x in ("crop", "flip") if config.data.image[x]]
+    if changes:
+        told = ", ".join(stored), ", ".join(changes)
+        log.info("%s: as features, they are not touched by %s", *told)
+    frozen = frozen_leaves(config.optim, params)
+    for tower in sorted(params.keys() & {"text", *config.model.modalities}):
+        text = config.model.text
+        group = config.model.image if tower == IMAGE else text
+        group = text[tower] if tower in text and tower != IMAGE else group
+        if group.dropout and all(jax.tree.leaves(frozen[tower])):
+            told = "%s is frozen, yet its dropout of %g stays on in training; 0 = off"
+            log.info(told, tower, group.dropout)
 
 
 def tell_parameters(params, workdir: Path) -> None:

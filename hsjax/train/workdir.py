@@ -3,16 +3,12 @@
 import contextlib
 import json
 import logging
-import os
-import platform
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
-import hsjax
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import checkpoint_steps, write_atomically
 from hsjax.train.config import (
@@ -22,6 +18,7 @@ from hsjax.train.config import (
     plain,
     read_config,
 )
+from hsjax.train.environment import differences, environment
 
 log = logging.getLogger("hsjax")
 
@@ -48,7 +45,6 @@ MAY_CHANGE = {
 LENGTHS = {"train.steps", "train.epochs"}
 # files that a config reads rows, labels and names from
 FILES = ("data.path", "data.label_map", "taxonomy.path", "taxonomy.names")
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "grain", "orbax-checkpoint")
 
 
 class ConfigError(ValueError):
@@ -62,20 +58,6 @@ def blamed_on(key: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from None
-
-
-def environment() -> dict:
-    """What a bitwise repetition needs to be the same."""
-    return {
-        "hsjax": hsjax.__version__,
-        **{name: version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "devices": [d.device_kind for d in jax.devices()],
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else 0,
-    }
 
 
 def open_workdir(config: ConfigDict, workdir: Path) -> ConfigDict | None:
@@ -93,8 +75,13 @@ def open_workdir(config: ConfigDict, workdir: Path) -> ConfigDict | None:
     before = read_config(workdir)
     old, new = flatten(plain(before)), flatten(plain(config))
     differing = {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
-    # no run hangs on what the task `extract` was told
-    free = set(MAY_CHANGE) | {key for key in differing if key.startswith("extract.")}
+    # no run hangs on what the task `extract` was told, nor on where a store lies
+    free = set(MAY_CHANGE) | {
+        key
+        for key in differing
+        if key.startswith("extract.")
+        or (key.startswith("data.features.") and old.get(key) and new.get(key))
+    }
     if _is_reported(before, workdir) and not differing & LENGTHS:
         # nothing is left to be monitored
         free |= {key for key in differing if key.startswith("eval.")}
@@ -104,7 +91,7 @@ def open_workdir(config: ConfigDict, workdir: Path) -> ConfigDict | None:
             f"{workdir} holds another experiment; take a new workdir, or set"
             f" back:\n{lines}"
         )
-    _compare_environment(workdir)
+    _warn_of_another_place(workdir)
     return before
 
 
@@ -112,18 +99,13 @@ def _told(flat: dict, key: str) -> str:
     return repr(flat[key]) if key in flat else "absent"
 
 
-def _compare_environment(workdir: Path) -> None:
-    old, new = _read(workdir / "config.json").get("environment", {}), environment()
-    differing = [
-        f"{key} {old[key]} -> {new[key]}"
-        for key in new
-        if key in old and old[key] != new[key]
-    ]
-    if differing:
+def _warn_of_another_place(workdir: Path) -> None:
+    told = differences(_read(workdir / "config.json").get("environment", {}))
+    if told:
         log.warning(
             "%s goes on elsewhere than it was begun, so not bit for bit: %s",
             workdir,
-            ", ".join(differing),
+            told,
         )
 
 
@@ -207,18 +189,44 @@ def keep_taxonomy(tree: Taxonomy, workdir: Path) -> None:
         tree.save(path)
 
 
-def keep_published(configs: Mapping[str, dict], workdir: Path) -> Mapping[str, dict]:
-    """Writes `published.json`: tower -> config.json of its encoder."""
-    if configs and jax.process_index() == 0:
-        text = json.dumps(configs, indent=1, sort_keys=True) + "\n"
-        write_atomically(workdir / "published.json", text)
-    return configs
+def keep_encoders(entries: Mapping[str, dict], workdir: Path) -> None:
+    """Writes `published.json`: tower -> `kept_form` of its encoder; {} removes it."""
+    _keep(entries, workdir / "published.json")
+
+
+def kept_encoders(workdir: Path) -> dict[str, dict]:
+    """What `keep_encoders` wrote, {} where every tower is the config's own."""
+    path = Path(workdir) / "published.json"
+    return _read(path) if path.exists() else {}
 
 
 def kept_published(workdir: Path) -> dict[str, dict]:
-    """What `keep_published` wrote, {} where every tower is the config's own."""
-    path = workdir / "published.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    """{tower: config.json} of the published encoders of a run."""
+    return {tower: x["config"] for tower, x in kept_encoders(workdir).items()}
+
+
+def keep_stores(entries: Mapping[str, dict], workdir: Path) -> None:
+    """Writes `features.json`: modality -> folder and facts of its store; {} removes it.
+
+    See `described_stores`.
+    """
+    _keep(entries, workdir / "features.json")
+
+
+def kept_stores(workdir: Path) -> dict[str, dict]:
+    """What `keep_stores` wrote, {} where every modality is raw."""
+    path = Path(workdir) / "features.json"
+    return _read(path) if path.exists() else {}
+
+
+def _keep(document: Mapping, path: Path) -> None:
+    """A file of the first try may be there, of what the run no longer uses."""
+    if jax.process_index():
+        return
+    if not document:
+        path.unlink(missing_ok=True)
+        return
+    write_atomically(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
 def write_train_counts(counts: Mapping[str, int], workdir: Path) -> None:

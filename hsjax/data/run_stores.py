@@ -1,0 +1,103 @@
+"""The feature stores that a run stands on: where they lay, and what they were."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hsjax.data.features import stores_of
+from hsjax.data.quarantine import CatalogueError
+from hsjax.data.store import differences, store_facts
+
+
+def described_stores(config) -> dict[str, dict]:
+    """{modality: {"folder": absolute path, "facts": of store.json}} of a whole config.
+
+    Raises:
+      CatalogueError: there is no such store.
+    """
+    return {
+        modality: {
+            "folder": str(Path(folder).expanduser().resolve()),
+            "facts": store_facts(folder),
+        }
+        for modality, folder in stores_of(config).items()
+    }
+
+
+def check_stores(
+    found: Mapping[str, Mapping], kept: Mapping[str, Mapping], workdir: Path, how: str
+) -> None:
+    """Are these the stores that a run was trained on, wherever they lie now?
+
+    Args:
+      found, kept: of `described_stores`, today and when the run began.
+      how: what a user may do instead.
+
+    Raises:
+      CatalogueError: the first that is another, with what differs.
+    """
+    for modality in found.keys() & kept.keys():
+        held, now = kept[modality]["facts"], found[modality]["facts"]
+        if told := differences(held, now):
+            raise CatalogueError(
+                f"{found[modality]['folder']} holds other features than {workdir} was"
+                f" trained on ({told}): bring those back, or {how}"
+            )
+
+
+def located(
+    config, kept: Mapping[str, Mapping], places: Mapping[str, str], *, workdir: Path
+):
+    """The config of a run with every store where it lies now, checked.
+
+    Args:
+      kept: of `described_stores` when the run began; {} of a run that does not say.
+      places: modality -> folder of stores that have moved.
+
+    Raises:
+      CatalogueError: a store is gone or is another; a place of none of the run's.
+    """
+    folders = stores_of(config)
+    folders |= {m: kept[m]["folder"] for m in folders.keys() & kept.keys()}
+    for name in places.keys() - folders.keys():
+        close = difflib.get_close_matches(name, folders, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise CatalogueError(
+            f"features of {name!r}: {workdir} has stores of"
+            f" {', '.join(folders) or 'nothing'}.{meant}"
+        )
+    folders |= places
+    for modality, folder in folders.items():
+        if not (Path(folder) / "store.json").is_file():
+            raise CatalogueError(
+                f"{folder} holds no features (no store.json): {workdir} was trained on"
+                f" those of its {modality}; if they have moved,"
+                f" name their folder with --features={modality}=DIR"
+            )
+    config = config.copy_and_resolve_references().unlock()
+    config.data.features.update(folders)
+    check_stores(
+        described_stores(config),
+        kept,
+        workdir,
+        "name them with --features=MODALITY=DIR",
+    )
+    return config.lock()
+
+
+def read_places(words: Sequence[str]) -> dict[str, str]:
+    """{modality: folder} of `modality=folder`, several in a word apart by commas.
+
+    >>> read_places(["title=a", "brand=b,image=c=d"])
+    {'title': 'a', 'brand': 'b', 'image': 'c=d'}
+
+    Raises:
+      CatalogueError: a word is none.
+    """
+    places = {}
+    for pair in ",".join(words).split(",") if words else ():
+        name, _, folder = pair.partition("=")
+        if not name or not folder:
+            raise CatalogueError(f"--features={pair}: write MODALITY=DIR")
+        places[name] = folder
+    return places

@@ -1,0 +1,59 @@
+"""The tokenizer of a run: another run's, a published encoder's, trained or loaded."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from hsjax.data.quarantine import CatalogueError
+from hsjax.data.records import Record
+from hsjax.data.text import load_tokenizer, make_tokenizer, stream_texts
+
+FILE = "tokenizer.json"
+
+
+def run_tokenizer(
+    config,
+    training: Sequence[Record],
+    streams: Sequence[str],
+    *,
+    source_run: Path | None,
+    published: Path | None,
+) -> Tokenizer | None:
+    """What reads the raw text streams of a whole config; None without streams.
+
+    Args:
+      source_run: workdir of a run whose tokenizer is kept.
+      published: directory of the tokenizer that data.text.tokenizer=published means.
+
+    Raises:
+      CatalogueError: there is no such tokenizer, or no text to train one on.
+    """
+    if not streams:
+        return None
+    if source_run:
+        if not (source_run / FILE).exists():
+            raise CatalogueError(f"{source_run} was trained without text: no {FILE}")
+        return Tokenizer.from_file(str(source_run / FILE))
+    columns = config.data.text.streams
+    texts = [t for s in streams for t in stream_texts(training, columns[s])]
+    if not any(texts):
+        raise CatalogueError(
+            f"{config.data.path}: every text of the training part is empty; drop the"
+            " text streams from model.modalities or name other data.columns.text"
+        )
+    if config.data.text.tokenizer != "published":
+        return make_tokenizer(config.data.text, texts)
+    if not published:
+        raise CatalogueError(
+            "data.text.tokenizer=published needs model.text.published, whose it is"
+        )
+    return load_tokenizer(str(published))
+
+
+def same_vocabulary(tokenizer: Tokenizer, run: Path) -> bool:
+    """Do token ids mean the same to the tokenizer of another run?"""
+    path = run / FILE
+    if not path.exists():
+        return False
+    return Tokenizer.from_file(str(path)).get_vocab() == tokenizer.get_vocab()

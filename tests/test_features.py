@@ -25,7 +25,7 @@ from hsjax.data.store import FeatureStore, add_part, open_store, start_store
 from hsjax.data.text import load_tokenizer, tokenize
 from hsjax.extraction import open_encoder
 from hsjax.features.extract import extract
-from hsjax.features.reduce import fit_pca, load_reduction
+from hsjax.features.reduce import check_training, fit_pca, load_reduction
 from hsjax.models.pretrained import load_parameters, read_checkpoint
 from hsjax.models.text_families import TEXT_FAMILIES
 
@@ -301,6 +301,9 @@ def test_components_keep_their_share_of_the_variance():
     np.testing.assert_allclose(y @ reduction.components.T + reduction.mean, x, atol=0.5)
     product = reduction.components.T @ reduction.components
     np.testing.assert_allclose(product, np.eye(2), atol=1e-5)
+    for few in ([], ["a", "a", ""]):
+        with pytest.raises(CatalogueError, match="components need 2 or more"):
+            check_training(few)
 
 
 def test_a_tokenizer_of_another_model_is_refused(shop, bert, tmp_path):
@@ -317,7 +320,7 @@ MISTAKES = [
     ({"extract.encoder": "/nowhere/at/all"}, "no such directory"),
     ({"extract.modality": "sound"}, "extract.modality is 'sound'"),
     ({"extract.pca": 1.5}, "a share of variance"),
-    ({"extract.pca": 0.9, "data.rows": 1}, "components need 2 or more"),
+    ({"extract.pca": 0.9, "data.rows": 1}, "the val part is empty"),
     ({"data.columns.text": ("brand",)}, "names 'title', which is not read"),
     (
         {"extract.modality": "image", "data.columns.image": ""},

@@ -78,9 +78,9 @@ def test_another_store_is_refused(shop, store, run, tmp_path):
         assert "-> '0')" in told
     with pytest.raises(CatalogueError, match="holds other features than"):
         hsjax.load(run, features={"title": other})
+    asked = {**PART, "source": None, "features": {"title": other}}
     with pytest.raises(CatalogueError, match="holds other features than"):
-        load = {"source": None, "features": {"title": other}}
-        evaluate_run(run, tmp_path / "x", **load, **PART)
+        evaluate_run(run, tmp_path / "x", **asked)
     raw = on_titles(shop, "")
     assert f"data.features.title: '{store}' -> ''" in sentence(raw, run)
 

@@ -209,6 +209,9 @@ def test_layer_decay_falls_from_the_last_layer_to_what_lies_before_the_first():
     rest = [n for n in names if not any(f"/{part}" in n for part in below)]
     assert {found[n] for n in rest} == {1.0, 0.5}
     assert layer_scales(names, 1.0) == [1.0] * len(names)
+    # beside the layers, not below them
+    names = ["text/layer0/x", "text/bag_embedding", "text/bag_norm/scale", "text/x"]
+    assert layer_scales(names, 0.1) == [1.0, 1.0, 1.0, 0.1]
 
 
 def test_the_last_k_layers_are_trained_by_two_rules():

@@ -1,8 +1,8 @@
 """The README's commands, one after another, as a new user types them."""
 
-import copy
 import csv
-import importlib
+import functools
+import importlib.util
 import os
 import re
 import shlex
@@ -60,17 +60,16 @@ def folder(tmp_path):
 
 def parsed(module, arguments):
     """What the flags of a command are, as its own parser reads them."""
-    own = importlib.import_module(module)
-    values = flags.FlagValues()
-    for flag in flags.FLAGS.get_flags_for_module(own):
-        if flag.name != "config":
-            values[flag.name] = copy.deepcopy(flag)
-    config_flags.DEFINE_config_file(
-        "config", None, lock_config=True, flag_values=values
-    )
-    if module == "hsjax.main":
-        assert "workdir" in values
+    values, spec = flags.FlagValues(), importlib.util.find_spec(module)
     with pytest.MonkeyPatch.context() as patch:
+        # commands have flags of the same names: each gets values of its own
+        for home in (flags, config_flags):
+            for name in (n for n in dir(home) if n.startswith("DEFINE_")):
+                define = functools.partial(getattr(home, name), flag_values=values)
+                patch.setattr(home, name, define)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        if module != "hsjax.main":
+            config_flags.DEFINE_config_file("config", None, lock_config=True)
         patch.setattr(sys, "argv", [module, *arguments])  # keys are looked for there
         assert values(sys.argv) == [module], "what is no flag"
     return values

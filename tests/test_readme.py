@@ -20,6 +20,7 @@ from hsjax.choices import check_choices
 from hsjax.data.synthetic import listings
 from hsjax.tasks import TASKS
 
+DEFINE = re.compile(r"DEFINE_(?!flag|alias)\w+")  # of absl, by the kind of a flag
 TINY = [
     f"--config.{key}={value}"
     for key, value in SMALL.items()
@@ -64,7 +65,7 @@ def parsed(module, arguments):
     with pytest.MonkeyPatch.context() as patch:
         # commands have flags of the same names: each gets values of its own
         for home in (flags, config_flags):
-            for name in (n for n in dir(home) if n.startswith("DEFINE_")):
+            for name in (n for n in dir(home) if DEFINE.fullmatch(n)):
                 define = functools.partial(getattr(home, name), flag_values=values)
                 patch.setattr(home, name, define)
         spec.loader.exec_module(importlib.util.module_from_spec(spec))

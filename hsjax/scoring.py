@@ -48,9 +48,7 @@ def evaluate_run(
     Of another file every row with a label counts, repeated rows, too; a file without
     labels is answered, and not scored. A part of its own has the rows that the run
     itself was scored on, so that both can be compared. A baseline has no `confidence`.
-
-    Args:
-      features: modality -> folder, of feature stores that have moved.
+    Feature stores that have moved stand in `features`, modality -> folder.
 
     Raises:
       CatalogueError: the part or the damage is unknown, the file cannot be read, or a
@@ -64,15 +62,7 @@ def evaluate_run(
         catalogue = _own_catalogue(config, workdir, flaws)
     run = _loaded(config, workdir, zero_shot, features)
     model = run or catalogue
-    if source is None:
-        rows = _own_rows(config, catalogue, part)
-    else:
-        rows = _other_rows(config, model, source, flaws)
-    if zero_shot and rows.unlabelled:
-        raise CatalogueError(
-            f"--zero_shot scores rows by their label, and {source} has none"
-            f" ({rows.unlabelled}): leave it out, or name a labelled file"
-        )
+    rows = _asked_rows(config, model, catalogue, source, part, flaws, zero_shot)
     records, damage = _damaged(rows.records, corrupt, seed)
     predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
     context = {
@@ -187,6 +177,19 @@ class _Rows(NamedTuple):
     quarantine: Quarantine
     facts: Mapping[str, int | float]
     unlabelled: str = ""
+
+
+def _asked_rows(config, model, catalogue, source, part, flaws, zero_shot) -> _Rows:
+    """Of the run's own catalogue, or of another file; zero-shot wants labels."""
+    if source is None:
+        return _own_rows(config, catalogue, part)
+    rows = _other_rows(config, model, source, flaws)
+    if zero_shot and rows.unlabelled:
+        raise CatalogueError(
+            f"--zero_shot scores rows by their label, and {source} has none"
+            f" ({rows.unlabelled}): leave it out, or name a labelled file"
+        )
+    return rows
 
 
 def _own_rows(config, catalogue: Catalogue, part: str) -> _Rows:

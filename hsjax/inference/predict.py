@@ -81,11 +81,9 @@ class Run(NamedTuple):
         confidence: float | None = None,
         progress: str = "",
     ) -> Predictions:
-        """Answers for every record, in order.
+        """Answers for every record, in order; with blanks where no head was trained.
 
-        A run on cached features encodes what its stores lack, and stores nothing. One
-        whose head was not trained (objective.classification = 0) has embeddings, and
-        blanks in place of classes and probabilities.
+        A run on cached features encodes what its stores lack, and stores nothing.
 
         Args:
           records: what `records` gives.
@@ -123,7 +121,7 @@ class Run(NamedTuple):
             main=config.eval.decode,
             progress=progress,
         )
-        trained = bool(config.objective.classification)
+        trained = config.objective.classification
         return predictions if trained else without_classes(predictions)
 
 

@@ -83,8 +83,8 @@ RULES = {
 }
 
 
-# modules of the classifier, beside a tower per modality
-MODULES = ("text", "fusion", "head")
+# names in the classifier, beside a tower per modality
+MODULES = ("text", "fusion", "head", "temperature")
 
 
 def check_choices(config) -> None:

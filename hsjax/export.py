@@ -3,6 +3,7 @@
 A run on texts and pictures gives a pair, one with a single such tower that encoder.
 
 python -m hsjax.export --run=WORKDIR --output=DIR
+python -m hsjax.export --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
 """
 
 import sys
@@ -16,17 +17,23 @@ RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.", required=Tru
 OUTPUT = flags.DEFINE_string(
     "output", None, "Folder of the pair, or of the encoder.", required=True
 )
+FEATURES = flags.DEFINE_multi_string(
+    "features", [], "MODALITY=DIR of a feature store of the run that has moved."
+)
 
 
 def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    from hsjax.data.run_stores import read_places
     from hsjax.inference.export import export_run
     from hsjax.tasks import user_errors
 
     with user_errors():
-        for sentence in export_run(Path(RUN.value), Path(OUTPUT.value)):
-            print(f"note: {sentence}")
+        places = read_places(FEATURES.value)
+        told = export_run(Path(RUN.value), Path(OUTPUT.value), features=places)
+    for sentence in told:
+        print(f"note: {sentence}")
     print(f"all files: {OUTPUT.value}")
 
 

@@ -136,14 +136,16 @@ def _described(config, checkpoints: Encoders) -> dict[str, dict]:
 
 def _check_source(config, tokenizer) -> None:
     """ConfigError: rows of a token table would stand for the tokens of another one."""
-    with blamed_on("init_rules"):
-        (action,) = first_match("text/token_embedding", config.init_rules)
-    if action == "load" and not same_vocabulary(tokenizer, Path(config.init_from)):
-        raise ConfigError(
-            f"init_from={config.init_from} reads texts by another tokenizer than"
-            f" {config.model.text.published}; let init_rules begin with"
-            " ('text/.*', 'fresh'), or leave model.text.published empty"
-        )
+    own = [m for m in config.model.modalities if m in config.model.text]
+    for tower in ("text", *own):
+        with blamed_on("init_rules"):
+            (action,) = first_match(f"{tower}/token_embedding", config.init_rules)
+        if action == "load" and not same_vocabulary(tokenizer, Path(config.init_from)):
+            raise ConfigError(
+                f"init_from={config.init_from} reads texts by another tokenizer than"
+                f" {config.model.text.published}; let init_rules begin with"
+                f" ('{tower}/.*', 'fresh'), or leave model.text.published empty"
+            )
 
 
 def model_of(config, catalogue: Catalogue, checkpoints: Encoders) -> Model:

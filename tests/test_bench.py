@@ -4,12 +4,13 @@ import json
 import os
 import time
 
+import numpy as np
 import pytest
 from runs import TEXT, command, overrides
 from stores import extraction, write_bert, write_images
 
 from hsjax.bench import timed_rounds
-from hsjax.bench_encode import bench_encode
+from hsjax.bench_encode import SENTENCES, bench_encode, largest_difference
 from hsjax.data.quarantine import CatalogueError
 from hsjax.hierarchy import DECODES
 from hsjax.timing import alternate, is_noisy, summary
@@ -138,6 +139,20 @@ def test_an_encoder_is_measured_beside_the_same_one_in_pytorch(
     assert peer["largest_difference"] < 1e-5
     assert peer["times_faster"] == pytest.approx(1 / peer["ratio"])
     assert peer["ours_per_second"] == pytest.approx(9 / peer["ours_seconds"])
+
+
+def test_unit_vectors_are_compared_with_unit_vectors():
+    ours = np.random.default_rng(0).normal(size=(5, 3))
+    theirs = ours / np.linalg.norm(ours, axis=1, keepdims=True)
+    assert largest_difference(SENTENCES, ours, theirs) < 1e-12
+    assert largest_difference("transformers", ours, theirs) > 0.1
+
+
+def test_a_pool_that_no_peer_has_is_refused(shop, tmp_path):
+    encoder = write_bert(tmp_path / "encoder", shop)
+    config = extraction(shop, encoder, "title", pool="max")
+    with pytest.raises(CatalogueError, match="by mean and cls, not by max"):
+        bench_encode(config, items=9, rounds=2)
 
 
 def test_without_a_peer_it_says_what_to_install(shop, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -23,8 +24,10 @@ from tiny import quick_jit
 from tokenizers import Tokenizer
 
 import hsjax
+from hsjax.data.records import CatalogueError
 from hsjax.data.store import start_store
 from hsjax.extraction import open_encoder
+from hsjax.inference import export
 from hsjax.inference.export import export_run
 from hsjax.models.dual import (
     Tower,
@@ -126,6 +129,7 @@ def test_what_transformers_does_otherwise_is_told(tmp_path):
     assert "cannot run this pair" in differences({"image": other})[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_trained_its_towers_is_exported(shop, bert, vit, tmp_path):
     train_run(published(shop, bert, vit, **ALIGN, **END_TO_END), tmp_path / "run")
     assert export_run(tmp_path / "run", tmp_path / "pair") == []
@@ -190,6 +194,7 @@ def png():
 
 
 ONE = {
+    **TEXT,
     "model.image.published": "",
     "data.image.resize": (18, 18),
     "data.image.size": (16, 16),
@@ -270,18 +275,25 @@ def test_heads_on_features_are_exported_with_their_encoders(
     tmp_path,
 ):
     """embedding(raw text) by the exported parts = the run's own embedding."""
-    part = "pca" if reduced else ""
-    config = on_features(
-        shop,
-        stores / "title" / part,
-        stores / "image" / part,
-        **{"model.joint_bias": False},
-    )
-    train_run(config, tmp_path / "run")
-    told = " ".join(export_run(tmp_path / "run", tmp_path / "pair"))
+    shutil.copytree(stores, tmp_path / "stores")
+    parts = {m: Path(m) / ("pca" if reduced else "") for m in ("title", "image")}
+    folders = {m: tmp_path / "stores" / part for m, part in parts.items()}
+    config = on_features(shop, **folders, **{"model.joint_bias": False}).unlock()
+    if reduced:  # a second stream, with a tower from scratch
+        config.data.columns.text = ("title", "brand")
+        config.data.text.streams.brand = ("brand",)
+        config.model.modalities = ("title", "brand", "image")
+    train_run(config.lock(), tmp_path / "run")
+    (tmp_path / "stores").rename(tmp_path / "moved")
+    with pytest.raises(CatalogueError, match="--features=title=DIR"):
+        export_run(tmp_path / "run", tmp_path / "pair")
+    moved = {m: tmp_path / "moved" / part for m, part in parts.items()}
+    told = " ".join(export_run(tmp_path / "run", tmp_path / "pair", features=moved))
     assert ("has a bias" in told) == reduced
+    assert ("of the text streams title, brand it holds the first" in told) == reduced
     assert "pooled by mean" in told
-    run, text = hsjax.load(tmp_path / "run"), "Women's red cotton dress"
+    run = hsjax.load(tmp_path / "run", features=moved)
+    text = "Women's red cotton dress"
     answer = run.predict(run.records([{"title": text}]))
     checkpoint = tower_of(read_checkpoint(tmp_path / "pair"), "text")
     family = family_of("text", checkpoint.config)
@@ -304,7 +316,7 @@ def test_heads_on_features_are_exported_with_their_encoders(
     place.write_text(json.dumps(json.loads(kept) | {"layer_norm_eps": 1e-5}))
     try:
         with pytest.raises(CheckpointError, match="no longer the encoder"):
-            export_run(tmp_path / "run", tmp_path / "out")
+            export_run(tmp_path / "run", tmp_path / "out", features=moved)
     finally:
         place.write_text(kept)
     assert not (tmp_path / "out").exists()
@@ -325,6 +337,10 @@ def test_mistakes_end_in_sentences(shop, bert, vit, tmp_path):
     text = workdir_of(run_config({**path_of(shop), **TEXT}), tmp_path / "text")
     with pytest.raises(CheckpointError, match="title tower was trained from scratch"):
         export_run(text, tmp_path / "out")
+    config = published(shop, bert, vit, **{"model.text.published": ""})
+    half = workdir_of(config, tmp_path / "half")
+    keep_encoders({"image": {"config": read_checkpoint(vit).config}}, half)
+    assert export._sides(half) == ["image"]  # without the tower from scratch
     run = workdir_of(published(shop, bert, vit), tmp_path / "run")
     keep_encoders(
         {

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -14,16 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from runs import ROOT, train_run
-from stores import LENGTH, extraction, records, write_bert, write_texts
+from stores import LENGTH, extraction, records, write_bert, write_images, write_texts
 from test_mistakes import sentence
 
 from hsjax.data.features import text_key
+from hsjax.data.image import decode_image
 from hsjax.data.parts import as_stored
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import FeatureStore
 from hsjax.data.text import load_tokenizer, tokenize
 from hsjax.features.encoder import FrozenEncoder
-from hsjax.features.encoding import Encoded, encode_texts
+from hsjax.features.encoding import AHEAD, Encoded, encode_texts
 from hsjax.features.extract import extract
 from hsjax.features.live import embed
 from hsjax.models.pretrained import load_parameters, read_checkpoint
@@ -198,6 +200,31 @@ def test_texts_are_sorted_in_windows(shop, bert, monkeypatch):
     monkeypatch.setattr("hsjax.features.encoding.WINDOW", ahead := 7)
     monkeypatch.setattr("hsjax.features.encoding.CHUNK", 3)
     np.testing.assert_array_equal(vectors(), whole)
+
+
+def test_few_pictures_are_in_memory_at_once(shop, tmp_path, monkeypatch):
+    """However long the catalogue is: those ahead, and the batches under way."""
+    ahead, rows, alive, most = 8, 4, weakref.WeakSet(), []
+
+    class Picture(np.ndarray):
+        """An array that can be counted."""
+
+        __hash__ = object.__hash__
+
+    def counts(*arguments, **options):
+        found = decode_image(*arguments, **options)
+        picture = Picture(found.shape, found.dtype)
+        picture[:] = found
+        alive.add(picture)
+        most.append(len(alive))
+        return picture
+
+    monkeypatch.setattr("hsjax.data.records._WINDOW", ahead)
+    monkeypatch.setattr("hsjax.data.image.decode_image", counts)
+    config = extraction(shop, write_images(tmp_path / "resnet"), "image", rows=rows)
+    train_run(config, tmp_path / "store")
+    assert len(most) > 120
+    assert max(most) <= 2 * (ahead + AHEAD * rows)
 
 
 def test_vectors_that_the_store_cannot_hold_are_refused(shop, tmp_path):

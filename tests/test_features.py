@@ -315,6 +315,14 @@ def test_a_tokenizer_of_another_model_is_refused(shop, bert, tmp_path):
     assert "do not belong together" in sentence(config, tmp_path / "out")
 
 
+def test_a_pool_with_parameters_of_its_own_is_refused(shop, bert, tmp_path):
+    shutil.copytree(bert, tmp_path / "bert")
+    path = tmp_path / "bert" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pool": "map"}))
+    told = sentence(extraction(shop, path.parent, "title"), tmp_path / "out")
+    assert "extract.pool is 'map'; bert has cls, mean" in told
+
+
 MISTAKES = [
     ({"extract.encoder": ""}, "extract.encoder is empty"),
     ({"extract.encoder": "/nowhere/at/all"}, "no such directory"),

@@ -6,18 +6,25 @@ import shutil
 
 import numpy as np
 import pytest
-from runs import TEXT, run_config, train_run
-from stores import extraction, path_of, write_bert, write_images
+from runs import TEXT, command, report, run_config, train_run
+from stores import extraction, path_of, records, write_bert, write_images
 from test_mistakes import sentence
-from test_published import published
+from test_published import frozen, published
 
 import hsjax
+from hsjax import tasks
+from hsjax.batch import BatchSpec
+from hsjax.data.features import text_key
 from hsjax.data.records import CatalogueError
 from hsjax.data.run_stores import read_places
+from hsjax.data.store import add_part, start_store
 from hsjax.evaluation.predictions import read_predictions
+from hsjax.models.names import CheckpointError
 from hsjax.models.published import NOT_CHOSEN, settle
 from hsjax.opening import resolved
 from hsjax.scoring import evaluate_run
+from hsjax.taxonomy import Taxonomy
+from hsjax.train.watch import tell_idle_settings
 from hsjax.train.workdir import keep_encoders, kept_encoders, kept_stores
 
 PART = {"part": "test", "corrupt": "", "seed": 0}
@@ -96,16 +103,49 @@ def test_a_store_may_move(shop, store, run, tmp_path):
         hsjax.load(workdir)
     with pytest.raises(CatalogueError, match="Did you mean 'title'"):
         hsjax.load(workdir, features={"titel": place})
-    features = read_places([f"title={place}"])
-    evaluate_run(workdir, tmp_path / "out", source=None, features=features, **PART)
+    asked = f"--run={workdir}", f"--features=title={place}", "--zero_shot=name"
+    process = command(*asked, f"--output={tmp_path / 'out'}", module="hsjax.evaluate")
+    error = process.communicate(timeout=600)[1]
+    assert process.returncode == 0, error
     found = read_predictions(tmp_path / "out" / "predictions.parquet")
     mine = read_predictions(run / "predictions.parquet")
     np.testing.assert_array_equal(found.log_prob, mine.log_prob)
+    assert report(tmp_path / "out")["metrics"]["zero_shot/title_rows"] > 0
     # a run that goes on finds it there, too, and remembers
     train_run(on_titles(shop, place, **{"train.steps": 3}), workdir)
     assert kept_stores(workdir)["title"]["folder"] == str(place)
+
+
+def test_places_are_read_in_one_way_only():
+    assert read_places(["title=a", "image=b,brand=c"]) == dict(
+        title="a", image="b", brand="c"
+    )
     with pytest.raises(CatalogueError, match="write MODALITY=DIR"):
         read_places(["title"])
+
+
+def test_several_streams_on_features_and_a_raw_one_beside(shop, store, tmp_path):
+    products = [r.texts for r in records(run_config(path_of(shop)))]
+    keys = sorted({text_key(p["brand"]) for p in products} - {""})
+    start_store(tmp_path / "brand", {"shape": [5]})
+    vectors = np.random.default_rng(0).normal(size=(len(keys), 5))
+    add_part(tmp_path / "brand", keys, vectors.astype(np.float32))
+    names = ("title", "brand", "words")
+    config = on_titles(shop, store, **{"model.modalities": names}).unlock()
+    config.data.columns.text = ("title", "brand")
+    config.data.text.streams.brand = ("brand",)
+    config.data.text.streams.words = ("title", "brand")
+    config.data.features.brand = str(tmp_path / "brand")
+    train_run(config.lock(), tmp_path / "run")
+    run = hsjax.load(tmp_path / "run")
+    joints = {"title_joint", "brand_joint", "text_joint"}
+    assert joints | {"text"} <= run.params.keys()
+    assert not {"title", "brand", "words"} & run.params.keys()
+    assert kept_stores(tmp_path / "run").keys() == {"title", "brand"}
+    known = next(p for p in products if p["title"] and p["brand"])
+    answers = run.predict(run.records([known, {**known, "brand": ""}]))
+    assert answers.present["brand"].tolist() == [True, False]
+    assert np.isfinite(answers.log_prob).all()
 
 
 def test_a_warm_start_needs_no_store_of_its_source(shop, store, run, tmp_path):
@@ -121,8 +161,7 @@ def test_a_warm_start_needs_no_store_of_its_source(shop, store, run, tmp_path):
 
 def test_a_published_run_needs_its_originals_once(shop, resnet, tmp_path, caplog):
     bert = write_bert(tmp_path, shop)
-    rules = (("text/.*", 0.0, False), *run_config().optim.rules)
-    config = published(shop, bert, resnet, **SHORT, **{"optim.rules": rules})
+    config = frozen(shop, bert, resnet, **SHORT)
     with config.unlocked():
         config.data.image.resize, config.data.image.size = NOT_CHOSEN[0]
     workdir = tmp_path / "run"
@@ -151,6 +190,32 @@ def test_a_published_run_needs_its_originals_once(shop, resnet, tmp_path, caplog
     assert str(bert) in sentence(longer.lock(), workdir)
 
 
+def test_weights_that_have_changed_are_refused(shop, bert, tmp_path):
+    """Of a run whose checkpoints are gone: it would begin with other towers."""
+    text = {"model.modalities": ("title",), "objective.contrastive": 0.0}
+    config = published(shop, bert, "", **text)
+    (tmp_path / "report.json").write_text("{}")
+    keep_encoders({"text": {"source": str(bert), "weights": "0"}}, tmp_path)
+    tree = Taxonomy.from_paths([("42", "4202")])
+    with pytest.raises(CheckpointError, match="no longer the encoder that"):
+        tasks.beginning(config, tmp_path, tree)
+
+
+def test_settings_that_do_nothing_on_features_are_told(caplog):
+    config = run_config(**{"data.text.word_drop": 0.5, "model.text.dropout": 0.2})
+    params = {"title_joint": {"kernel": np.zeros(2)}, "text": {"x": np.zeros(2)}}
+    spec = BatchSpec((), None, 3, features=(("title", (8,)), ("image", (8,))))
+    with caplog.at_level(logging.INFO, "hsjax"):
+        tell_idle_settings(config, params, spec)
+    told = "data.text.word_drop, data.image.crop, data.image.flip"
+    assert f"title, image: as features, they are not touched by {told}" in caplog.text
+    assert "is frozen" not in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "hsjax"):
+        tell_idle_settings(config, params, BatchSpec((("title", 8),), (1, 8, 8), 3))
+    assert not caplog.text
+
+
 def test_a_file_of_a_first_try_is_removed(tmp_path):
     keep_encoders({"text": {"config": {}}}, tmp_path)
     assert kept_encoders(tmp_path)
@@ -160,7 +225,7 @@ def test_a_file_of_a_first_try_is_removed(tmp_path):
 
 @pytest.mark.parametrize("task", ["check", "baseline"])
 def test_other_tasks_know_the_encoders_too(shop, bert, resnet, tmp_path, task):
-    text = train_run(published(shop, bert, resnet, task=task), tmp_path)
+    text = train_run(frozen(shop, bert, resnet, task=task), tmp_path)
     if task == "check":
         count = int(text.split("| parameters | ")[1].split(" ")[0].replace(",", ""))
         config, checkpoints = resolved(published(shop, bert, resnet))
@@ -187,8 +252,16 @@ def test_sizes_that_were_chosen_stay(shop, bert, resnet):
 
 
 def test_a_source_with_another_tokenizer_is_refused(shop, bert, resnet, run, tmp_path):
-    config = published(shop, bert, resnet, init_from=str(run))
+    config = published(shop, bert, resnet, init_from=str(run)).unlock()
     assert "reads texts by another tokenizer than" in sentence(config, tmp_path)
+    # a stream with a tower of its own reads by the same tokenizer
+    config.model.modalities = ("title", "brand", "image")
+    config.data.text.streams.brand = ("brand",)
+    config.model.text.brand = config.model.text.copy_and_resolve_references()
+    config.model.text.brand.published = ""
+    config.init_rules = (("text/.*", "fresh"), (".*", "load"))
+    told = sentence(config.lock(), tmp_path)
+    assert "begin with ('brand/.*', 'fresh')" in told
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused(shop, bert, resnet, tmp_path):

@@ -153,7 +153,14 @@ def test_damaged_texts_are_encoded_anew(run, stores, shop, bert, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"pca": 0.9}, {"states": True}, {"stored": "float16"}]
+    "changes",
+    [
+        {},
+        {"pca": 0.9},
+        {"states": True},
+        {"stored": "float16"},
+        {"dtype": "bfloat16"},
+    ],
 )
 def test_embed_gives_what_the_store_holds(shop, bert, tmp_path, changes):
     config = extraction(shop, bert, "title", **{"stored": "float32", **changes})
@@ -162,7 +169,8 @@ def test_embed_gives_what_the_store_holds(shop, bert, tmp_path, changes):
     store = FeatureStore(folder)
     titles = list({r.texts["title"] for r in records(config)} - {""})[:30]
     rows = store.rows([text_key(t) for t in titles])
-    close = 2e-3 if "stored" in changes else 1e-6  # the last bit of a float16
+    # the last bit of a float16; products of bfloat16, which keeps 8 bits
+    close = {"stored": 2e-3, "dtype": 3e-2}.get("".join(changes), 1e-6)
     got = embed(folder, [*titles, " "], max_pixels=LIMIT)
     np.testing.assert_allclose(got[:-1], store.take(rows), atol=close, rtol=0)
     assert got.dtype == np.float32
@@ -271,7 +279,8 @@ def test_a_run_on_states_is_trained_to_its_end(shop, goods, bert, tmp_path):
     train_run(config, tmp_path / "title")
     steps = {"train__steps": 20, "train__eval_every": 20}
     train_run(on_features(shop, tmp_path, "title", **TEXT, **steps), tmp_path / "run")
-    losses = [x["loss"] for x in metric_lines(tmp_path / "run") if "loss" in x]
+    lines = metric_lines(tmp_path / "run")
+    losses = [x["train/loss"] for x in lines if "train/loss" in x]
     assert losses[-1] < losses[0]
     run = load_run(tmp_path / "run")
     found = run.predict(run.records(goods))  # of which the store has none

@@ -326,7 +326,7 @@ def test_mean_and_std_follow_the_factor():
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (None, "no preprocessor_config.json: set model.image.mean"),
+        (None, "no preprocessor_config.json: put one beside"),
         ({"size": 8}, "image_mean is None, not three numbers"),
         (STATS, "lacks size"),
         (STATS | {"size": 8, "image_std": [1, 1]}, "not three numbers"),

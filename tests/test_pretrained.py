@@ -288,6 +288,21 @@ def test_a_hub_name_is_read_from_the_cache(bert, tmp_path, monkeypatch):
         assert "no such directory" in sentence(name)
 
 
+def test_a_network_that_fails_is_told(monkeypatch):
+    """By whatever error the hub's client passes on."""
+
+    class NoRoute(Exception):
+        pass
+
+    def fails(*_, **__):
+        raise NoRoute("[Errno 101] no route\nto the host")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
+    said = sentence("org/tiny")
+    assert "as a hub name: [Errno 101] no route. Run `hf download org/tiny`" in said
+
+
 def test_the_preprocessor_is_read_where_it_is(bert, tmp_path):
     directory = write_layout(tmp_path, bert.config, bert.tensors)
     assert read_checkpoint(directory).preprocessor is None

@@ -42,7 +42,9 @@ def resnet(tmp_path_factory):
 
 
 def published(shop, bert, resnet, **changes):
-    config = run_config(path_of(shop), train__steps=6, train__eval_every=3).unlock()
+    # a constant rate, so that runs of any length share one compiled step
+    steps = {"train.steps": 6, "train.eval_every": 3, "optim.schedule": "constant"}
+    config = run_config({**path_of(shop), **steps}).unlock()
     config.model.text.published, config.model.image.published = str(bert), str(resnet)
     config.data.image.size = config.data.image.resize = (0, 0)
     config.data.text.length = 12
@@ -50,14 +52,18 @@ def published(shop, bert, resnet, **changes):
     return config.lock()
 
 
+def frozen(shop, bert, resnet, **changes):
+    """As `published`, projections and head alone are trained."""
+    rules = {"optim.rules": (FROZEN, *run_config().optim.rules)}
+    return published(shop, bert, resnet, **rules, **changes)
+
+
 def leaves(tree):
     return {jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(tree)}
 
 
 def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tmp_path):
-    rules = (FROZEN, *run_config().optim.rules)
-    config = published(shop, bert, resnet, **{"optim.rules": rules})
-    train_run(config, tmp_path / "run")
+    train_run(frozen(shop, bert, resnet), tmp_path / "run")
     kept = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert kept["data"]["image"]["size"] == [24, 24]
     run = hsjax.load(tmp_path / "run")
@@ -126,16 +132,16 @@ def test_pools_are_reached_by_name(shop, bert, tmp_path, tower, pool, found):
     assert all(name.startswith("['pool']") for name in new)
 
 
-def test_a_pool_that_config_json_names_is_the_encoders_own():
+def test_a_pool_that_config_json_names_is_the_encoders_own(resnet):
     config = read_golden("clip_text_model").config
     assert tower_settings("text", config)["pool"] == "eot"
     assert tower_settings("text", config | {"pool": "mean"})["pool"] == "mean"
     assert (
         tower_settings("text", config | {"pool": "mean"}, pool="max")["pool"] == "max"
     )
-    resnet = read_golden("resnet_basic").config
+    image = read_checkpoint(resnet).config
     with pytest.raises(CheckpointError, match="is 'cls'; resnet has mean"):
-        tower_settings("image", resnet, pool="cls")
+        tower_settings("image", image, pool="cls")
 
 
 def test_init_from_goes_over_published_towers(shop, bert, tmp_path, monkeypatch):

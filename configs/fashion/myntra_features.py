@@ -1,7 +1,7 @@
 """Myntra on cached features: frozen MiniLM (title, brand) and ResNet-50, heads only.
 
 --config.data.path=.../myntra.parquet --config.data.features.title=DIR (brand, image)
-Text alone: --config.model.modalities="('title', 'brand')", pictures alone: "('image',)"
+Text alone: myntra_features_text.py, pictures alone: myntra_features_image.py
 
 The folders come from this config, too, once for each of title, brand and image:
 --config.task=extract --config.extract.modality=title --config.extract.encoder=DIR

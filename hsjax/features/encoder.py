@@ -124,8 +124,8 @@ def _load(c, tower: str) -> _Loaded:
     family = find_family(checkpoint, families_of(tower))
     settings, params, stats = load_parameters(family, checkpoint)
     settings |= tower_settings(tower, checkpoint.config)  # as a pair says it pools
-    if pool := STATES if c.states else c.pool:
-        settings["pool"] = _checked_pool(family, pool)
+    pool = STATES if c.states else c.pool or settings["pool"]
+    settings["pool"] = _checked_pool(family, pool)
     module = family.module(**settings, dtype=jnp.dtype(c.dtype))
     variables = {"params": params, **({"stats": stats} if stats else {})}
     apply = functools.partial(module.apply, training=False)
@@ -138,7 +138,7 @@ def _facts(c, loaded: _Loaded, shape: tuple[int, ...], own: Mapping) -> dict:
         SOURCE: _place(c.encoder),
         "weights": fingerprint(loaded.checkpoint),
         "family": loaded.family.name,
-        "pool": loaded.settings.get("pool", "mean"),
+        "pool": loaded.settings["pool"],
         "compute": c.dtype,
         **own,
         "shape": shape,

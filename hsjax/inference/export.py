@@ -5,7 +5,9 @@ published tower, that encoder alone.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -44,11 +46,19 @@ class _Reading(NamedTuple):
     prefix: str
 
 
-def export_run(workdir: Path, output: Path) -> list[str]:
+def export_run(
+    workdir: Path,
+    output: Path,
+    *,
+    features: Mapping[str, Path | str] = MappingProxyType({}),
+) -> list[str]:
     """Writes the pair of a run, or the one encoder that it has.
 
     Towers that were trained or kept in the run are its own; of cached features the
     encoder is read from where the store says. A pair has their projections, too.
+
+    Args:
+      features: modality -> folder, of feature stores that have moved.
 
     Returns:
       What a reader of the directory has to know, a sentence each.
@@ -61,7 +71,8 @@ def export_run(workdir: Path, output: Path) -> list[str]:
     """
     sides = _sides(workdir)
     _check_output(output, KIND if len(sides) > 1 else "")
-    run = load_run(workdir)
+    # an encoder alone is the run's own, whose stores nobody asks for
+    run = load_run(workdir, features=features, answering=len(sides) > 1)
     if len(sides) == 1:
         return _export_encoder(run, workdir, output, *sides)
     return _export_pair(run, workdir, output, sides)
@@ -177,7 +188,7 @@ def _trained_tower(run: Run, workdir: Path, modality: str) -> Tower:
     """Of the run's own parameters, without the projection."""
     side = _side(modality)
     config, pool = kept_published(workdir)[side], run.config.model[side].pool
-    pool = tower_settings(side, config, pool=pool).get("pool", "mean")
+    pool = tower_settings(side, config, pool=pool)["pool"]
     none = np.zeros((0, 0), np.float32)
     return Tower(config, run.params[side], run.stats.get(side, {}), pool, none, None)
 
@@ -194,13 +205,13 @@ def _stored_tower(run: Run, folder: Path, modality: str) -> Tower:
             f"{facts[SOURCE]} is no longer the encoder that {folder} was made with"
         )
     family = families_of(side)[facts["family"]]
-    settings, params, stats = load_parameters(family, checkpoint)
+    _, params, stats = load_parameters(family, checkpoint)
     kernel, bias = _projection(run, modality)
     if reduction := load_reduction(folder):
         kernel = reduction.components @ kernel
         moved = -reduction.mean @ kernel
         bias = moved if bias is None else bias + moved
-    pool = facts.get("pool") or settings.get("pool", "mean")
+    pool = facts["pool"]
     if pool == STATES:  # states before any last linear map, averaged in the model
         pool = "mean"
         params = {k: v for k, v in params.items() if k != "projection"}

@@ -188,7 +188,9 @@ class TransformerBlock(nn.Module):
     layer_scale: float = 0.0
 
     @nn.compact
-    def __call__(self, x, mask, training: bool):
+    def __call__(
+        self, x: Shaped[Array, "B T D"], mask: Bool[Array, "B T"] | None, training: bool
+    ) -> Shaped[Array, "B T D"]:
         attention = Attention(self.heads, self.dtype, self.causal, name="attention")
         x = self._branch(x, "attention", lambda y: attention(y, mask), training)
         return self._branch(x, "mlp", self._mlp, training)
@@ -207,8 +209,10 @@ class TransformerBlock(nn.Module):
         return feed_forward(x, self.mlp, self.activation, self.dtype)
 
 
-def feed_forward(x, hidden: int, activation: str, dtype):
-    """Two dense layers of the module that calls it: (B, T, D) -> (B, T, D)."""
+def feed_forward(
+    x: Shaped[Array, "B T D"], hidden: int, activation: str, dtype: jnp.dtype
+) -> Shaped[Array, "B T D"]:
+    """Two dense layers of the module that calls it."""
     y = ACTIVATIONS[activation](nn.Dense(hidden, dtype=dtype, name="mlp_in")(x))
     return nn.Dense(x.shape[-1], dtype=dtype, name="mlp_out")(y)
 

@@ -51,8 +51,8 @@ def read_preprocessing(config: Mapping | None) -> Preprocessing:
     """
     if config is None:
         raise CheckpointError(
-            f"no {FILE}: set model.image.mean, model.image.std, data.image.resize and"
-            " data.image.size to what the encoder was trained with"
+            f"no {FILE}: put one beside the weights, with the size, image_mean and"
+            " image_std that the encoder was trained with"
         )
     config = config.get("image_processor", config)  # of a processor for text and image
     if config.get("rescale_offset"):
@@ -84,8 +84,8 @@ def _sizes(config: Mapping) -> tuple[tuple[int, int], tuple[int, int]]:
     """(resize, size): before and after the crop in the middle."""
     if not config.get("do_resize", True):
         raise CheckpointError(
-            f"{FILE}: do_resize is false, so it names no size of pictures: set"
-            " data.image.resize and data.image.size"
+            f"{FILE}: do_resize is false, so it names no size of pictures: write in it"
+            " the size that the encoder was trained with, and do_resize true"
         )
     if "size" not in config:
         raise CheckpointError(f"{FILE} lacks size")

@@ -124,6 +124,7 @@ def test_places_are_read_in_one_way_only():
         read_places(["title"])
 
 
+@pytest.mark.slow
 def test_several_streams_on_features_and_a_raw_one_beside(shop, store, tmp_path):
     products = [r.texts for r in records(run_config(path_of(shop)))]
     keys = sorted({text_key(p["brand"]) for p in products} - {""})

@@ -96,13 +96,13 @@ def bench_input() -> dict:
     from hsjax.sharding import place_batch
     from hsjax.train.start import set_up_jax, training_mesh, training_order
 
-    config, checkpoints = resolved(CONFIG.value)
+    config, encoders = resolved(CONFIG.value)
     set_up_jax(config)
     data, mesh = config.data, training_mesh(config)
-    published = checkpoints["text"].directory if "text" in checkpoints else None
+    published = encoders["text"].directory if "text" in encoders else None
     catalogue = read_catalogue(config, published=published)
     order = training_order(config, training_parts(config, catalogue).train)
-    step, *carried = make_timed_step(config, catalogue, checkpoints, mesh)
+    step, *carried = make_timed_step(config, catalogue, encoders, mesh)
 
     def stream() -> Iterator:
         """Batches, after those that were made while nobody waited."""

@@ -17,8 +17,8 @@ from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import load_records
 from hsjax.data.text import load_tokenizer
 from hsjax.extraction import open_encoder
-from hsjax.features.encoder import FrozenEncoder
-from hsjax.features.encoding import encode_pictures, encode_texts, fetched
+from hsjax.features.encoded_batches import encode_pictures, encode_texts, fetched
+from hsjax.features.frozen_encoder import FrozenEncoder
 from hsjax.models.preprocessing import from_facts
 from hsjax.timing import THREADS, alternate
 

@@ -30,11 +30,11 @@ LOADED = 8  # batches that the loader is timed by
 SHOWN = 10  # classes from each end
 
 
-def write_check(config, workdir: Path, checkpoints: Encoders) -> None:
+def write_check(config, workdir: Path, encoders: Encoders) -> None:
     """Prints and writes check.md; flaws go to quarantine.csv.
 
     Args:
-      config, checkpoints: of `resolved`.
+      config, encoders: of `resolved`.
     """
     config = config.copy_and_resolve_references()
     limited = config.data.rows is None and config.data.path != "synthetic"
@@ -42,7 +42,7 @@ def write_check(config, workdir: Path, checkpoints: Encoders) -> None:
         config.data.rows = ROWS
     start = time.perf_counter()
     flaws = workdir / "quarantine.csv"
-    published = checkpoints["text"].directory if "text" in checkpoints else None
+    published = encoders["text"].directory if "text" in encoders else None
     catalogue = read_catalogue(config, published=published, flaws=flaws)
     seconds = time.perf_counter() - start
     catalogue.quarantine.write(flaws)
@@ -55,7 +55,7 @@ def write_check(config, workdir: Path, checkpoints: Encoders) -> None:
         "Flaws": _flaws(catalogue),
         "Tree": _tree(catalogue),
         "Classes": _classes(catalogue),
-        "Needs": _needs(config, catalogue, checkpoints, share) + _scope(cut, total),
+        "Needs": _needs(config, catalogue, encoders, share) + _scope(cut, total),
     }
     text = f"# Check of {config.data.path}\n\n" + "\n\n".join(
         f"## {title}\n\n{body}" for title, body in sections.items()
@@ -146,12 +146,12 @@ def _names(catalogue: Catalogue) -> dict[str, str]:
     return {str(c): "" if c.endswith(name) else str(name) for c, name in pairs}
 
 
-def _needs(config, catalogue: Catalogue, checkpoints, share: float) -> str:
+def _needs(config, catalogue: Catalogue, encoders, share: float) -> str:
     """Memory, disk and time of a run on all rows, of which a `share` was looked at."""
     mesh = training_mesh(config)
     train = round(len(catalogue.rows("train")) / share)
     steps = total_steps(config, train)
-    step, state, running = make_timed_step(config, catalogue, checkpoints, mesh)
+    step, state, running = make_timed_step(config, catalogue, encoders, mesh)
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     pictures = sum(_bytes_of(r.image) for r in catalogue.records) / share
@@ -185,9 +185,9 @@ def _bytes_of(image) -> int:
     return len(image) if isinstance(image, bytes) else getattr(image, "nbytes", 0)
 
 
-def make_timed_step(config, catalogue: Catalogue, checkpoints: Encoders, mesh):
+def make_timed_step(config, catalogue: Catalogue, encoders: Encoders, mesh):
     """(jitted step, state, running): what `train` runs, for timing alone."""
-    model = model_of(config, catalogue, checkpoints)
+    model = model_of(config, catalogue, encoders)
     steps = total_steps(config, len(catalogue.rows("train")))
     state, shardings, optimizer = initial_state(
         config, model, catalogue.spec, mesh, steps=steps

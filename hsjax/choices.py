@@ -1,4 +1,4 @@
-"""The words that a config may use, looked at before anything is read."""
+"""Is a config one that can be run? Looked at before anything is read."""
 
 import difflib
 import re
@@ -6,97 +6,24 @@ import re
 from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
+from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, check_fractions
-from hsjax.hierarchy import DECODES
-from hsjax.models.build import IMAGE_ENCODERS
-from hsjax.models.fusion import FUSIONS
-from hsjax.sharding import AXES
+from hsjax.options import CHOICES, LENGTH, NUMBERS, RULES
 from hsjax.train.workdir import ConfigError
-
-# what `data` reads is checked there, beside the catalogue
-CHOICES = {
-    "taxonomy.stop": ("data", "all"),
-    "model.dtype": ("float32", "bfloat16"),
-    "model.absent": ("token", "zeros"),
-    "model.text.pool": ("", "cls", "mean", "max", "eot", "map"),
-    "model.image.family": tuple(IMAGE_ENCODERS),
-    "model.image.stem": ("small", "strided", "large"),
-    "model.image.block": ("basic", "bottleneck"),
-    "model.image.norm": ("group", "batch"),
-    "model.image.pool": ("", "cls", "mean", "max", "map", "fc7"),
-    "model.fusion.kind": tuple(FUSIONS),
-    "model.fusion.norm": ("layer", "raw"),
-    "model.head.norm": ("layer", "batch", "none"),
-    "model.head.feed": ("probabilities", "none"),
-    "objective.level_reduction": ("sum", "mean"),
-    "objective.direction": ("both", "t2i", "i2t"),
-    "optim.name": ("adamw", "adam"),
-    "optim.schedule": ("cosine", "constant", "linear"),
-    "eval.decode": tuple(DECODES),
-}
-
-_NOT_NEGATIVE = ("0 or more", lambda x: x >= 0)
-_POSITIVE = ("above 0", lambda x: x > 0)
-_COUNT = ("1 or more", lambda x: x >= 1)
-_SHARE = ("from 0 to 1", lambda x: 0 <= x <= 1)
-_LENGTH = ("3 or more: two tokens mark the ends of a text", lambda x: x >= 3)
-
-# what a number, or each of several, must be, in words and as a test
-NUMBERS = {
-    "seed": _NOT_NEGATIVE,
-    "data.batch_size": _COUNT,
-    "data.weighted_sampling": _NOT_NEGATIVE,
-    "data.text.length": _LENGTH,
-    "data.text.word_drop": _SHARE,
-    "data.image.size": _COUNT,
-    "taxonomy.digits": _COUNT,
-    "model.modality_dropout": _SHARE,
-    "model.text.dropout": _SHARE,
-    "model.text.heads": _COUNT,
-    "model.image.dropout": _SHARE,
-    "model.image.heads": _COUNT,
-    "model.image.patch": _COUNT,
-    "model.head.dropout": _SHARE,
-    "objective.temperature": _POSITIVE,
-    "optim.warmup": _SHARE,
-    "optim.layer_decay": ("above 0, at most 1", lambda x: 0 < x <= 1),
-    "train.steps": _NOT_NEGATIVE,
-    "train.log_every": _COUNT,
-    "train.ema": ("0 or more and below 1", lambda x: 0 <= x < 1),
-    "train.data_devices": _NOT_NEGATIVE,
-    "train.fsdp_devices": _COUNT,
-    "eval.batch_size": _COUNT,
-    "eval.topk": _COUNT,
-}
-
-# rules on names of parameters: what follows the regex, in words and as a test
-RULES = {
-    "init_rules": ("load | fresh", lambda action: action in ("load", "fresh")),
-    "optim.rules": (
-        "multiplier of 0 or more, True | False",
-        lambda times, decay: times >= 0 and isinstance(decay, bool),
-    ),
-    "train.sharding": (
-        f"(axis of {' | '.join(AXES)} | None, ...)",
-        lambda axes: not isinstance(axes, str) and {*axes} <= {*AXES, None},
-    ),
-}
-
 
 # names in the classifier, beside a tower per modality
 MODULES = ("text", "fusion", "head", "temperature")
 
 
 def check_choices(config) -> None:
-    """Looks at `CHOICES`, `NUMBERS` and `RULES`, and at what has to fit together.
+    """Looks at the tables of `hsjax.options`, and at what has to fit together.
 
     Raises:
       ConfigError: a word that is not known, with the one that may have been meant, or a
         number that is out of bounds.
       CatalogueError: fractions of the split that are none.
     """
-    for key, known in CHOICES.items():
-        _check(key, config[key], known)
+    _check_tables(config)
     modalities = tuple(config.model.modalities)
     if not modalities:
         raise ConfigError(
@@ -112,29 +39,67 @@ def check_choices(config) -> None:
         for rule in config[key]:
             if not _is_rule(rule, fits):
                 raise ConfigError(f"{key}: {rule!r} is no (regex, {words})")
-    for key, (words, fits) in NUMBERS.items():
-        _check_number(key, config[key], words, fits)
     check_fractions(config.data.split.fractions)
     _check_texts(config)
     _check_sizes(config)
 
 
+def check_extract(config) -> None:
+    """Looks at the group `extract` alone, and at the columns that it needs.
+
+    Raises:
+      ConfigError: what it asks for is not there.
+    """
+    c, columns, path = config.extract, config.data.columns, config.data.path
+    _check_tables(config, "extract.")
+    _check("extract.modality", c.modality, (*config.data.text.streams, IMAGE))
+    image = c.modality == IMAGE
+    wrong = [
+        (not c.encoder, "extract.encoder is empty: name a directory or a hub name"),
+        (c.pca and not 0 < c.pca < 1, f"extract.pca is {c.pca}: a share of variance"),
+        (c.pca and c.states, "extract.pca reduces one vector an item, not its states"),
+        (c.prefix and image, "extract.prefix is put before texts, not before pictures"),
+        (
+            image and not columns.image and path != SYNTHETIC,
+            "data.columns.image is empty: name the column of pictures",
+        ),
+    ]
+    _refuse(wrong)
+    if not image:
+        _check_stream(config, c.modality)
+
+
+def _check_tables(config, group: str = "") -> None:
+    """`CHOICES` and `NUMBERS` of the keys that start so."""
+    for key, known in CHOICES.items():
+        if key.startswith(group):
+            _check(key, config[key], known)
+    for key, (words, fits) in NUMBERS.items():
+        if key.startswith(group):
+            _check_number(key, config[key], words, fits)
+
+
 def _check_texts(config) -> None:
     """Streams name columns that are read, lengths and features name modalities."""
-    text, columns = config.data.text, tuple(config.data.columns.text)
+    text = config.data.text
     for modality, folder in config.data.features.items():
         if folder:
             _check("data.features", modality, (*text.streams, IMAGE))
     for stream, length in text.lengths.items():
         _check("data.text.lengths", stream, tuple(text.streams))
-        _check_number(f"data.text.lengths.{stream}", length, *_LENGTH)
+        _check_number(f"data.text.lengths.{stream}", length, *LENGTH)
     for stream in config.model.modalities:
-        for column in text.streams.get(stream, ()):
-            if column not in columns:
-                raise ConfigError(
-                    f"data.text.streams.{stream} names {column!r}, which is not read:"
-                    f" data.columns.text is {columns}"
-                )
+        _check_stream(config, stream)
+
+
+def _check_stream(config, stream: str) -> None:
+    columns = tuple(config.data.columns.text)
+    for column in config.data.text.streams.get(stream, ()):
+        if column not in columns:
+            raise ConfigError(
+                f"data.text.streams.{stream} names {column!r}, which is not read:"
+                f" data.columns.text is {columns}"
+            )
 
 
 def _is_rule(rule, fits) -> bool:
@@ -188,6 +153,11 @@ def _check_sizes(config) -> None:
         (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
         *((True, flaw) for flaw in stream_flaws(config)),
     ]
+    _refuse(wrong)
+
+
+def _refuse(wrong) -> None:
+    """Raises the first sentence whose flaw is there."""
     for flaw, sentence in wrong:
         if flaw:
             raise ConfigError(sentence)

@@ -26,7 +26,7 @@ def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     from hsjax.data.run_stores import read_places
-    from hsjax.inference.export import export_run
+    from hsjax.inference.encoder_files import export_run
     from hsjax.tasks import user_errors
 
     with user_errors():

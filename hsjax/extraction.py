@@ -9,20 +9,20 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
+from hsjax.choices import check_extract
 from hsjax.data.features import content_keys
 from hsjax.data.prepare import read_parts
 from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.store import FeatureStore
 from hsjax.data.stream import stream_records
-from hsjax.features.encoder import FrozenEncoder, picture_encoder, text_encoder
-from hsjax.features.extract import extract
+from hsjax.features.fill import fill_store
+from hsjax.features.frozen_encoder import FrozenEncoder, picture_encoder, text_encoder
 from hsjax.features.reduce import check_training, reduce_store
 from hsjax.models.preprocessing import from_facts
 from hsjax.train.workdir import holds_results, write_config
 
 REDUCED = "pca"  # folder of the reduced store, beside the parts of the whole one
-COMPUTED, STORED = ("float32", "bfloat16"), ("float16", "float32")
 
 
 def write_features(config, workdir: Path) -> None:
@@ -34,7 +34,7 @@ def write_features(config, workdir: Path) -> None:
     quarantine.1.csv of the second and so on.
 
     Raises:
-      CatalogueError, CheckpointError: whatever a user can mend, in words.
+      CatalogueError, ConfigError, PublishedError: whatever a user can mend, in words.
     """
     c, start, first = config.extract, time.perf_counter(), jax.process_index() == 0
     _refuse_run(workdir)
@@ -50,7 +50,7 @@ def write_features(config, workdir: Path) -> None:
     number = "" if first else f".{jax.process_index()}"
     flaws = workdir / f"quarantine{number}.csv"
     with written_if_refused(quarantine, flaws):
-        extract(config, lambda stored: read(stored=stored), encoder, workdir)
+        fill_store(config, lambda stored: read(stored=stored), encoder, workdir)
     quarantine.write(flaws)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("every process has encoded its share")
@@ -70,53 +70,13 @@ def open_encoder(config) -> FrozenEncoder:
     """The encoder of `config.extract`, once its words are looked at.
 
     Raises:
-      CatalogueError, CheckpointError: whatever a user can mend, in words.
+      CatalogueError, ConfigError, PublishedError: whatever a user can mend, in words.
     """
     check_extract(config)
     if config.extract.modality == IMAGE:
         limit = config.data.image.max_pixels
         return picture_encoder(config.extract, max_pixels=limit)
     return text_encoder(config.extract)
-
-
-def check_extract(config) -> None:
-    """CatalogueError where the `extract` group asks for what there is not."""
-    c, modalities = config.extract, [*config.data.text.streams, IMAGE]
-    if c.modality not in modalities:
-        raise CatalogueError(
-            f"extract.modality is {c.modality!r}; there are {modalities}"
-        )
-    if not c.encoder:
-        raise CatalogueError("extract.encoder is empty: name a directory or a hub name")
-    if c.pca and not 0 < c.pca < 1:
-        raise CatalogueError(f"extract.pca is {c.pca}: a share of variance, 0 to 1")
-    if c.pca and c.states:
-        raise CatalogueError("extract.pca reduces one vector an item, not its states")
-    if c.prefix and c.modality == IMAGE:
-        raise CatalogueError("extract.prefix is put before texts, not before pictures")
-    for key, known in {"dtype": COMPUTED, "stored": STORED}.items():
-        if c[key] not in known:
-            raise CatalogueError(f"extract.{key} is {c[key]!r}; there are {known}")
-    if (low := min(c.length, c.tokens, c.rows)) < 1:
-        raise CatalogueError(f"extract.length, tokens and rows are above 0, not {low}")
-    _check_columns(config)
-
-
-def _check_columns(config) -> None:
-    """CatalogueError where nothing is read of what is to be encoded."""
-    modality, columns = config.extract.modality, config.data.columns
-    if modality == IMAGE:
-        if not columns.image and config.data.path != SYNTHETIC:
-            raise CatalogueError(
-                "data.columns.image is empty: name the column of pictures"
-            )
-        return
-    for column in config.data.text.streams[modality]:
-        if column not in columns.text:
-            raise CatalogueError(
-                f"data.text.streams.{modality} names {column!r}, which is not read:"
-                f" data.columns.text is {tuple(columns.text)}"
-            )
 
 
 def _refuse_run(workdir: Path) -> None:

@@ -15,16 +15,16 @@ from hsjax.data.records import CatalogueError
 from hsjax.data.run_stores import check_stores, described_stores
 from hsjax.data.run_tokenizer import same_vocabulary
 from hsjax.evaluation.collect import describe_rows
-from hsjax.features.encoder import fingerprint
+from hsjax.features.frozen_encoder import fingerprint
 from hsjax.inference.predict import vocabulary
 from hsjax.models.build import Model, build_model
-from hsjax.models.pretrained import Checkpoint
-from hsjax.models.published import (
+from hsjax.models.published_files import PublishedModel
+from hsjax.models.published_towers import (
     check_vocabulary,
     kept_form,
-    published_configs,
-    read_published,
+    read_towers,
     settle,
+    tower_configs,
 )
 from hsjax.reports import leaf_counts
 from hsjax.sharding import first_match
@@ -48,38 +48,38 @@ from hsjax.train.workdir import (
 
 log = logging.getLogger("hsjax")
 
-Encoders = Mapping[str, Checkpoint]  # by tower, those of published.json
+Encoders = Mapping[str, PublishedModel]  # by tower, those of published.json
 
 
 def resolved(config, workdir: Path | None = None):
-    """(config, {tower: checkpoint}): what a config leaves to its encoders written out.
+    """(config, encoders): what a config leaves to its encoders written out.
 
     Where `workdir` holds results, they are what the run keeps of its encoders, without
     tensors: the originals are not needed again.
 
     Raises:
-      ConfigError, CheckpointError: a mistake in the config, or an encoder that does not
+      ConfigError, PublishedError: a mistake in the config, or an encoder that does not
         fit.
       CatalogueError: there is no such store, or not the one that the run was trained
         on.
     """
     begun = workdir is not None and holds_results(workdir)
-    checkpoints = read_published(config, kept_encoders(workdir) if begun else {})
-    config = settle(config, checkpoints)
+    encoders = read_towers(config, kept_encoders(workdir) if begun else {})
+    config = settle(config, encoders)
     check_choices(config)
     if begun:
         how = "name their folder in data.features, or take a new workdir"
         check_stores(described_stores(config), kept_stores(workdir), workdir, how)
-    return config, checkpoints
+    return config, encoders
 
 
 def open_catalogue(
-    config, workdir: Path, checkpoints: Encoders = MappingProxyType({})
+    config, workdir: Path, encoders: Encoders = MappingProxyType({})
 ) -> Catalogue:
     """Reads the catalogue and keeps in the workdir what the run is built on.
 
     Args:
-      config, checkpoints: of `resolved`.
+      config, encoders: of `resolved`.
 
     Raises:
       WorkdirError: the workdir is of another experiment, other rows or another tree.
@@ -89,7 +89,7 @@ def open_catalogue(
     source = Path(config.init_from) if config.init_from else None
     if source:
         read_config(source)  # no run there: say so before the catalogue is read
-    if "text" in checkpoints:
+    if "text" in encoders:
         source = None  # the published encoder has a tokenizer of its own
     kept = before is not None and (workdir / "tokenizer.json").exists()
     if kept or checkpoint_steps(workdir):
@@ -97,13 +97,13 @@ def open_catalogue(
     catalogue = read_catalogue(
         config,
         source_run=source,
-        published=checkpoints["text"].directory if "text" in checkpoints else None,
+        published=encoders["text"].directory if "text" in encoders else None,
         flaws=workdir / "quarantine.csv",
     )
     check_report(workdir, catalogue.manifest)
     if before is not None:
         check_length(before, config, len(catalogue.rows("train")))
-    elif config.init_from and "text" in checkpoints:
+    elif config.init_from and "text" in encoders:
         _check_source(config, catalogue.tokenizer)
     for code, count in sorted(catalogue.cut.items()):
         log.info("too rare, cut to its parent: %s (%d products)", code, count)
@@ -112,7 +112,7 @@ def open_catalogue(
     write_train_counts(leaf_counts(training), workdir)
     keep_stores(described_stores(config), workdir)
     if before is None:
-        keep_encoders(_described(config, checkpoints), workdir)
+        keep_encoders(_described(config, encoders), workdir)
     write_config(config, workdir)
     if jax.process_index() == 0:
         catalogue.quarantine.write(workdir / "quarantine.csv")
@@ -125,12 +125,12 @@ def open_catalogue(
     return catalogue
 
 
-def _described(config, checkpoints: Encoders) -> dict[str, dict]:
+def _described(config, encoders: Encoders) -> dict[str, dict]:
     return {
         tower: kept_form(
             found, source=config.model[tower].published, weights=fingerprint(found)
         )
-        for tower, found in checkpoints.items()
+        for tower, found in encoders.items()
     }
 
 
@@ -148,20 +148,20 @@ def _check_source(config, tokenizer) -> None:
             )
 
 
-def model_of(config, catalogue: Catalogue, checkpoints: Encoders) -> Model:
+def model_of(config, catalogue: Catalogue, encoders: Encoders) -> Model:
     """The model of a run.
 
     Raises:
-      CheckpointError: the tokenizer is not the one of the published text encoder.
+      PublishedError: the tokenizer is not the one of the published text encoder.
     """
     tokenizer = catalogue.tokenizer
-    check_vocabulary(checkpoints, tokenizer.get_vocab_size() if tokenizer else 0)
+    check_vocabulary(encoders, tokenizer.get_vocab_size() if tokenizer else 0)
     return build_model(
         config,
         catalogue.spec,
         catalogue.tree,
         vocab_size=vocabulary(tokenizer),
-        published=published_configs(checkpoints),
+        published=tower_configs(encoders),
     )
 
 

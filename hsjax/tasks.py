@@ -13,10 +13,10 @@ import numpy as np
 from hsjax.codes import TaxonomyError
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import CatalogueError
-from hsjax.features.encoder import fingerprint
+from hsjax.features.frozen_encoder import fingerprint
 from hsjax.inference.predict import load_run
-from hsjax.models.names import CheckpointError as PublishedError
-from hsjax.models.published import published_start, read_published
+from hsjax.models.published_files import PublishedError
+from hsjax.models.published_towers import published_start, read_towers
 from hsjax.opening import (
     model_of,
     open_catalogue,
@@ -58,7 +58,7 @@ def user_errors():
 
 def train(config, workdir: Path) -> None:
     """Trains, then scores the test part; goes on where it was cut off."""
-    config, checkpoints = resolved(config, workdir)
+    config, encoders = resolved(config, workdir)
     if is_done(config, workdir):
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
@@ -66,9 +66,9 @@ def train(config, workdir: Path) -> None:
     check_objective(config.objective, tuple(config.model.modalities))
     set_up_jax(config)
     mesh = training_mesh(config)
-    catalogue = open_catalogue(config, workdir, checkpoints)
+    catalogue = open_catalogue(config, workdir, encoders)
     rows = scored_rows(config, catalogue)
-    model, spec = model_of(config, catalogue, checkpoints), catalogue.spec
+    model, spec = model_of(config, catalogue, encoders), catalogue.spec
     shapes, _ = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
     tell_parameters(shapes, workdir)
     tell_idle_settings(config, shapes, spec)
@@ -98,23 +98,23 @@ def beginning(config, workdir: Path, tree: Taxonomy) -> Callable | None:
     has its parameters from its checkpoint, and reads neither again.
 
     Raises:
-      CheckpointError: an encoder that cannot be used, or is no longer the one that the
+      PublishedError: an encoder that cannot be used, or is no longer the one that the
         workdir keeps.
       ConfigError: see `warm_start`.
     """
     if checkpoint_steps(workdir):
         return None
-    starts, checkpoints = [], read_published(config)
+    starts, encoders = [], read_towers(config)
     # a report without its checkpoints: the encoder may have changed since
     kept = kept_encoders(workdir) if holds_results(workdir) else {}
     for tower, known in kept.items():
-        if fingerprint(checkpoints[tower]) != known["weights"]:
+        if fingerprint(encoders[tower]) != known["weights"]:
             raise PublishedError(
                 f"{known['source']} is no longer the encoder that {workdir} was begun"
                 " with: bring that one back, or take a new workdir"
             )
-    if checkpoints:
-        starts.append(published_start(checkpoints))
+    if encoders:
+        starts.append(published_start(encoders))
     if config.init_from:
         starts.append(source_parameters(config, tree))
     if not starts:
@@ -151,12 +151,12 @@ def source_parameters(config, tree: Taxonomy):
 
 def baseline(config, workdir: Path) -> None:
     """B1 of Paper A on the same split, scored the same way."""
-    config, checkpoints = resolved(config, workdir)
+    config, encoders = resolved(config, workdir)
     if is_done(config, workdir):
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
     set_up_jax(config)
-    catalogue = open_catalogue(config, workdir, checkpoints)
+    catalogue = open_catalogue(config, workdir, encoders)
     rows = scored_rows(config, catalogue)
     records, groups = [catalogue.records[i] for i in rows], catalogue.groups[rows]
     predictions = baseline_predictions(config, catalogue, records, groups)
@@ -182,11 +182,11 @@ def check(config, workdir: Path) -> None:
     """Reads the catalogue, says what a run would meet, trains nothing."""
     from hsjax.check import write_check
 
-    config, checkpoints = resolved(config)
+    config, encoders = resolved(config)
     check_objective(config.objective, tuple(config.model.modalities))
     set_up_jax(config)
     workdir.mkdir(parents=True, exist_ok=True)
-    write_check(config, workdir, checkpoints)
+    write_check(config, workdir, encoders)
 
 
 def extract(config, workdir: Path) -> None:

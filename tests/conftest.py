@@ -21,7 +21,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
 
 
-@pytest.fixture(scope="module")
+# made once, as they are only read: a test that changes one takes a copy
+@pytest.fixture(scope="session")
 def shop(tmp_path_factory):
     """The synthetic catalogue as a shop's Parquet file."""
     from runs import run_config
@@ -31,6 +32,45 @@ def shop(tmp_path_factory):
     path = tmp_path_factory.mktemp("shop") / "shop.parquet"
     write_catalogue(path, run_config().data)
     return path
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory, shop):
+    """A published text encoder that knows the shop's words."""
+    from encoders import write_bert
+
+    return write_bert(tmp_path_factory.mktemp("bert"), shop)
+
+
+@pytest.fixture(scope="session")
+def resnet(tmp_path_factory):
+    """A published image encoder."""
+    from encoders import write_images
+
+    return write_images(tmp_path_factory.mktemp("resnet"))
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory, shop, bert, resnet):
+    """Features of the shop's titles and pictures, components of each in `pca`."""
+    from encoders import extraction
+    from runs import quick_compiles, train_run
+
+    folder = tmp_path_factory.mktemp("stores")
+    for modality, encoder in (("title", bert), ("image", resnet)):
+        config = extraction(shop, encoder, modality, stored="float32", pca=0.9)
+        with quick_compiles():
+            train_run(config, folder / modality)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """For modules of many tiny runs, most of whose time is compilation."""
+    from runs import quick_compiles
+
+    with quick_compiles():
+        yield
 
 
 def pytest_terminal_summary(terminalreporter):

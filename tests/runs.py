@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import pytest
 
 from configs.base import get_config
 from hsjax import tasks
@@ -31,6 +32,7 @@ from hsjax.train.start import (
     set_up_jax,
     training_mesh,
 )
+from hsjax.train.validation import Validation
 from hsjax.train.watch import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +70,23 @@ TEXT = {  # compiles fastest; a constant rate fits any number of steps
     "objective.contrastive": 0.0,
     "optim.schedule": "constant",
 }
+ONE_DEVICE = {"train.data_devices": 1}  # half the compilation of eight
 TIMES = ("examples_per_second", "input_wait")  # differ from run to run
+
+
+@contextlib.contextmanager
+def quick_compiles():
+    """Programs that run once are compiled twice as fast, here and in subprocesses.
+
+    With fewer optimisations: the last bits of results may be others.
+    """
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        del os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"]
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def run_config(changes=(), /, **more):
@@ -157,3 +175,18 @@ def overrides(changes=(), /) -> list[str]:
     """`--config.KEY=VALUE` for the base config made tiny."""
     flat = {**SMALL, **dict(changes)}
     return [f"--config.{key}={value}" for key, value in flat.items()]
+
+
+def sentence(config, workdir) -> str:
+    """What a user is told who runs this config: one line, no traceback."""
+    with pytest.raises(SystemExit) as stop, tasks.user_errors():
+        tasks.TASKS[config.task](config, workdir)
+    assert str(stop.value.code).startswith("hsjax: ")
+    return str(stop.value.code)
+
+
+def values_of(monkeypatch, values):
+    """Lets validation find these monitored values, one after the other."""
+    left = iter(values)
+    monkeypatch.setattr(Validation, "monitored", lambda self, metrics: next(left))
+    monkeypatch.setattr(Validation, "warm_up", lambda self, state: None)

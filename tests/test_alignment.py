@@ -2,11 +2,18 @@
 
 import numpy as np
 import pytest
-from runs import report, run_config, train_run
-from stores import extraction, path_of, write_bert, write_images
-from test_features import records
-from test_mistakes import sentence
-from test_published import leaves, published
+from encoders import (
+    ALIGN,
+    END_TO_END,
+    extraction,
+    path_of,
+    published,
+    records,
+    write_bert,
+    write_images,
+)
+from runs import ONE_DEVICE, report, run_config, sentence, train_run
+from tiny import leaves
 
 import hsjax
 from hsjax.data.features import text_key
@@ -25,18 +32,14 @@ from hsjax.inference.label_texts import (
     text_embeddings,
     zero_shot_results,
 )
-from hsjax.models.pretrained import load_parameters, read_checkpoint
+from hsjax.models.published_files import read_published
+from hsjax.models.published_weights import load_parameters
 from hsjax.models.text_families import TEXT_FAMILIES
 from hsjax.scoring import evaluate_run
 from hsjax.taxonomy import Taxonomy
 
-ALIGN = {
-    "objective.classification": 0.0,
-    "objective.contrastive": 1.0,
-    "train.monitor": "loss",
-    "model.joint_bias": False,
-}
-END_TO_END = {"train.steps": 2, "train.eval_every": 2, "model.text.pool": "cls"}
+pytestmark = pytest.mark.usefixtures("quick")
+
 SHARES = ("accuracy", "top5_accuracy")
 
 
@@ -62,7 +65,7 @@ def key_of(record):
 
 
 def heads_on_features(shop, stores, **changes):
-    config = run_config({**path_of(shop), **ALIGN}).unlock()
+    config = run_config({**path_of(shop), **ALIGN, **ONE_DEVICE}).unlock()
     config.data.columns.text = ("title",)
     for key, folder in stores.items():
         config.data.features[key.split(".")[-1]] = folder
@@ -100,7 +103,7 @@ def test_published_towers_are_aligned_end_to_end(shop, tmp_path):
     (tmp_path / "image").mkdir()
     vit = write_images(tmp_path / "image", "vit")
     train_run(published(shop, bert, vit, **ALIGN, **END_TO_END), tmp_path / "run")
-    _, start, _ = load_parameters(TEXT_FAMILIES["bert"], read_checkpoint(bert))
+    _, start, _ = load_parameters(TEXT_FAMILIES["bert"], read_published(bert))
     run = hsjax.load(tmp_path / "run")
     before, after = leaves(start), leaves(run.params["text"])
     moved = [n for n in before if not np.array_equal(before[n], after[n])]

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 import pytest
+from encoders import extraction
 from runs import TEXT, command, overrides
-from stores import extraction, write_bert, write_images
 
 from hsjax.bench import timed_rounds
 from hsjax.bench_encode import SENTENCES, bench_encode, largest_difference
@@ -125,13 +125,10 @@ def test_summary():
 
 @pytest.mark.parametrize("modality", ["title", "image"])
 def test_an_encoder_is_measured_beside_the_same_one_in_pytorch(
-    shop, tmp_path, modality
+    shop, bert, resnet, modality
 ):
     pytest.importorskip("torch", reason="the peer of this bench is not installed")
-    if modality == "title":
-        encoder = write_bert(tmp_path / "encoder", shop)
-    else:
-        encoder = write_images(tmp_path)
+    encoder = {"title": bert, "image": resnet}[modality]
     config = extraction(shop, encoder, modality)
     found = bench_encode(config, items=9, rounds=2)
     assert found["items"] == 9
@@ -148,15 +145,13 @@ def test_unit_vectors_are_compared_with_unit_vectors():
     assert largest_difference("transformers", ours, theirs) > 0.1
 
 
-def test_a_pool_that_no_peer_has_is_refused(shop, tmp_path):
-    encoder = write_bert(tmp_path / "encoder", shop)
-    config = extraction(shop, encoder, "title", pool="max")
+def test_a_pool_that_no_peer_has_is_refused(shop, bert):
+    config = extraction(shop, bert, "title", pool="max")
     with pytest.raises(CatalogueError, match="by mean and cls, not by max"):
         bench_encode(config, items=9, rounds=2)
 
 
-def test_without_a_peer_it_says_what_to_install(shop, tmp_path, monkeypatch):
-    encoder = write_bert(tmp_path / "encoder", shop)
+def test_without_a_peer_it_says_what_to_install(shop, bert, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CatalogueError, match="pip install torch"):
-        bench_encode(extraction(shop, encoder, "title"), items=9, rounds=2)
+        bench_encode(extraction(shop, bert, "title"), items=9, rounds=2)

@@ -10,52 +10,53 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layouts import PARITY, read_golden, write_layout
-from make_dual_goldens import ANSWERS, LOOK, PAIRS, build_pair, scale_of
+from encoders import (
+    ALIGN,
+    END_TO_END,
+    extraction,
+    path_of,
+    published,
+    write_images,
+)
+from goldens import read_golden, write_golden
+from pairs import ANSWERS, LOOK, PAIRS, build_pair, scale_of
 from PIL import Image
-from runs import TEXT, command, run_config, train_run
+from runs import ONE_DEVICE, TEXT, command, run_config, train_run
+from runs import sentence as train_sentence
 from safetensors.numpy import load_file
-from stores import extraction, path_of, write_bert, write_images
-from test_alignment import ALIGN, END_TO_END
-from test_mistakes import sentence as train_sentence
-from test_parity_image import write_golden
-from test_published import leaves, published
-from tiny import quick_jit
+from tiny import leaves, quick_jit
 from tokenizers import Tokenizer
 
 import hsjax
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import start_store
 from hsjax.extraction import open_encoder
-from hsjax.inference import export
-from hsjax.inference.export import export_run
-from hsjax.models.dual import (
+from hsjax.inference import encoder_files
+from hsjax.inference.encoder_files import export_run
+from hsjax.models.dual_encoder import (
     Tower,
-    differences,
+    caveats,
     tower_of,
     write_encoder,
     write_pair,
 )
-from hsjax.models.names import CheckpointError
 from hsjax.models.preprocessing import read_preprocessing
-from hsjax.models.pretrained import load_parameters, read_checkpoint
-from hsjax.models.published import (
+from hsjax.models.published_files import PublishedError, read_published
+from hsjax.models.published_towers import (
     family_of,
     published_start,
-    read_published,
+    read_towers,
     settle,
     tower_settings,
 )
+from hsjax.models.published_weights import load_parameters
 from hsjax.tasks import user_errors
 from hsjax.train.workdir import keep_encoders, write_config
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 EXPORT = "hsjax.export"
 every_pair = pytest.mark.parametrize("name", PAIRS)
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory, shop):
-    return write_bert(tmp_path_factory.mktemp("bert"), shop)
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +80,13 @@ def answers(pair) -> dict:
 @every_pair
 def test_transformers_says_the_same_of_an_exported_pair(name, tmp_path):
     pair = build_pair(name, tmp_path)
-    assert differences(pair.towers) == []
+    assert caveats(pair.towers) == []
     found = answers(pair)
-    with np.load(PARITY / f"dual_{name}.npz") as golden:
-        for answer in ANSWERS:
-            np.testing.assert_allclose(found[answer], golden[answer], atol=1e-5)
-        shapes = json.loads(str(golden["shapes"]))
+    golden = read_golden(f"dual_{name}")
+    for answer in ANSWERS:
+        np.testing.assert_allclose(found[answer], golden.outputs[answer], atol=1e-5)
     written = load_file(exported(pair, tmp_path / "pair") / "model.safetensors")
-    assert {k: list(v.shape) for k, v in written.items()} == shapes
+    assert {k: list(v.shape) for k, v in written.items()} == golden.facts["shapes"]
 
 
 @every_pair
@@ -95,7 +95,7 @@ def test_a_tower_comes_back_as_it_was(name, tmp_path):
     folder = exported(pair, tmp_path / "pair")
     config = run_config().unlock()
     config.model.text.published = config.model.image.published = str(folder)
-    for tower, checkpoint in read_published(config).items():
+    for tower, checkpoint in read_towers(config).items():
         family = family_of(tower, checkpoint.config)
         _, params, stats = load_parameters(family, checkpoint)
         expected = leaves(pair.params[tower])
@@ -113,7 +113,7 @@ def test_a_tower_comes_back_as_it_was(name, tmp_path):
 
 def test_what_transformers_does_otherwise_is_told(tmp_path):
     pair = build_pair("bert_vit", tmp_path, {"model.joint_bias": True}, pool="mean")
-    told = " ".join(differences(pair.towers))
+    told = " ".join(caveats(pair.towers))
     assert "the text tower is pooled by mean" in told
     assert "transformers would pool by cls" in told
     assert told.count("has a bias") == 2
@@ -126,14 +126,14 @@ def test_what_transformers_does_otherwise_is_told(tmp_path):
         tensors["text_projection.bias"], pair.towers["text"].bias
     )
     other = Tower({"model_type": "resnet"}, {}, {}, "mean", np.zeros((2, 2)), None)
-    assert "cannot run this pair" in differences({"image": other})[0]
+    assert "cannot run this pair" in caveats({"image": other})[0]
 
 
 @pytest.mark.slow
 def test_a_run_that_trained_its_towers_is_exported(shop, bert, vit, tmp_path):
     train_run(published(shop, bert, vit, **ALIGN, **END_TO_END), tmp_path / "run")
     assert export_run(tmp_path / "run", tmp_path / "pair") == []
-    run, pair = hsjax.load(tmp_path / "run"), read_checkpoint(tmp_path / "pair")
+    run, pair = hsjax.load(tmp_path / "run"), read_published(tmp_path / "pair")
     tensors, scale = pair.tensors, np.exp(run.params["temperature"])
     np.testing.assert_allclose(np.exp(tensors["logit_scale"]), scale, rtol=1e-6)
     kernel = np.asarray(run.params["image_joint"]["projection"]["kernel"])
@@ -153,7 +153,7 @@ def test_a_run_that_trained_its_towers_is_exported(shop, bert, vit, tmp_path):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out == f"all files: {tmp_path / 'pair'}\n"
-    again = read_checkpoint(tmp_path / "pair")
+    again = read_published(tmp_path / "pair")
     assert again.config == pair.config
     for name in pair.tensors:
         np.testing.assert_array_equal(again.tensors[name], pair.tensors[name])
@@ -172,7 +172,7 @@ def test_a_run_that_trained_its_towers_is_exported(shop, bert, vit, tmp_path):
 
     # and a new run begins with these towers, their pooling and their looks
     config = published(shop, tmp_path / "pair", tmp_path / "pair")
-    checkpoints = read_published(config)
+    checkpoints = read_towers(config)
     config = settle(config, checkpoints)
     assert config.data.text.tokenizer == "published"
     assert config.data.image.size == (24, 24)
@@ -208,36 +208,30 @@ def test_the_only_published_tower_is_exported_alone(shop, bert, vit, tmp_path):
     train_run(published(shop, bert, vit, **ONE), tmp_path / "run")
     told = " ".join(export_run(tmp_path / "run", tmp_path / "bert"))
     assert "their cls" in told
-    run, checkpoint = hsjax.load(tmp_path / "run"), read_checkpoint(tmp_path / "bert")
+    run, checkpoint = hsjax.load(tmp_path / "run"), read_published(tmp_path / "bert")
     assert checkpoint.config["model_type"] == "bert"
     _, params, _ = load_parameters(family_of("text", checkpoint.config), checkpoint)
     found, expected = leaves(params), leaves(run.params["text"])
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
-    before = read_checkpoint(bert).tensors
+    before = read_published(bert).tensors
     name = "embeddings.word_embeddings.weight"
     assert np.abs(checkpoint.tensors[name] - before[name]).max() > 0
     encoder = open_encoder(extraction(shop, tmp_path / "bert", "title"))
     assert encoder.facts["pool"] == "cls"
     # never over an encoder, its own of before included
-    with pytest.raises(CheckpointError, match="take another --output"):
+    with pytest.raises(PublishedError, match="take another --output"):
         export_run(tmp_path / "run", tmp_path / "bert")
 
 
 @pytest.mark.parametrize("name", ["clip_text_projected", "clip_image", "resnet_basic"])
 def test_an_encoder_alone_comes_back_as_it_was(name, tmp_path):
     side = "text" if "text" in name else "image"
-    if side == "text":
-        golden = read_golden(name)
-        write_layout(tmp_path / "before", golden.config, golden.tensors)
-    else:
-        (tmp_path / "before").mkdir()
-        write_golden(name, tmp_path / "before")
-    first = read_checkpoint(tmp_path / "before")
+    first = read_published(write_golden(name, tmp_path / "before"))
     settings, params, stats = load_parameters(family_of(side, first.config), first)
     write_encoder(tmp_path / "after", side, first.config, params, stats)
-    second = read_checkpoint(tmp_path / "after")
+    second = read_published(tmp_path / "after")
     family = family_of(side, second.config)
     again = load_parameters(family, second)
     assert again[0] == settings
@@ -248,25 +242,17 @@ def test_an_encoder_alone_comes_back_as_it_was(name, tmp_path):
             np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
-@pytest.fixture(scope="module")
-def stores(shop, bert, vit, tmp_path_factory):
-    """Folders of features of titles, of their components, and of pictures."""
-    folder = tmp_path_factory.mktemp("stores")
-    for modality, encoder in (("title", bert), ("image", vit)):
-        config = extraction(shop, encoder, modality, stored="float32", pca=0.9)
-        train_run(config, folder / modality)
-    return folder
-
-
 def on_features(shop, title, image, **changes):
-    config = run_config(path_of(shop), train__steps=4, train__eval_every=4).unlock()
+    config = run_config(
+        {**path_of(shop), **ONE_DEVICE}, train__steps=4, train__eval_every=4
+    ).unlock()
     config.data.features.title, config.data.features.image = str(title), str(image)
     config.data.columns.text = ("title",)
     config.update_from_flattened_dict(changes)
     return config.lock()
 
 
-@pytest.mark.parametrize("reduced", [False, True])
+@pytest.mark.parametrize("reduced", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_heads_on_features_are_exported_with_their_encoders(
     shop,
     bert,
@@ -295,7 +281,7 @@ def test_heads_on_features_are_exported_with_their_encoders(
     run = hsjax.load(tmp_path / "run", features=moved)
     text = "Women's red cotton dress"
     answer = run.predict(run.records([{"title": text}]))
-    checkpoint = tower_of(read_checkpoint(tmp_path / "pair"), "text")
+    checkpoint = tower_of(read_published(tmp_path / "pair"), "text")
     family = family_of("text", checkpoint.config)
     settings, params, _ = load_parameters(family, checkpoint)
     module = family.module(**settings, dtype=jnp.dtype("float32"))
@@ -315,7 +301,7 @@ def test_heads_on_features_are_exported_with_their_encoders(
     kept = place.read_text()
     place.write_text(json.dumps(json.loads(kept) | {"layer_norm_eps": 1e-5}))
     try:
-        with pytest.raises(CheckpointError, match="no longer the encoder"):
+        with pytest.raises(CatalogueError, match="no longer the encoder"):
             export_run(tmp_path / "run", tmp_path / "out", features=moved)
     finally:
         place.write_text(kept)
@@ -332,19 +318,19 @@ def workdir_of(config, folder: Path) -> Path:
 
 def test_mistakes_end_in_sentences(shop, bert, vit, tmp_path):
     scratch = workdir_of(run_config(path_of(shop)), tmp_path / "scratch")
-    with pytest.raises(CheckpointError, match="title tower was trained from scratch"):
+    with pytest.raises(PublishedError, match="title tower was trained from scratch"):
         export_run(scratch, tmp_path / "out")
     text = workdir_of(run_config({**path_of(shop), **TEXT}), tmp_path / "text")
-    with pytest.raises(CheckpointError, match="title tower was trained from scratch"):
+    with pytest.raises(PublishedError, match="title tower was trained from scratch"):
         export_run(text, tmp_path / "out")
     config = published(shop, bert, vit, **{"model.text.published": ""})
     half = workdir_of(config, tmp_path / "half")
-    keep_encoders({"image": {"config": read_checkpoint(vit).config}}, half)
-    assert export._sides(half) == ["image"]  # without the tower from scratch
+    keep_encoders({"image": {"config": read_published(vit).config}}, half)
+    assert encoder_files._sides(half) == ["image"]  # without the tower from scratch
     run = workdir_of(published(shop, bert, vit), tmp_path / "run")
     keep_encoders(
         {
-            t: {"config": read_checkpoint(x).config}
+            t: {"config": read_published(x).config}
             for t, x in (("text", bert), ("image", vit))
         },
         run,
@@ -355,7 +341,7 @@ def test_mistakes_end_in_sentences(shop, bert, vit, tmp_path):
         '{"config": {}}'
     )  # of an extraction
     for taken in (scratch, bert, tmp_path / "store", tmp_path / "other"):
-        with pytest.raises(CheckpointError, match="take another --output"):
+        with pytest.raises(PublishedError, match="take another --output"):
             export_run(run, taken)
     with pytest.raises(SystemExit, match="no workdir of a run"), user_errors():
         export_run(tmp_path / "nowhere", tmp_path / "out")

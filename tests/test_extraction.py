@@ -1,7 +1,6 @@
 """Extraction as a task: several processes, languages, windows, and what is refused."""
 
 import csv
-import functools
 import os
 import socket
 import subprocess
@@ -10,33 +9,32 @@ import weakref
 from collections import Counter
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import ROOT, train_run
-from stores import LENGTH, extraction, records, write_bert, write_images, write_texts
-from test_mistakes import sentence
+from encoders import (
+    LENGTH,
+    extraction,
+    records,
+    said,
+    write_images,
+    write_texts,
+)
+from runs import ROOT, sentence, train_run
 
 from hsjax.data.features import text_key
 from hsjax.data.image import decode_image
-from hsjax.data.parts import as_stored
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import FeatureStore
+from hsjax.data.store_parts import as_stored
 from hsjax.data.text import load_tokenizer, tokenize
-from hsjax.features.encoder import FrozenEncoder
-from hsjax.features.encoding import AHEAD, Encoded, encode_texts
-from hsjax.features.extract import extract
+from hsjax.features.encoded_batches import AHEAD, EncodedBatch, encode_texts
+from hsjax.features.fill import fill_store
+from hsjax.features.frozen_encoder import FrozenEncoder
 from hsjax.features.live import embed
-from hsjax.models.pretrained import load_parameters, read_checkpoint
+from hsjax.models.published_files import read_published
 from hsjax.models.text_families import TEXT_FAMILIES
 
 DATA = Path(os.environ.get("HSJAX_DATA", Path(__file__).parents[2] / "shared" / "data"))
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory, shop):
-    return write_bert(tmp_path_factory.mktemp("bert"), shop)
 
 
 def processes(script, *arguments, count=2, **environment):
@@ -85,7 +83,7 @@ from pathlib import Path
 import jax
 shop, encoder, folder, place, number = sys.argv[1:]
 jax.distributed.initialize(place, num_processes=2, process_id=int(number))
-from stores import extraction
+from encoders import extraction
 from hsjax.tasks import TASKS
 config = extraction(shop, encoder, "title", stored="float32", pca=0.9)
 TASKS["extract"](config, Path(folder))
@@ -154,18 +152,14 @@ def test_four_languages_through_a_multilingual_encoder(tmp_path):
     assert len(store) == len(texts)
     assert store.facts["family"] == "xlm-roberta"
     assert store.facts["prefix"] == PREFIX
-    family = TEXT_FAMILIES["xlm-roberta"]
-    checkpoint = read_checkpoint(tmp_path / "xlmr")
-    settings, params, _ = load_parameters(family, checkpoint)
-    module = family.module(**settings, dtype=jnp.dtype("float32"))
+    config_json = read_published(tmp_path / "xlmr").config
+    settings = TEXT_FAMILIES["xlm-roberta"].settings(config_json)
     length = min(LENGTH, settings["max_length"])
     tokenizer = load_tokenizer(str(tmp_path / "xlmr"))
     unknown = tokenizer.token_to_id("[UNK]")
     tokens = tokenize(tokenizer, [PREFIX + text for text in texts], length)
     assert not (tokens.ids[tokens.mask] == unknown).any()  # no letter is lost
-    apply = jax.jit(functools.partial(module.apply, training=False))
-    variables = {"params": params}
-    expected = apply(variables, jnp.asarray(tokens.ids), jnp.asarray(tokens.mask))
+    expected = said(tmp_path / "xlmr", tokens.ids, tokens.mask)
     found = store.take(store.rows([text_key(text) for text in texts]))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     # what was not there is read with the prefix, too
@@ -197,8 +191,8 @@ def test_texts_are_sorted_in_windows(shop, bert, monkeypatch):
     ahead = len(titles)
     whole = vectors()
     assert widths == sorted(widths, reverse=True)  # the longest first
-    monkeypatch.setattr("hsjax.features.encoding.WINDOW", ahead := 7)
-    monkeypatch.setattr("hsjax.features.encoding.CHUNK", 3)
+    monkeypatch.setattr("hsjax.features.encoded_batches.WINDOW", ahead := 7)
+    monkeypatch.setattr("hsjax.features.encoded_batches.CHUNK", 3)
     np.testing.assert_array_equal(vectors(), whole)
 
 
@@ -230,14 +224,14 @@ def test_few_pictures_are_in_memory_at_once(shop, tmp_path, monkeypatch):
 def test_vectors_that_the_store_cannot_hold_are_refused(shop, tmp_path):
     def encode(items):
         count = len(list(items))
-        yield Encoded(np.arange(count), np.full((count, 2), 7e4, np.float32), None)
+        yield EncodedBatch(np.arange(count), np.full((count, 2), 7e4, np.float32), None)
 
     config = extraction(shop, "unread", "title")
     encoder = FrozenEncoder({"shape": [2]}, encode)
     with pytest.raises(
         CatalogueError, match=r"reach 7e\+04, which float16 cannot hold"
     ):
-        extract(config, lambda stored: records(config), encoder, tmp_path)
+        fill_store(config, lambda stored: records(config), encoder, tmp_path)
     assert not len(FeatureStore(tmp_path))
     with pytest.raises(CatalogueError, match="are not finite"):
         as_stored(np.array([[np.nan]], np.float32), "float32")

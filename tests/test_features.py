@@ -1,20 +1,15 @@
 """Feature stores: what a frozen encoder says, once per content, and training on it."""
 
-import functools
 import json
 import pickle
 import shutil
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from layouts import read_golden, write_layout
+from encoders import extraction, path_of, records, said, write_images
+from goldens import read_golden, write_layout
 from ml_collections import ConfigDict
-from runs import report, run_config, train_run
-from stores import extraction, path_of, records, write_bert, write_images
-from test_mistakes import sentence
-from test_parity_image import load
+from runs import ONE_DEVICE, report, run_config, sentence, train_run
 
 from hsjax.data.features import text_key
 from hsjax.data.image import decode_image
@@ -24,20 +19,10 @@ from hsjax.data.records import CatalogueError, load_records
 from hsjax.data.store import FeatureStore, add_part, open_store, start_store
 from hsjax.data.text import load_tokenizer, tokenize
 from hsjax.extraction import open_encoder
-from hsjax.features.extract import extract
+from hsjax.features.fill import fill_store
 from hsjax.features.reduce import check_training, fit_pca, load_reduction
-from hsjax.models.pretrained import load_parameters, read_checkpoint
-from hsjax.models.text_families import TEXT_FAMILIES
 
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory, shop):
-    return write_bert(tmp_path_factory.mktemp("bert"), shop)
-
-
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("resnet"))
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_a_store_gives_back_what_was_added(tmp_path):
@@ -123,14 +108,8 @@ def test_each_text_is_encoded_once_and_as_the_encoder_says(shop, bert, tmp_path)
     store, products = FeatureStore(tmp_path), records(config)
     titles = [r.texts["title"] for r in products]
     assert len(store) == len({t for t in titles if t}) < len(titles)
-    checkpoint = read_checkpoint(bert)
-    family = TEXT_FAMILIES["bert"]
-    settings, params, _ = load_parameters(family, checkpoint)
-    module = family.module(**settings, dtype=jnp.dtype("float32"))
     tokens = tokenize(load_tokenizer(str(bert)), titles, 12)
-    ids, mask = jnp.asarray(tokens.ids), jnp.asarray(tokens.mask)
-    apply = jax.jit(functools.partial(module.apply, training=False))
-    expected = apply({"params": params}, ids, mask)
+    expected = said(bert, tokens.ids, tokens.mask)
     expected = np.where(tokens.mask.any(axis=1)[:, None], expected, 0)
     got = store.take(store.rows([text_key(t) for t in titles]))
     np.testing.assert_allclose(got, expected, atol=1e-5)
@@ -138,7 +117,7 @@ def test_each_text_is_encoded_once_and_as_the_encoder_says(shop, bert, tmp_path)
 
 def test_extraction_goes_on_where_it_stopped(shop, bert, tmp_path, monkeypatch):
     config = extraction(shop, bert, "title")
-    monkeypatch.setattr("hsjax.features.extract.PART", 1)  # a part per batch
+    monkeypatch.setattr("hsjax.features.fill.PART", 1)  # a part per batch
     products = records(config)
     calls = []
 
@@ -156,7 +135,7 @@ def test_extraction_goes_on_where_it_stopped(shop, bert, tmp_path, monkeypatch):
     small.extract.tokens = 64
     encoder = open_encoder(small)
     with pytest.raises(KeyboardInterrupt):
-        extract(small, read, encoder._replace(encode=stops), tmp_path)
+        fill_store(small, read, encoder._replace(encode=stops), tmp_path)
     done = len(FeatureStore(tmp_path))
     assert 0 < done <= sum(calls)
     seen = []
@@ -164,11 +143,11 @@ def test_extraction_goes_on_where_it_stopped(shop, bert, tmp_path, monkeypatch):
     def counts(items):
         return encoder.encode(x for x in items if seen.append(x) is None)
 
-    whole = extract(small, read, encoder._replace(encode=counts), tmp_path)
+    whole = fill_store(small, read, encoder._replace(encode=counts), tmp_path)
     unique = {r.texts["title"] for r in products} - {""}
     assert len(whole) == len(unique)
     assert len(seen) == len(unique) - done
-    extract(small, read, encoder._replace(encode=counts), tmp_path)
+    fill_store(small, read, encoder._replace(encode=counts), tmp_path)
     assert len(seen) == len(unique) - done  # nothing was left to do
 
 
@@ -184,7 +163,9 @@ def telling_store(folder, products, key_of, *, seed):
 
 
 def test_training_on_features_needs_no_raw_input(shop, tmp_path):
-    config = run_config(path_of(shop), train__steps=60, train__eval_every=30).unlock()
+    config = run_config(
+        {**path_of(shop), **ONE_DEVICE}, train__steps=60, train__eval_every=30
+    ).unlock()
     config.optim.learning_rate = 0.02
     products = load_records(config.data, quarantine=Quarantine())
     keys = {
@@ -215,7 +196,9 @@ def test_pictures_are_encoded_with_the_encoders_own_looks(
         return decoded.append(options) or decode_image(*arguments, **options)
 
     monkeypatch.setattr("hsjax.data.image.decode_image", counts)
-    monkeypatch.setattr("hsjax.features.encoding.decode_image", None)  # not again
+    monkeypatch.setattr(
+        "hsjax.features.encoded_batches.decode_image", None
+    )  # not again
     train_run(config, tmp_path)
     monkeypatch.undo()
     store = FeatureStore(tmp_path)
@@ -225,13 +208,10 @@ def test_pictures_are_encoded_with_the_encoders_own_looks(
     products = [r for r in records(raw) if r.image_key]
     assert len(store) == len({r.image_key for r in products})
     assert len(store) <= len(decoded) <= len(products)
-    family, settings, variables = load(read_checkpoint(resnet))
-    module = family.module(**settings, dtype=jnp.dtype("float32"))
     some = products[:5]
     pixels = [decode_image(r.image, resize=(24, 24), max_pixels=10**6) for r in some]
     pixels = (np.stack(pixels).astype(np.float32) / 255 - 0.5) / 0.5
-    apply = jax.jit(functools.partial(module.apply, training=False))
-    expected = apply(variables, jnp.asarray(pixels), jnp.ones(5))
+    expected = said(resnet, pixels, np.ones(5, np.float32))
     got = store.take(store.rows([r.image_key for r in some]))
     np.testing.assert_allclose(got, expected, atol=1e-5)
 

@@ -6,10 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
-from runs import TEXT, command, report, run_config, train_run
-from stores import extraction, path_of, records, write_bert, write_images
-from test_mistakes import sentence
-from test_published import frozen, published
+from encoders import (
+    frozen,
+    path_of,
+    published,
+    records,
+    write_bert,
+)
+from runs import ONE_DEVICE, TEXT, command, report, run_config, sentence, train_run
 
 import hsjax
 from hsjax import tasks
@@ -19,37 +23,33 @@ from hsjax.data.records import CatalogueError
 from hsjax.data.run_stores import read_places
 from hsjax.data.store import add_part, start_store
 from hsjax.evaluation.predictions import read_predictions
-from hsjax.models.names import CheckpointError
-from hsjax.models.published import NOT_CHOSEN, settle
+from hsjax.models.published_files import PublishedError
+from hsjax.models.published_towers import NOT_CHOSEN, settle
 from hsjax.opening import resolved
 from hsjax.scoring import evaluate_run
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.watch import tell_idle_settings
 from hsjax.train.workdir import keep_encoders, kept_encoders, kept_stores
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 PART = {"part": "test", "corrupt": "", "seed": 0}
 SHORT = {"train.steps": 2, "train.eval_every": 1, "optim.schedule": "constant"}
 
 
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory, shop):
-    return write_bert(tmp_path_factory.mktemp("bert"), shop)
-
-
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("resnet"))
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory, shop, bert):
-    folder = tmp_path_factory.mktemp("store") / "title"
-    train_run(extraction(shop, bert, "title", stored="float32"), folder)
-    return folder
+def store(stores):
+    return stores / "title"
 
 
 def on_titles(shop, folder, **changes):
-    text = {**path_of(shop), **TEXT, **SHORT, "data.columns.text": ("title",)}
+    text = {
+        **path_of(shop),
+        **TEXT,
+        **SHORT,
+        **ONE_DEVICE,
+        "data.columns.text": ("title",),
+    }
     return run_config({**text, "data.features.title": str(folder), **changes})
 
 
@@ -198,7 +198,7 @@ def test_weights_that_have_changed_are_refused(shop, bert, tmp_path):
     (tmp_path / "report.json").write_text("{}")
     keep_encoders({"text": {"source": str(bert), "weights": "0"}}, tmp_path)
     tree = Taxonomy.from_paths([("42", "4202")])
-    with pytest.raises(CheckpointError, match="no longer the encoder that"):
+    with pytest.raises(PublishedError, match="no longer the encoder that"):
         tasks.beginning(config, tmp_path, tree)
 
 

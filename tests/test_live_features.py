@@ -10,12 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from encoders import LENGTH, extraction, path_of, records, write_images
 from ml_collections import ConfigDict
 from PIL import Image
-from runs import TEXT, metric_lines, prepare_run, run_config, train_run
+from runs import (
+    ONE_DEVICE,
+    TEXT,
+    metric_lines,
+    prepare_run,
+    run_config,
+    sentence,
+    train_run,
+)
 from safetensors.numpy import load_file, save_file
-from stores import LENGTH, extraction, path_of, records, write_bert, write_images
-from test_mistakes import sentence
 
 from hsjax.data.batches import prefetched
 from hsjax.data.corrupt import corrupt_records
@@ -25,41 +32,23 @@ from hsjax.data.records import CatalogueError
 from hsjax.data.store import FeatureStore
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.extraction import open_encoder
-from hsjax.features import live
-from hsjax.features.encoder import FrozenEncoder
-from hsjax.features.encoding import Encoded
-from hsjax.features.extract import extract
+from hsjax.features import store_encoder
+from hsjax.features.encoded_batches import EncodedBatch
+from hsjax.features.fill import fill_store
+from hsjax.features.frozen_encoder import FrozenEncoder
 from hsjax.features.live import embed, encode_missing
 from hsjax.inference.predict import load_run
 from hsjax.scoring import evaluate_run
 from hsjax.train.start import training_order
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 LIMIT = 10**6  # pixels
 BROKEN = 7  # row of the picture that cannot be decoded
 
 
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory, shop):
-    return write_bert(tmp_path_factory.mktemp("bert"), shop)
-
-
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("resnet"))
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory, shop, bert, resnet):
-    """Titles and pictures of the shop."""
-    folder = tmp_path_factory.mktemp("stores")
-    for modality, encoder in (("title", bert), ("image", resnet)):
-        config = extraction(shop, encoder, modality, stored="float32")
-        train_run(config, folder / modality)
-    return folder
-
-
 def on_features(shop, folder, *modalities, **changes):
-    config = run_config(path_of(shop), **changes).unlock()
+    config = run_config({**path_of(shop), **ONE_DEVICE}, **changes).unlock()
     config.data.columns.text = ("title",)
     config.data.features = ConfigDict({m: str(folder / m) for m in modalities})
     return config.lock()
@@ -102,7 +91,7 @@ def ready(run, stores, tmp_path, items, encoders):
     for modality, encoder in encoders.items():
         config = extraction("unread", encoder, modality, stored="float32")
         loaded = open_encoder(config)
-        extract(config, lambda stored: items, loaded, tmp_path / "stores" / modality)
+        fill_store(config, lambda stored: items, loaded, tmp_path / "stores" / modality)
     shutil.copytree(run, tmp_path / "run")
     moved = {m: tmp_path / "stores" / m for m in ("title", "image")}
     return load_run(tmp_path / "run", features=moved)
@@ -218,7 +207,7 @@ def test_an_encoder_may_move_but_not_change(stores, shop, bert, tmp_path):
         atol=1e-6,
     )
 
-    live._loaded.cache_clear()
+    store_encoder._loaded.cache_clear()
     tensors = load_file(moved / "model.safetensors")
     name = "embeddings.LayerNorm.weight"
     save_file(tensors | {name: tensors[name] * 2}, moved / "model.safetensors")
@@ -328,13 +317,13 @@ def test_processes_share_the_items_of_a_store(shop, tmp_path, monkeypatch):
     def encode(items):
         seen.append(items := list(items))
         vectors = np.array([[len(x), hash(x) % 97] for x in items], np.float32)
-        yield Encoded(np.arange(len(items)), vectors, None)
+        yield EncodedBatch(np.arange(len(items)), vectors, None)
 
     encoder = FrozenEncoder({"shape": [2]}, encode)
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     for process in range(3):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        store = extract(config, lambda stored: products, encoder, tmp_path)
+        store = fill_store(config, lambda stored: products, encoder, tmp_path)
     titles = {r.texts["title"] for r in products} - {""}
     assert len(seen) == 3
     assert all(seen)
@@ -351,7 +340,7 @@ MISTAKES = [
     ({"extract.pool": "cls"}, "extract.pool is 'cls'; resnet has mean, none"),
     ({"extract.stored": "int8"}, "extract.stored is 'int8'"),
     ({"extract.dtype": "float8"}, "extract.dtype is 'float8'"),
-    ({"extract.rows": 0}, "above 0, not 0"),
+    ({"extract.rows": 0}, "extract.rows is 0; it must be 1 or more"),
 ]
 
 

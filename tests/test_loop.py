@@ -7,8 +7,15 @@ import re
 import jax
 import numpy as np
 import pytest
-from runs import TEXT, final_state, fit_run, metric_lines, prepare_run, run_config
-from test_workdir import values_of
+from runs import (
+    TEXT,
+    final_state,
+    fit_run,
+    metric_lines,
+    prepare_run,
+    run_config,
+    values_of,
+)
 from tiny import bitwise_equal
 
 from hsjax.data import batches

@@ -1,22 +1,13 @@
 """A user's mistake ends in one sentence and exit code 1, never in a traceback."""
 
 import pytest
-from runs import command, overrides, run_config
-
-from hsjax.tasks import TASKS, user_errors
+from runs import command, overrides, run_config, sentence
 
 COLUMNS = {
     "data.columns.id": "id",
     "data.columns.label": ("hs_code",),
     "data.columns.image": "image",
 }
-
-
-def sentence(config, workdir):
-    with pytest.raises(SystemExit) as stop, user_errors():
-        TASKS[config.task](config, workdir)
-    assert str(stop.value.code).startswith("hsjax: ")
-    return str(stop.value.code)
 
 
 MISTAKES = [

@@ -1,7 +1,6 @@
 """Every image family equals its reference: forward, gradient, and on real weights."""
 
 import functools
-import json
 import tempfile
 from pathlib import Path
 
@@ -9,53 +8,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from make_image_goldens import GOLDENS, PARITY, REAL, fixed_pictures, weights
-from safetensors.numpy import save_file
+from goldens import (
+    IMAGES,
+    PARITY,
+    REAL,
+    RESNETS,
+    fixed_pictures,
+    read_golden,
+    weights,
+    write_golden,
+)
 from tiny import bitwise_equal, quick_jit
 
-from hsjax.models.checkpoint_files import read_checkpoint
 from hsjax.models.image_families import IMAGE_FAMILIES
-from hsjax.models.names import CheckpointError
 from hsjax.models.preprocessing import read_preprocessing
-from hsjax.models.pretrained import (
+from hsjax.models.published_files import PublishedError, read_published
+from hsjax.models.published_weights import (
     find_family,
     load_parameters,
     to_tensors,
-    write_checkpoint,
+    write_published,
 )
 from hsjax.models.vgg import average_to
 from hsjax.models.vit import resize_bicubic
 
 TOLERANCE, BF16 = 1e-5, 0.03  # of the largest value, if above 1
-every_golden = pytest.mark.parametrize("name", GOLDENS)
-RESNETS = [name for name in GOLDENS if name.startswith("resnet")]
-VITS = [name for name in GOLDENS if not name.startswith(("resnet", "vgg"))]
-
-
-@functools.cache
-def golden(name):
-    with np.load(PARITY / f"{name}.npz") as file:
-        return {key: file[key] for key in file.files}
-
-
-def part(name, prefix):
-    found = golden(name).items()
-    return {k.removeprefix(prefix): v for k, v in found if k.startswith(prefix)}
-
-
-def write_golden(name, directory, **changes):
-    """The checkpoint directory that a golden was made from."""
-    config = json.loads(golden(name)["config"].item()) | changes
-    (directory / "config.json").write_text(json.dumps(config))
-    save_file(part(name, "weights/"), directory / "model.safetensors")
-    return read_checkpoint(directory)
+every_golden = pytest.mark.parametrize("name", IMAGES)
 
 
 @functools.cache
 def loaded(name):
     """(family, settings, variables) by our loader."""
     with tempfile.TemporaryDirectory() as directory:
-        return load(write_golden(name, Path(directory)))
+        return load(read_published(write_golden(name, Path(directory))))
 
 
 def load(checkpoint):
@@ -89,8 +74,8 @@ def error(ours, theirs):
 
 @every_golden
 def test_forward(name, record_property):
-    said = say(name, golden(name)["native/pixels"])
-    wrong = error(said, golden(name)["native/output"])
+    said = say(name, read_golden(name).inputs["native"])
+    wrong = error(said, read_golden(name).outputs["native"])
     record_property("parity", (name, "forward", float(wrong)))
     assert said.dtype == jnp.float32
     assert wrong < TOLERANCE
@@ -105,13 +90,13 @@ def test_forward_and_gradient_at_another_size(name, record_property):
         said = encoder.apply(parts, pixels, jnp.ones(len(pixels)), training=False)
         return jnp.square(said).sum(), said
 
-    pixels = jnp.asarray(golden(name)["other/pixels"])
+    pixels = jnp.asarray(read_golden(name).inputs["other"])
     gradient = quick_jit(jax.grad(loss, (0, 1), has_aux=True))
     (found, of_pixels), said = gradient(variables["params"], pixels)
-    assert error(said, golden(name)["other/output"]) < TOLERANCE
+    assert error(said, read_golden(name).outputs["other"]) < TOLERANCE
     family, settings, _ = loaded(name)
     ours = to_tensors(family, settings, found, variables["stats"])
-    theirs = part(name, "other/gradient/")
+    theirs = dict(read_golden(name).gradients)
     errors = {"pixels": error(of_pixels, theirs.pop("pixels"))}
     for tensor, expected in theirs.items():
         short = tensor
@@ -125,8 +110,8 @@ def test_forward_and_gradient_at_another_size(name, record_property):
 
 @every_golden
 def test_bfloat16_stays_near(name, record_property):
-    said = say(name, golden(name)["native/pixels"], dtype=jnp.bfloat16)
-    wrong = error(said, golden(name)["native/output"])
+    said = say(name, read_golden(name).inputs["native"], dtype=jnp.bfloat16)
+    wrong = error(said, read_golden(name).outputs["native"])
     record_property("parity", (name, "bfloat16", float(wrong)))
     assert TOLERANCE < wrong < BF16
 
@@ -140,7 +125,7 @@ def test_neighbours_and_rows_of_weight_0_do_not_matter(name):
             variables, pixels, weight, training=True, mutable=["stats"]
         )
 
-    pixels = jnp.asarray(golden(name)["native/pixels"])
+    pixels = jnp.asarray(read_golden(name).inputs["native"])
     other = pixels.at[1:].set(7 * pixels[:0:-1])
     whole, stats = quick_jit(train)(variables, pixels, jnp.ones(3))
     mixed, _ = quick_jit(train)(variables, other, jnp.array([1.0, 0, 0]))
@@ -157,7 +142,7 @@ def test_neighbours_and_rows_of_weight_0_do_not_matter(name):
 @pytest.mark.parametrize("name", RESNETS)
 def test_thawed_statistics_move(name):
     encoder, variables = module(name, frozen_stats=False)
-    pixels = jnp.asarray(golden(name)["native/pixels"])
+    pixels = jnp.asarray(read_golden(name).inputs["native"])
     train = functools.partial(encoder.apply, training=True, mutable=["stats"])
     _, after = quick_jit(train)(variables, pixels, jnp.ones(3))
     assert not bitwise_equal(after["stats"], variables["stats"])
@@ -166,13 +151,13 @@ def test_thawed_statistics_move(name):
 @pytest.mark.parametrize("pool", ["mean", "max"])
 @pytest.mark.parametrize("size", ["native", "other"])
 def test_patches_are_pooled_without_the_tokens_before_them(pool, size):
-    said = say("vit", golden("vit")[f"{size}/pixels"], pool=pool)
-    assert error(said, golden("vit")[f"{size}/{pool}"]) < TOLERANCE
+    said = say("vit", read_golden("vit").inputs[size], pool=pool)
+    assert error(said, read_golden("vit").outputs[f"{size}/{pool}"]) < TOLERANCE
 
 
 def test_attention_pooling_sees_every_patch():
     encoder, variables = module("deit", pool="map")
-    pixels, weight = jnp.asarray(golden("deit")["native/pixels"]), jnp.ones(3)
+    pixels, weight = jnp.asarray(read_golden("deit").inputs["native"]), jnp.ones(3)
     init = functools.partial(encoder.init, training=False)
     fresh = quick_jit(init)(jax.random.key(0), pixels, weight)["params"]
     params = fresh | variables["params"]
@@ -191,23 +176,23 @@ def test_attention_pooling_sees_every_patch():
 
 @pytest.mark.parametrize("name", ["clip_image", "clip_vision_model"])
 def test_the_projection_of_clip_may_be_left_out(name, tmp_path):
-    checkpoint = write_golden(name, tmp_path)
+    checkpoint = read_published(write_golden(name, tmp_path))
     family = find_family(checkpoint, IMAGE_FAMILIES)
     bare = family._replace(settings=lambda c: family.settings(c) | {"projection": 0})
     settings, params, _ = load_parameters(bare, checkpoint)
     params = jax.tree.map(jnp.asarray, params)
-    pixels = jnp.asarray(golden(name)["native/pixels"])
+    pixels = jnp.asarray(read_golden(name).inputs["native"])
     encoder = family.module(**settings, dtype=jnp.dtype(jnp.float32))
     said = encoder.apply({"params": params}, pixels, jnp.ones(3), training=False)
     assert said.shape == (3, 12)
-    kernel = golden(name)["weights/visual_projection.weight"].T
-    assert error(said @ kernel, golden(name)["native/output"]) < TOLERANCE
+    kernel = read_golden(name).tensors["visual_projection.weight"].T
+    assert error(said @ kernel, read_golden(name).outputs["native"]) < TOLERANCE
 
 
 def test_resampling_is_that_of_the_reference():
-    stored = golden("resampling")
-    table, sizes = jnp.asarray(stored["table"]), json.loads(stored["config"].item())
-    for height, width in sizes["sizes"]:
+    golden = read_golden("resampling")
+    table, stored = jnp.asarray(golden.inputs["table"]), golden.outputs
+    for height, width in golden.facts["sizes"]:
         key = f"{height}x{width}"
         assert (
             error(resize_bicubic(table, (height, width)), stored[f"bicubic/{key}"])
@@ -225,13 +210,12 @@ def test_resampling_is_that_of_the_reference():
 
 @every_golden
 def test_writing_what_was_read_is_a_round_trip(name, tmp_path):
-    (tmp_path / "a").mkdir()
-    source = write_golden(name, tmp_path / "a")
+    source = read_published(write_golden(name, tmp_path / "a"))
     family, settings, variables = load(source)
-    write_checkpoint(
+    write_published(
         tmp_path / "b", family, settings, *variables.values(), source=source
     )
-    again = read_checkpoint(tmp_path / "b")
+    again = read_published(tmp_path / "b")
     assert again.config == source.config
     assert dict(again.tensors).keys() == dict(source.tensors).keys()
     for tensor, value in source.tensors.items():
@@ -267,8 +251,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_known_is_refused_in_words(case, tmp_path):
     name, changes, words = REFUSED[case]
-    checkpoint = write_golden(name, tmp_path, **changes)
-    with pytest.raises(CheckpointError, match=words) as caught:
+    checkpoint = read_published(write_golden(name, tmp_path, **changes))
+    with pytest.raises(PublishedError, match=words) as caught:
         load(checkpoint)
     assert "\n" not in str(caught.value)
 
@@ -343,7 +327,7 @@ def test_mean_and_std_follow_the_factor():
     ],
 )
 def test_a_preprocessor_that_cannot_be_followed(config, words):
-    with pytest.raises(CheckpointError, match=words) as caught:
+    with pytest.raises(PublishedError, match=words) as caught:
         read_preprocessing(config)
     assert "\n" not in str(caught.value)
 
@@ -354,7 +338,7 @@ def test_real_weights(name, record_property):
     folder = weights(directory)
     if folder is None or not (PARITY / f"{name}.npz").exists():
         pytest.skip(f"no {directory} below $HSJAX_WEIGHTS or ../shared/weights")
-    checkpoint = read_checkpoint(folder)
+    checkpoint = read_published(folder)
     family, settings, variables = load(checkpoint)
     known = read_preprocessing(checkpoint.preprocessor)
     mean, std = (jnp.array(x).reshape(1, 1, 1, 3) for x in (known.mean, known.std))
@@ -366,6 +350,6 @@ def test_real_weights(name, record_property):
         return encoder.apply(variables, pixels, jnp.ones(4), training=False)
 
     said = evaluate(variables, jnp.asarray(fixed_pictures(side)))
-    wrong = error(said, golden(name)["output"])
+    wrong = error(said, read_golden(name).outputs["pooled"])
     record_property("parity", (name, "forward", float(wrong)))
     assert wrong < TOLERANCE

@@ -1,7 +1,6 @@
 """Published text encoders say what their references say, gradient included."""
 
 import functools
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layouts import CLIPS, PARITY, TEXTS, Golden, read_golden, write_layout
+from goldens import CLIPS, TEXTS, Golden, read_golden, write_golden, write_layout
 from tiny import bitwise_equal, drawn, quick_jit
 
 from hsjax.data.text import load_tokenizer, tokenize, train_tokenizer
+from hsjax.models.families import Family
 from hsjax.models.layers import AttentionPool
-from hsjax.models.names import Family
-from hsjax.models.pretrained import (
-    find_family,
-    load_parameters,
-    read_checkpoint,
-    to_tensors,
-)
+from hsjax.models.published_files import read_published
+from hsjax.models.published_weights import find_family, load_parameters, to_tensors
 from hsjax.models.text_families import TEXT_FAMILIES
 
 DATA = Path(os.environ.get("HSJAX_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -45,9 +40,7 @@ class Loaded(NamedTuple):
 @functools.cache
 def loaded(name, folder) -> Loaded:
     golden = read_golden(name)
-    checkpoint = read_checkpoint(
-        write_layout(folder / name, golden.config, golden.tensors)
-    )
+    checkpoint = read_published(write_golden(name, folder / name))
     family = find_family(checkpoint, TEXT_FAMILIES)
     settings, params, stats = load_parameters(family, checkpoint)
     assert not stats
@@ -215,12 +208,12 @@ def minilm_directory() -> str:
 
 
 def test_minilm_is_the_reference_on_sentences(record_property):
-    checkpoint = read_checkpoint(minilm_directory())
+    checkpoint = read_published(minilm_directory())
     family = find_family(checkpoint, TEXT_FAMILIES)
     settings, params, _ = load_parameters(family, checkpoint)
-    with np.load(PARITY / "minilm.npz") as golden:
-        ids, mask, expected = (golden[k] for k in ("ids", "mask", "mean"))
-        sentences = json.loads(str(golden["facts"]))["sentences"]
+    golden = read_golden("minilm")
+    ids, mask = golden.inputs["ids"], golden.inputs["mask"]
+    expected, sentences = golden.outputs["mean"], golden.facts["sentences"]
     tokens = tokenize(
         load_tokenizer(str(checkpoint.directory)), sentences, ids.shape[1]
     )
@@ -281,7 +274,7 @@ def test_four_languages_go_the_same_way(name, tmp_path):
     write_layout(tmp_path, config, tensors)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
 
-    checkpoint = read_checkpoint(tmp_path)
+    checkpoint = read_published(tmp_path)
     settings, params, _ = load_parameters(family, checkpoint)
     tokens = tokenize(load_tokenizer(str(tmp_path)), texts, settings["max_length"])
     assert (tokens.mask.sum(axis=1) >= 3).all()

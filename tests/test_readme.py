@@ -12,8 +12,8 @@ import sys
 import pytest
 from absl import flags
 from ml_collections import config_flags
+from readme import commands
 from runs import ROOT, SMALL
-from test_style import commands
 
 from configs import base
 from hsjax.choices import check_choices

@@ -9,6 +9,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from readme import commands
 
 from configs import base
 from hsjax.train.workdir import flatten
@@ -33,6 +34,7 @@ ARROWS = {
     "hsjax.extraction": EVERYTHING,
     "hsjax.check": EVERYTHING,
     "hsjax.choices": EVERYTHING,
+    "hsjax.options": EVERYTHING,
     "hsjax.baselines": (
         "hsjax.evaluation",
         "hsjax.data",
@@ -40,23 +42,19 @@ ARROWS = {
         "hsjax.batch",
     ),
     "hsjax.inference": (
-        *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.hierarchy"),
-        *("hsjax.taxonomy", "hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
-        *("hsjax.train.start", "hsjax.train.state", "hsjax.train.workdir"),
+        *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.taxonomy"),
+        *("hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
+        *("hsjax.train.start", "hsjax.train.workdir"),  # a run is loaded from its files
         "hsjax.features",  # a run on cached features answers for any product
     ),
-    "hsjax.features": (
-        *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.hierarchy"),
-        *("hsjax.taxonomy", "hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
-        "hsjax.train.state",
-    ),
+    "hsjax.features": ("hsjax.models", "hsjax.data", "hsjax.batch"),
     "hsjax.train": (
-        *("hsjax.evaluation", "hsjax.losses", "hsjax.hierarchy", "hsjax.taxonomy"),
-        *("hsjax.batch", "hsjax.data.batches", "hsjax.data.examples"),
+        *("hsjax.evaluation", "hsjax.losses", "hsjax.taxonomy", "hsjax.batch"),
+        *("hsjax.data.batches", "hsjax.data.examples"),
         *("hsjax.sharding", "hsjax.models.build"),
     ),
     "hsjax.evaluation": (
-        *("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch", "hsjax.data.records"),
+        *("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.data.records"),
         *("hsjax.data.batches", "hsjax.data.examples", "hsjax.sharding"),  # feed
     ),
     "hsjax.models": ("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch"),
@@ -119,6 +117,16 @@ def test_import_arrows(name):
             continue
         allowed = any(below(target, g) for g in (*ARROWS[group], *own))
         assert allowed, f"{name} must not import {target}"
+
+
+def test_every_arrow_is_used():
+    drawn = {(group, to) for group, tos in ARROWS.items() for to in tos}
+    found = {("hsjax", "hsjax.inference"), *((g, "hsjax") for g in ARROWS)}
+    for name, path in MODULES.items():
+        group = max((g for g in ARROWS if below(name, g)), key=len)
+        targets = [*imports(path)]
+        found |= {(group, to) for to in ARROWS[group] for x in targets if below(x, to)}
+    assert drawn <= found
 
 
 def test_nobody_imports_configs_or_a_pickle():
@@ -191,14 +199,6 @@ def test_most_functions_are_short():
 def test_names_of_files():
     bad = {"utils", "util", "common", "helpers", "helper", "misc", "legacy"}
     assert not [p for p in ALL if p.stem in bad]
-
-
-def commands():
-    """The words of every command of the README, continued lines joined."""
-    readme = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [x for x in lines if x.strip() and not x.startswith("#")]
 
 
 def test_the_readme_names_only_what_exists():

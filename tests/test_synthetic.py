@@ -9,19 +9,11 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tiny import data_config
 
-from configs.base import get_config
 from hsjax.data import facts, synthetic
 from hsjax.data.image import decode_image
 from hsjax.data.records import CatalogueError, Quarantine, load_records
-
-
-def data_config(products=40, **synthetic_keys):
-    """`config.data` of a small synthetic catalogue."""
-    config = get_config().data
-    config.synthetic.products = products
-    config.synthetic.update(synthetic_keys)
-    return config
 
 
 @pytest.fixture(scope="module")

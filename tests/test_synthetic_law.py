@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from test_synthetic import data_config
+from tiny import data_config
 
 from hsjax.data import facts, synthetic, titles
 from hsjax.data.drawing import COLOURS, draw_picture

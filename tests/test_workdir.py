@@ -7,7 +7,15 @@ import re
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from runs import TEXT, final_state, fit_run, prepare_run, run_config, train_run
+from runs import (
+    TEXT,
+    final_state,
+    fit_run,
+    prepare_run,
+    run_config,
+    train_run,
+    values_of,
+)
 
 from hsjax.data.synthetic import write_catalogue
 from hsjax.tasks import user_errors
@@ -16,7 +24,6 @@ from hsjax.train.config import LATER
 from hsjax.train.environment import environment
 from hsjax.train.loop import fit
 from hsjax.train.start import check_length, training_mesh
-from hsjax.train.validation import Validation
 from hsjax.train.workdir import (
     WorkdirError,
     config_hash,
@@ -34,13 +41,6 @@ from hsjax.train.workdir import (
 @pytest.fixture(scope="module")
 def prepared():
     return prepare_run(run_config(TEXT))
-
-
-def values_of(monkeypatch, values):
-    """Lets validation find these monitored values, one after the other."""
-    left = iter(values)
-    monkeypatch.setattr(Validation, "monitored", lambda self, metrics: next(left))
-    monkeypatch.setattr(Validation, "warm_up", lambda self, state: None)
 
 
 def steps_on_disk(workdir):

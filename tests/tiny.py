@@ -146,3 +146,16 @@ def bitwise_equal(a, b):
         b,
     )
     return all(jax.tree.leaves(same))
+
+
+def leaves(tree) -> dict:
+    """Every array of a tree by its path."""
+    return {jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(tree)}
+
+
+def data_config(products=40, **synthetic_keys):
+    """`config.data` of a small synthetic catalogue."""
+    config = get_config().data
+    config.synthetic.products = products
+    config.synthetic.update(synthetic_keys)
+    return config

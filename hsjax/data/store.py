@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from hsjax.data.parts import Part, add_part, finished, read_part
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.store_parts import Part, add_part, finished, read_part
 
 __all__ = [
     "FeatureStore",

@@ -1,45 +1,19 @@
 """Vectors of what a feature store lacks, made as the store's own; in memory alone."""
 
-import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
 
-from hsjax.data.parts import as_stored
-from hsjax.data.quarantine import CatalogueError
-from hsjax.data.store import SOURCE, differences, store_facts
-from hsjax.features.encoder import (
-    STATES,
-    FrozenEncoder,
-    picture_encoder,
-    text_encoder,
-)
-from hsjax.features.encoding import fetched
-from hsjax.features.reduce import PCA_FACTS, load_reduction
-from hsjax.models.names import CheckpointError
-from hsjax.models.preprocessing import Preprocessing, from_facts
+from hsjax.data.store import store_facts
+from hsjax.data.store_parts import as_stored
+from hsjax.features.encoded_batches import fetched
+from hsjax.features.reduce import load_reduction
+from hsjax.features.store_encoder import store_encoder
 
 log = logging.getLogger("hsjax")
-
-KEPT = 4  # encoders that stay loaded
-OF_STORES = {"format", "modality", "dtype", "shape", *PCA_FACTS}  # not an encoder's
-
-
-class _Use(NamedTuple):
-    """How a store used its encoder, by the names of a config's `extract` group."""
-
-    encoder: str
-    pool: str
-    length: int
-    dtype: str
-    states: bool
-    prefix: str
-    tokens: int = 4096
-    rows: int = 32
 
 
 def embed(
@@ -70,7 +44,7 @@ def encode_missing(
     Lengths are None for pooled vectors, and where all of an item counts.
     """
     facts = store_facts(folder)
-    encoder = _encoder_of(folder, facts, max_pixels)
+    encoder = store_encoder(folder, facts, max_pixels=max_pixels)
     shape, dtype = encoder.facts["shape"], facts["dtype"]
     found = np.zeros((len(items), *shape), dtype)
     lengths = np.zeros(len(items), np.int32)
@@ -88,52 +62,3 @@ def encode_missing(
         found = as_stored(reduction(found.astype(np.float32)), dtype)
         found[np.setdiff1d(np.arange(len(items)), there)] = 0
     return found, lengths if partial else None
-
-
-def _encoder_of(folder: Path | str, facts: dict, max_pixels: int) -> FrozenEncoder:
-    """The encoder that made a store, once it is sure that it is the same."""
-    whole = Path(folder).parent if "pca" in facts else folder
-    again = (
-        f"run --config.task=extract with --workdir={whole} and"
-        " --config.extract.encoder=ITS NEW PLACE (with the same encoder nothing is"
-        " encoded again)"
-    )
-    if not facts.get(SOURCE) or "weights" not in facts:
-        raise CatalogueError(f"{folder} does not say where its encoder is: {again}")
-    use = _Use(
-        encoder=facts[SOURCE],
-        pool="" if facts["pool"] == STATES else facts["pool"],
-        length=facts.get("length", 0),
-        dtype=facts["compute"],
-        states=facts["pool"] == STATES,
-        prefix=facts.get("prefix", ""),
-    )
-    look = from_facts(facts["preprocessing"]) if "preprocessing" in facts else None
-    try:
-        encoder = _loaded(use, look, max_pixels)
-    except CheckpointError as error:
-        raise CatalogueError(
-            f"{folder} lacks some items, and its encoder cannot be loaded ({error}). If"
-            f" it has moved, {again}"
-        ) from None
-    own = {k: v for k, v in facts.items() if k not in OF_STORES}
-    made = {k: v for k, v in encoder.facts.items() if k not in OF_STORES}
-    if told := differences(own, made):
-        raise CatalogueError(
-            f"{facts[SOURCE]} is no longer the encoder that {folder} was made with"
-            f" ({told}): bring that one back, or extract into a new folder and train"
-            " on it"
-        )
-    return encoder
-
-
-@functools.lru_cache(KEPT)
-def _loaded(use: _Use, look: Preprocessing | None, max_pixels: int) -> FrozenEncoder:
-    """Kept, as a run may answer one product at a time; of pictures if they have a look.
-
-    The folder's own files are not part of what it is known by: an encoder that changes
-    under a running process is not noticed.
-    """
-    if look is None:
-        return text_encoder(use)
-    return picture_encoder(use, max_pixels=max_pixels, look=look)

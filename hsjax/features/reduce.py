@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from hsjax.data.parts import as_stored, finished
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import FeatureStore, add_part, start_store
+from hsjax.data.store_parts import as_stored
+from hsjax.models.published_files import write_tensors
 
 FILE = "pca.safetensors"
 ROWS = 8192  # vectors that are transformed at once
@@ -65,8 +66,7 @@ def reduce_store(
     instead = f"delete {folder}: it is made again in seconds"
     start_store(folder, store.facts | {"shape": shape} | own, instead=instead)
     if (kept := load_reduction(folder)) is None:
-        with finished(folder / FILE) as partial:
-            save_file(reduction._asdict(), partial)
+        write_tensors(folder / FILE, reduction._asdict())
     else:
         reduction = kept  # of the same rows; its last bits are those of the old parts
     keys = store.keys()

@@ -201,7 +201,7 @@ def load_run(
         vocab_size=vocabulary(tokenizer),
         published=kept_published(workdir),
     )
-    step, params, stats = load_parameters(workdir, config, model, spec)
+    step, params, stats = best_parameters(workdir, config, model, spec)
     answer = make_answer(
         model.apply, tree, main=config.eval.decode, topk=config.eval.topk
     )
@@ -209,7 +209,7 @@ def load_run(
     return Run(config, tree, tokenizer, spec, model, *fitted)
 
 
-def load_parameters(workdir: Path, config, model: Model, spec: BatchSpec):
+def best_parameters(workdir: Path, config, model: Model, spec: BatchSpec):
     """(step, params, stats) of the best checkpoint, averages where there are any."""
     sharding = replicated(make_mesh())
     shapes = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))

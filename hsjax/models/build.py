@@ -1,13 +1,14 @@
 """A model from a config: two pure functions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
 from ml_collections import FrozenConfigDict
 
 from hsjax.batch import IMAGE, BatchSpec
@@ -15,11 +16,12 @@ from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import HierarchicalHead
 from hsjax.models.joint import Projection, drop_modalities, mean_embedding, unit_length
 from hsjax.models.layers import masked_mean
-from hsjax.models.published import SCRATCH_POOL, published_encoder
-from hsjax.models.resnet import ResNet
-from hsjax.models.text import TextEncoder
-from hsjax.models.vit import VisionTransformer
+from hsjax.models.published_towers import published_encoder
+from hsjax.models.scratch_towers import image_tower, text_tower
 from hsjax.taxonomy import Taxonomy
+
+# see hsjax.batch; all that the model reads
+Inputs = Mapping[str, Shaped[Array, "B ..."] | Shaped[np.ndarray, "B ..."]]
 
 
 class Outputs(NamedTuple):
@@ -54,18 +56,6 @@ class Model(NamedTuple):
     apply: Callable
 
 
-IMAGE_ENCODERS: dict[str, Callable[..., nn.Module]] = {
-    "resnet": lambda c, **kw: ResNet(
-        c.stem, c.block, tuple(c.stages), tuple(c.widths), c.norm, c.dropout, **kw
-    ),
-    "vit": lambda c, **kw: VisionTransformer(
-        *(c.patch, c.width, c.depth, c.heads, c.mlp, c.dropout),
-        c.pool or SCRATCH_POOL,
-        **kw,
-    ),
-}
-
-
 class ProductClassifier(nn.Module):
     """Encoders -> projections -> fusion -> hierarchical head.
 
@@ -79,7 +69,7 @@ class ProductClassifier(nn.Module):
     published: Mapping[str, Mapping]
 
     @nn.compact
-    def __call__(self, batch, training: bool) -> Outputs:
+    def __call__(self, batch: Inputs, training: bool) -> Outputs:
         names = tuple(self.config.modalities)
         present = jnp.stack([batch[f"has_{m}"] for m in names], axis=1)  # (B, M)
         kept = present
@@ -112,10 +102,16 @@ class ProductClassifier(nn.Module):
         return Outputs(logits, text, image, fused, self._scale())
 
     @property
-    def _dtype(self):
+    def _dtype(self) -> jnp.dtype:
         return jnp.dtype(self.config.dtype)
 
-    def _modalities(self, batch, names, kept, training):
+    def _modalities(
+        self,
+        batch: Inputs,
+        names: Sequence[str],
+        kept: Bool[Array, "B M"],
+        training: bool,
+    ) -> tuple[list[Float[Array, "B E"]], dict[str, Float[Array, "B E"]]]:
         """Projections for fusion (tokens where not kept) and as embeddings."""
         parts, embeddings, encoders, projections = [], {}, {}, {}
         for position, name in enumerate(names):
@@ -149,28 +145,18 @@ class ProductClassifier(nn.Module):
                 name=tower,
             )
         if name == IMAGE:
-            settings = self.config.image
-            return IMAGE_ENCODERS[settings.family](
-                settings, dtype=self._dtype, name=tower
-            )
-        c = self.config.text[name] if name in self.config.text else self.config.text
-        return TextEncoder(
-            self.vocab_size,
-            max(length for _, length in self.spec.lengths),
-            c.width,
-            c.depth,
-            c.heads,
-            c.mlp,
-            c.dropout,
-            c.pool or SCRATCH_POOL,
-            c.pre_norm,
-            self._dtype,
-            bag=c.bag,
-            bag_dropout=c.bag_dropout,
+            return image_tower(self.config.image, dtype=self._dtype, name=tower)
+        return text_tower(
+            self.config.text[name] if name in self.config.text else self.config.text,
+            vocab_size=self.vocab_size,
+            max_length=max(length for _, length in self.spec.lengths),
+            dtype=self._dtype,
             name=tower,
         )
 
-    def _encode(self, encoder, batch, name, training):
+    def _encode(
+        self, encoder: nn.Module | None, batch: Inputs, name: str, training: bool
+    ) -> Float[Array, "B D"]:
         """Features of one modality; what is absent is zeroed before it can matter."""
         here = batch[f"has_{name}"]
         if f"{name}_features" in batch:
@@ -211,7 +197,7 @@ def build_model(
 
     Args:
       published: tower ("text", "image") -> config.json of the published encoder that
-        stands there; see `published_configs`.
+        stands there; see `tower_configs`.
 
     Raises:
       ValueError: a modality that the batches do not have.
@@ -229,11 +215,17 @@ def build_model(
         FrozenConfigDict(settings), spec, tree, vocab_size, dict(published)
     )
 
-    def init(key, batch):
+    def init(key: jax.Array, batch: Inputs) -> tuple[dict, dict]:
         variables = dict(module.init({"params": key}, batch, training=False))
         return variables["params"], variables.get("stats", {})
 
-    def apply(params, stats, batch, *, dropout_key: jax.Array | None = None):
+    def apply(
+        params: Mapping,
+        stats: Mapping,
+        batch: Inputs,
+        *,
+        dropout_key: jax.Array | None = None,
+    ) -> tuple[Outputs, Mapping]:
         variables = {"params": params, **({"stats": stats} if stats else {})}
         if dropout_key is None:
             return module.apply(variables, batch, training=False), stats

@@ -2,15 +2,8 @@
 
 from collections.abc import Mapping
 
-from hsjax.models.names import (
-    CheckpointError,
-    Entry,
-    Family,
-    linear,
-    norm,
-    only,
-    setting,
-)
+from hsjax.models.families import Entry, Family, linear, norm, only, setting
+from hsjax.models.published_files import PublishedError
 from hsjax.models.resnet import EXPANSION, ResNet
 from hsjax.models.vgg import VGG
 from hsjax.models.vit_families import HEAD, VIT_FAMILIES
@@ -38,13 +31,13 @@ def resnet_settings(config: Mapping) -> dict:
     kind = config.get("layer_type", "bottleneck")
     widths = tuple(setting(config, "hidden_sizes"))
     if any(width % EXPANSION[kind] for width in widths):
-        raise CheckpointError(
+        raise PublishedError(
             f"config.json: hidden_sizes {list(widths)} are no multiples of"
             f" {EXPANSION[kind]}, as {kind} needs"
         )
     stages = tuple(setting(config, "depths"))
     if len(stages) != len(widths):
-        raise CheckpointError(
+        raise PublishedError(
             f"config.json: {len(stages)} depths, but {len(widths)} hidden_sizes"
         )
     return {
@@ -102,7 +95,7 @@ def vgg_settings(config: Mapping) -> dict:
     settings = VGG16 | {key: config[key] for key in VGG16 if key in config}
     stages, widths = (tuple(settings[key]) for key in ("stages", "widths"))
     if len(stages) != len(widths):
-        raise CheckpointError(
+        raise PublishedError(
             f"config.json: {len(stages)} stages, but {len(widths)} widths"
         )
     return settings | {"stages": stages, "widths": widths}

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from hsjax.models.layers import ACTIVATIONS
-from hsjax.models.names import (
-    CheckpointError,
+from hsjax.models.families import (
     Entry,
     Family,
     block,
@@ -14,6 +12,8 @@ from hsjax.models.names import (
     setting,
     text_inputs,
 )
+from hsjax.models.layers import ACTIVATIONS
+from hsjax.models.published_files import PublishedError
 from hsjax.models.text import TextEncoder
 
 # what the config.json of BERT calls our settings
@@ -47,14 +47,14 @@ POST_NORM = {"pool": "mean", "pre_norm": False}
 QKV = ("query", "key", "value")
 
 
-class Tensors(NamedTuple):
+class TextTensorNames(NamedTuple):
     """Where a family keeps what all of them have: names without `.weight`, `.bias`.
 
     Attributes:
       tables: of tokens and of positions; of token types where there are any.
       embedding_norm, final_norm: "" where there is none.
       layer: name of layer {i}.
-      parts: of a layer, see `names.block`.
+      parts: of a layer, see `families.block`.
     """
 
     tables: tuple[str, ...]
@@ -64,7 +64,7 @@ class Tensors(NamedTuple):
     parts: Mapping[str, tuple[str, ...]]
 
 
-BERT = Tensors(
+BERT = TextTensorNames(
     tuple(f"embeddings.{x}_embeddings" for x in ("word", "position", "token_type")),
     "embeddings.LayerNorm",
     "",
@@ -100,7 +100,7 @@ ALBERT = BERT._replace(
         "mlp_norm": ("full_layer_layer_norm",),
     },
 )
-CLIP = Tensors(
+CLIP = TextTensorNames(
     ("embeddings.token_embedding", "embeddings.position_embedding"),
     "",
     "final_layer_norm",
@@ -120,15 +120,15 @@ def _settings(config: Mapping, keys: Mapping[str, str], **fixed) -> dict:
     """What all families read from their config.json, checked."""
     settings = {ours: setting(config, theirs) for ours, theirs in keys.items()} | fixed
     if settings["activation"] not in ACTIVATIONS:
-        raise CheckpointError(
+        raise PublishedError(
             f"config.json: {keys['activation']} is {settings['activation']!r};"
             f" known: {', '.join(ACTIVATIONS)}"
         )
     for ours in ("vocab_size", "max_length", "width", "depth", "heads", "mlp"):
         if not isinstance(value := settings[ours], int) or value < 1:
-            raise CheckpointError(f"config.json: {keys[ours]} is {value!r}")
+            raise PublishedError(f"config.json: {keys[ours]} is {value!r}")
     if settings["width"] % settings["heads"]:
-        raise CheckpointError(
+        raise PublishedError(
             f"config.json: {keys['width']} {settings['width']} is no multiple of"
             f" {keys['heads']} {settings['heads']}"
         )
@@ -138,13 +138,13 @@ def _settings(config: Mapping, keys: Mapping[str, str], **fixed) -> dict:
 def bert_settings(config: Mapping) -> dict:
     """BERT (Devlin et al., 2019), MiniLM, multilingual-e5; see `Family.settings`."""
     if config.get("position_embedding_type", "absolute") != "absolute":
-        raise CheckpointError(
+        raise PublishedError(
             "config.json: position_embedding_type is"
             f" {config['position_embedding_type']!r}; only absolute is known"
         )
     for key in ("is_decoder", "add_cross_attention"):
         if config.get(key):
-            raise CheckpointError(f"config.json: {key} is set; only encoders are known")
+            raise PublishedError(f"config.json: {key} is set; only encoders are known")
     return _settings(config, BERT_KEYS, **POST_NORM)
 
 
@@ -164,7 +164,7 @@ def distilbert_settings(config: Mapping) -> dict:
 def albert_settings(config: Mapping) -> dict:
     """ALBERT (Lan et al., 2020): narrow embeddings, few layers used many times."""
     if config.get("inner_group_num", 1) != 1:
-        raise CheckpointError(
+        raise PublishedError(
             f"config.json: inner_group_num is {config['inner_group_num']};"
             " only 1 is known"
         )
@@ -197,7 +197,7 @@ def clip_settings(config: Mapping) -> dict:
     )
 
 
-def _entries(tensors: Tensors) -> Callable[[dict], list[Entry]]:
+def _entries(tensors: TextTensorNames) -> Callable[[dict], list[Entry]]:
     def entries(settings: dict) -> list[Entry]:
         """Every parameter of a TextEncoder of these settings."""
         ours = ["token_embedding", "position"]

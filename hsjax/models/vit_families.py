@@ -3,17 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from hsjax.models.families import Entry, Family, block, linear, norm, only, setting
 from hsjax.models.layers import ACTIVATIONS
-from hsjax.models.names import (
-    CheckpointError,
-    Entry,
-    Family,
-    block,
-    linear,
-    norm,
-    only,
-    setting,
-)
+from hsjax.models.published_files import PublishedError
 from hsjax.models.vit import VisionTransformer
 
 # what the config.json of ViT calls our settings
@@ -41,14 +33,14 @@ CLIP_DEFAULTS = {
 CLS, DISTILLATION = "cls_token", "distillation_token"
 
 
-class Tensors(NamedTuple):
+class VitTensorNames(NamedTuple):
     """Where a family of vision transformers keeps what all of them have.
 
     Attributes:
       embedding: entries before the first layer, without tokens that not all have.
       norms: ours -> theirs, of norms outside of layers.
       layer: name of layer {i}.
-      parts: of a layer, see `names.block`.
+      parts: of a layer, see `families.block`.
       scales: of a layer, ours -> theirs, layer scale.
     """
 
@@ -59,7 +51,7 @@ class Tensors(NamedTuple):
     scales: Mapping[str, str] = {}
 
 
-VIT = Tensors(
+VIT = VitTensorNames(
     (
         Entry(CLS, ("embeddings.cls_token",)),
         Entry("position", ("embeddings.position_embeddings",), "squeeze"),
@@ -99,7 +91,7 @@ DINOV2 = VIT._replace(
         "mlp_scale": "layer_scale2.lambda1",
     },
 )
-CLIP = Tensors(
+CLIP = VitTensorNames(
     (
         Entry(CLS, ("embeddings.class_embedding",), "lift"),
         Entry("position", ("embeddings.position_embedding.weight",)),
@@ -133,11 +125,11 @@ def _vit_settings(config: Mapping, tokens=(CLS,), **fixed) -> dict:
         for side in sides
     )
     if patch[0] != patch[1]:
-        raise CheckpointError(
+        raise PublishedError(
             f"config.json: patch_size is {list(patch)}; only square patches are known"
         )
     if settings["width"] % settings["heads"]:
-        raise CheckpointError(
+        raise PublishedError(
             f"config.json: hidden_size {settings['width']} is no multiple of"
             f" num_attention_heads {settings['heads']}"
         )
@@ -166,7 +158,7 @@ def deit_settings(config: Mapping) -> dict:
 def dinov2_settings(config: Mapping) -> dict:
     """DINOv2 (Oquab et al., 2023): layer scale; without registers, without SwiGLU."""
     if config.get("use_swiglu_ffn"):
-        raise CheckpointError(
+        raise PublishedError(
             "config.json: use_swiglu_ffn is set (the giant DINOv2); only the plain MLP"
             " of the small, base and large ones is known"
         )
@@ -195,7 +187,7 @@ def clip_settings(config: Mapping) -> dict:
     )
 
 
-def _vit_entries(tensors: Tensors) -> Callable[[dict], list[Entry]]:
+def _vit_entries(tensors: VitTensorNames) -> Callable[[dict], list[Entry]]:
     def entries(settings: dict) -> list[Entry]:
         """Every parameter of a VisionTransformer of these settings."""
         found = list(tensors.embedding)

@@ -19,17 +19,19 @@ import numpy as np
 from jaxtyping import Float
 
 from hsjax.batch import IMAGE
-from hsjax.models.checkpoint_files import (
+from hsjax.models.families import Family
+from hsjax.models.image_families import IMAGE_FAMILIES
+from hsjax.models.preprocessing import RESAMPLINGS, Preprocessing
+from hsjax.models.published_files import (
     CONFIG,
     PREPROCESSOR,
-    Checkpoint,
-    Tensors,
+    SINGLE,
+    LazyTensors,
+    PublishedError,
+    PublishedModel,
     write_tensors,
 )
-from hsjax.models.image_families import IMAGE_FAMILIES
-from hsjax.models.names import CheckpointError, Family
-from hsjax.models.preprocessing import RESAMPLINGS, Preprocessing
-from hsjax.models.pretrained import to_tensors
+from hsjax.models.published_weights import to_tensors
 from hsjax.models.text_families import TEXT_FAMILIES
 
 KIND = "vision-text-dual-encoder"
@@ -70,26 +72,26 @@ def families_of(tower: str) -> dict[str, Family]:
     return IMAGE_FAMILIES if tower == IMAGE else TEXT_FAMILIES
 
 
-def tower_of(checkpoint: Checkpoint, tower: str) -> Checkpoint:
-    """`text` or `image` of a pair in this layout; any other checkpoint as it is.
+def tower_of(published: PublishedModel, tower: str) -> PublishedModel:
+    """`text` or `image` of a pair in this layout; any other model as it is.
 
     Raises:
-      CheckpointError: the pair's config.json lacks the tower.
+      PublishedError: the pair's config.json lacks the tower.
     """
-    if checkpoint.config.get("model_type") != KIND:
-        return checkpoint
+    if published.config.get("model_type") != KIND:
+        return published
     key, prefix, _ = PARTS[tower]
-    if not isinstance(config := checkpoint.config.get(key), dict):
-        raise CheckpointError(f"{checkpoint.directory / CONFIG} lacks {key}")
-    return checkpoint._replace(config=config, tensors=_Part(checkpoint, prefix))
+    if not isinstance(config := published.config.get(key), dict):
+        raise PublishedError(f"{published.directory / CONFIG} lacks {key}")
+    return published._replace(config=config, tensors=_Part(published, prefix))
 
 
-class _Part(Tensors):
+class _Part(LazyTensors):
     """The tensors whose names start alike, without that start."""
 
-    def __init__(self, checkpoint: Checkpoint, prefix: str):
-        self._whole, self._prefix = checkpoint.tensors, prefix
-        names = [n for n in checkpoint.tensors if n.startswith(prefix)]
+    def __init__(self, published: PublishedModel, prefix: str):
+        self._whole, self._prefix = published.tensors, prefix
+        names = [n for n in published.tensors if n.startswith(prefix)]
         super().__init__(dict.fromkeys(n.removeprefix(prefix) for n in names))
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -121,12 +123,12 @@ def write_pair(
     for name, tower in towers.items():
         key, prefix, projection = PARTS[name]
         config[key] = alone(name, tower.config) | {"pool": tower.pool}
-        own, kernel, bias = _tensors(name, tower)
+        own, kernel, bias = _tower_tensors(name, tower)
         tensors |= {prefix + k: v for k, v in own.items()}
         tensors[f"{projection}.weight"] = kernel.T
         if bias is not None:
-            tensors[f"{projection}.bias"] = bias
-    write_tensors(directory, tensors)
+            tensors[f"{projection}.bias"] = np.asarray(bias, np.float32)
+    write_tensors(directory / SINGLE, tensors)
     _write(directory / CONFIG, config)
     write_preprocessor(directory, look)
 
@@ -151,7 +153,8 @@ def write_encoder(
         config["projection_dim"] = int(params["projection"]["kernel"].shape[1])
     family = families_of(name)[config["model_type"]]
     settings = family.settings(config)
-    write_tensors(directory, to_tensors(family, settings, params, stats))
+    tensors = to_tensors(family, settings, params, stats)
+    write_tensors(directory / SINGLE, tensors)
     _write(directory / CONFIG, config)
 
 
@@ -174,7 +177,7 @@ def alone(name: str, config: Mapping) -> dict:
     return config | {"dtype": "float32"}
 
 
-def _tensors(name: str, tower: Tower):
+def _tower_tensors(name: str, tower: Tower):
     """(the encoder's tensors, kernel (D, E), bias) as transformers computes.
 
     A last linear map of the encoder (CLIP's) is multiplied into the projection.
@@ -196,7 +199,7 @@ def _tensors(name: str, tower: Tower):
     return tensors, kernel, tower.bias
 
 
-def differences(towers: Mapping[str, Tower]) -> list[str]:
+def caveats(towers: Mapping[str, Tower]) -> list[str]:
     """What transformers would do otherwise with a pair, a sentence each."""
     told = []
     for name, tower in towers.items():

@@ -6,60 +6,29 @@ import json
 import jax
 import numpy as np
 import pytest
-from layouts import read_golden
-from runs import report, run_config, train_run
-from stores import path_of, write_bert, write_images
-from test_mistakes import sentence
+from encoders import FROZEN, frozen, published, write_images
+from goldens import read_golden
+from runs import report, run_config, sentence, train_run
+from tiny import leaves
 
 import hsjax
 from hsjax import tasks
 from hsjax.choices import check_choices, stream_flaws
 from hsjax.models.image_families import IMAGE_FAMILIES
-from hsjax.models.names import CheckpointError
-from hsjax.models.pretrained import load_parameters, read_checkpoint
-from hsjax.models.published import (
+from hsjax.models.published_files import PublishedError, read_published
+from hsjax.models.published_towers import (
     family_of,
     published_encoder,
     published_start,
     tower_settings,
 )
+from hsjax.models.published_weights import load_parameters
 from hsjax.models.text_families import TEXT_FAMILIES
 from hsjax.opening import resolved
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError
 
-FROZEN = (r"(text|image)/.*", 0.0, False)
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory, shop):
-    return write_bert(tmp_path_factory.mktemp("bert"), shop)
-
-
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("resnet"))
-
-
-def published(shop, bert, resnet, **changes):
-    # a constant rate, so that runs of any length share one compiled step
-    steps = {"train.steps": 6, "train.eval_every": 3, "optim.schedule": "constant"}
-    config = run_config({**path_of(shop), **steps}).unlock()
-    config.model.text.published, config.model.image.published = str(bert), str(resnet)
-    config.data.image.size = config.data.image.resize = (0, 0)
-    config.data.text.length = 12
-    config.update_from_flattened_dict(changes)
-    return config.lock()
-
-
-def frozen(shop, bert, resnet, **changes):
-    """As `published`, projections and head alone are trained."""
-    rules = {"optim.rules": (FROZEN, *run_config().optim.rules)}
-    return published(shop, bert, resnet, **rules, **changes)
-
-
-def leaves(tree):
-    return {jax.tree_util.keystr(k): v for k, v in jax.tree.leaves_with_path(tree)}
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tmp_path):
@@ -71,7 +40,7 @@ def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tm
         ("text", TEXT_FAMILIES, bert),
         ("image", IMAGE_FAMILIES, resnet),
     ):
-        checkpoint = read_checkpoint(place)
+        checkpoint = read_published(place)
         family = families[checkpoint.config["model_type"]]
         _, params, stats = load_parameters(family, checkpoint)
         for mine, theirs in ((run.params, params), (run.stats, stats)):
@@ -84,12 +53,12 @@ def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tm
 
 
 def test_the_last_layer_may_be_trained(shop, bert, resnet, tmp_path):
-    last = read_checkpoint(bert).config["num_hidden_layers"] - 1
+    last = read_published(bert).config["num_hidden_layers"] - 1
     rules = ((rf"text/layer{last}/.*", 0.1, True), FROZEN)
     rules += tuple(run_config().optim.rules)
     train_run(published(shop, bert, resnet, **{"optim.rules": rules}), tmp_path)
     run = hsjax.load(tmp_path)
-    _, params, _ = load_parameters(TEXT_FAMILIES["bert"], read_checkpoint(bert))
+    _, params, _ = load_parameters(TEXT_FAMILIES["bert"], read_published(bert))
     before, after = leaves(params), leaves(run.params["text"])
     moved = {n for n in before if not np.array_equal(before[n], after[n])}
     assert moved
@@ -139,8 +108,8 @@ def test_a_pool_that_config_json_names_is_the_encoders_own(resnet):
     assert (
         tower_settings("text", config | {"pool": "mean"}, pool="max")["pool"] == "max"
     )
-    image = read_checkpoint(resnet).config
-    with pytest.raises(CheckpointError, match="is 'cls'; resnet has mean"):
+    image = read_published(resnet).config
+    with pytest.raises(PublishedError, match="is 'cls'; resnet has mean"):
         tower_settings("image", image, pool="cls")
 
 

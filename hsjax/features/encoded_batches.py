@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from hsjax.data.image import ImageError, cores, decode_image
-from hsjax.data.parts import as_stored
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.store_parts import as_stored
 from hsjax.models.preprocessing import Preprocessing
 
 # tokens of a bucket: a text is padded to the next one, so that little is wasted and
@@ -28,7 +28,7 @@ AHEAD = 2  # batches of pictures that are decoded while one is encoded
 Picture = bytes | Path | UInt8[np.ndarray, "H W 3"]
 
 
-class Encoded(NamedTuple):
+class EncodedBatch(NamedTuple):
     """A batch of items.
 
     Attributes:
@@ -50,7 +50,7 @@ def encode_texts(
     length: int,
     tokens: int,
     prefix: str = "",
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedBatch]:
     """Texts of like length together, the longest of a window first.
 
     The longest first: what does not fit into memory fails at once, not after hours.
@@ -83,7 +83,7 @@ def _token_ids(
 
 def _by_length(
     apply: Callable, ids: Sequence[np.ndarray], *, length: int, tokens: int
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedBatch]:
     lengths = np.array([len(x) for x in ids])
     edges = np.array([*(b for b in BUCKETS if b < length), length])
     bucket = edges[np.searchsorted(edges, np.maximum(lengths, 1))]
@@ -98,7 +98,9 @@ def _by_length(
                 padded[row, : lengths[i]] = ids[i]
                 mask[row, : lengths[i]] = True
             vectors = apply(padded, mask)[: len(here)]
-            yield Encoded(here, vectors, lengths[here] if vectors.ndim > 2 else None)
+            yield EncodedBatch(
+                here, vectors, lengths[here] if vectors.ndim > 2 else None
+            )
 
 
 def _rows(most: int, items: int) -> int:
@@ -113,7 +115,7 @@ def encode_pictures(
     look: Preprocessing,
     rows: int,
     max_pixels: int,
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedBatch]:
     """Pictures in their order, decoded ahead by a thread per core.
 
     Args:
@@ -132,7 +134,7 @@ def encode_pictures(
         batch = np.zeros((rows, *look.size, 3), np.uint8)
         batch[: len(here)] = here
         positions = np.arange(first, first + len(here))
-        yield Encoded(positions, apply(batch, weight)[: len(here)], None)
+        yield EncodedBatch(positions, apply(batch, weight)[: len(here)], None)
         first += len(here)
 
 
@@ -165,13 +167,13 @@ def _views(
 
 
 def fetched(
-    batches: Iterator[Encoded],
+    batches: Iterator[EncodedBatch],
     *,
     shape: Sequence[int],
     dtype: str,
     total: int | None,
     told: str,
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedBatch]:
     """As numpy arrays of a store; a batch is fetched when the next is on its way.
 
     Args:
@@ -182,7 +184,7 @@ def fetched(
       CatalogueError: vectors that are not finite in `dtype`.
     """
 
-    def stored(batch: Encoded) -> Encoded:
+    def stored(batch: EncodedBatch) -> EncodedBatch:
         vectors = as_stored(np.asarray(batch.vectors), dtype)
         if vectors.shape[1:] != tuple(shape):
             whole = np.zeros((len(vectors), *shape), dtype)

@@ -14,18 +14,17 @@ import numpy as np
 from hsjax.batch import IMAGE
 from hsjax.data.store import SOURCE
 from hsjax.data.text import load_tokenizer
-from hsjax.features.encoding import Encoded, encode_pictures, encode_texts
-from hsjax.models.dual import families_of, tower_of
-from hsjax.models.names import Family
+from hsjax.features.encoded_batches import EncodedBatch, encode_pictures, encode_texts
+from hsjax.models.dual_encoder import families_of, tower_of
+from hsjax.models.families import Family
 from hsjax.models.preprocessing import Preprocessing, read_preprocessing
-from hsjax.models.pretrained import (
-    Checkpoint,
-    CheckpointError,
-    find_family,
-    load_parameters,
-    read_checkpoint,
+from hsjax.models.published_files import (
+    PublishedError,
+    PublishedModel,
+    read_published,
 )
-from hsjax.models.published import POOLS, tower_settings
+from hsjax.models.published_towers import POOLS, tower_settings
+from hsjax.models.published_weights import find_family, load_parameters
 from hsjax.models.vgg import VGG
 
 STATES = "none"  # the pool that keeps every token, patch or cell
@@ -38,12 +37,12 @@ class FrozenEncoder(NamedTuple):
     Attributes:
       facts: where it comes from and how it is used: but for the place, equal facts are
         equal vectors.
-      encode: items (texts, or pictures, encoded or decoded) -> `Encoded`, batch by
+      encode: items (texts, or pictures, encoded or decoded) -> `EncodedBatch`, batch by
         batch, in an order that suits the encoder.
     """
 
     facts: dict
-    encode: Callable[[Iterable], Iterator[Encoded]]
+    encode: Callable[[Iterable], Iterator[EncodedBatch]]
 
 
 def text_encoder(c) -> FrozenEncoder:
@@ -52,20 +51,20 @@ def text_encoder(c) -> FrozenEncoder:
     Of a pair that hsjax saved it is the text tower, without the projection.
 
     Raises:
-      CheckpointError: the checkpoint cannot be used, its tokenizer is another's, or the
+      PublishedError: the model cannot be used, its tokenizer is another's, or the
         family has no such pool.
       CatalogueError: it has no tokenizer.
     """
     loaded = _load(c, "text")
     length = min(c.length, loaded.settings["max_length"])
-    directory = loaded.checkpoint.directory
+    directory = loaded.published.directory
     own = {"length": length, "tokenizer": _tokenizer_hash(directory)}
     own |= {"prefix": c.prefix} if c.prefix else {}
     apply = functools.partial(jax.jit(loaded.apply), jax.device_put(loaded.variables))
     encode = functools.partial(
         encode_texts,
         apply,
-        tokenizer=_tokenizer(loaded.checkpoint, loaded.settings["vocab_size"]),
+        tokenizer=_tokenizer(loaded.published, loaded.settings["vocab_size"]),
         length=length,
         tokens=c.tokens,
         prefix=c.prefix,
@@ -84,13 +83,13 @@ def picture_encoder(
 
     Args:
       max_pixels: larger pictures are refused.
-      look: how pictures are prepared; None = as the checkpoint and `c.size` say.
+      look: how pictures are prepared; None = as the model and `c.size` say.
 
     Raises:
-      CheckpointError: the checkpoint cannot be used, or the family has no such pool.
+      PublishedError: the model cannot be used, or the family has no such pool.
     """
     loaded = _load(c, IMAGE)
-    look = look or _look(loaded.checkpoint, c)
+    look = look or _look(loaded.published, c)
     mean = np.array(look.mean, np.float32).reshape(1, 1, 1, 3)
     std = np.array(look.std, np.float32).reshape(1, 1, 1, 3)
 
@@ -110,9 +109,9 @@ def picture_encoder(
 
 
 class _Loaded(NamedTuple):
-    """A checkpoint as a function of its variables."""
+    """A published model as a function of its variables."""
 
-    checkpoint: Checkpoint
+    published: PublishedModel
     family: Family
     settings: dict
     variables: dict
@@ -120,23 +119,23 @@ class _Loaded(NamedTuple):
 
 
 def _load(c, tower: str) -> _Loaded:
-    checkpoint = tower_of(read_checkpoint(c.encoder), tower)
-    family = find_family(checkpoint, families_of(tower))
-    settings, params, stats = load_parameters(family, checkpoint)
-    settings |= tower_settings(tower, checkpoint.config)  # as a pair says it pools
+    published = tower_of(read_published(c.encoder), tower)
+    family = find_family(published, families_of(tower))
+    settings, params, stats = load_parameters(family, published)
+    settings |= tower_settings(tower, published.config)  # as a pair says it pools
     pool = STATES if c.states else c.pool or settings["pool"]
     settings["pool"] = _checked_pool(family, pool)
     module = family.module(**settings, dtype=jnp.dtype(c.dtype))
     variables = {"params": params, **({"stats": stats} if stats else {})}
     apply = functools.partial(module.apply, training=False)
-    return _Loaded(checkpoint, family, settings, variables, apply)
+    return _Loaded(published, family, settings, variables, apply)
 
 
 def _facts(c, loaded: _Loaded, shape: tuple[int, ...], own: Mapping) -> dict:
     """As JSON gives them back, so that they can be compared with those of a store."""
     facts = {
         SOURCE: _place(c.encoder),
-        "weights": fingerprint(loaded.checkpoint),
+        "weights": fingerprint(loaded.published),
         "family": loaded.family.name,
         "pool": loaded.settings["pool"],
         "compute": c.dtype,
@@ -146,11 +145,11 @@ def _facts(c, loaded: _Loaded, shape: tuple[int, ...], own: Mapping) -> dict:
     return json.loads(json.dumps(facts))
 
 
-def fingerprint(checkpoint: Checkpoint) -> str:
+def fingerprint(published: PublishedModel) -> str:
     """sha256 of the config and of every tensor, by name."""
-    digest = hashlib.sha256(json.dumps(checkpoint.config, sort_keys=True).encode())
-    for name in sorted(checkpoint.tensors):
-        tensor = np.ascontiguousarray(checkpoint.tensors[name])
+    digest = hashlib.sha256(json.dumps(published.config, sort_keys=True).encode())
+    for name in sorted(published.tensors):
+        tensor = np.ascontiguousarray(published.tensors[name])
         digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
         digest.update(tensor.view(np.uint8))
     return digest.hexdigest()
@@ -163,29 +162,29 @@ def _place(name: str) -> str:
 
 
 def _checked_pool(family: Family, pool: str) -> str:
-    """What needs no parameters beyond those of the checkpoint."""
+    """What needs no parameters beyond those that are published."""
     known = [name for name in POOLS[family.module] if name != "map"]
     known += [] if family.module is VGG else [STATES]
     if pool not in known:
         states = " (extract.states)" if pool == STATES else ""
-        raise CheckpointError(
+        raise PublishedError(
             f"extract.pool is {pool!r}{states}; {family.name} has {', '.join(known)}"
         )
     return pool
 
 
-def _look(checkpoint: Checkpoint, c) -> Preprocessing:
-    look = read_preprocessing(checkpoint.preprocessor)
+def _look(published: PublishedModel, c) -> Preprocessing:
+    look = read_preprocessing(published.preprocessor)
     if any(c.size):
         look = look._replace(resize=tuple(c.size), size=tuple(c.size))
     return look
 
 
-def _tokenizer(checkpoint: Checkpoint, vocab_size: int):
-    tokenizer = load_tokenizer(str(checkpoint.directory))
+def _tokenizer(published: PublishedModel, vocab_size: int):
+    tokenizer = load_tokenizer(str(published.directory))
     if tokenizer.get_vocab_size() > vocab_size:
-        raise CheckpointError(
-            f"{checkpoint.directory}: the tokenizer has {tokenizer.get_vocab_size()}"
+        raise PublishedError(
+            f"{published.directory}: the tokenizer has {tokenizer.get_vocab_size()}"
             f" entries, config.json says {vocab_size}: they do not belong together"
         )
     return tokenizer

@@ -1,4 +1,4 @@
-"""How a family's parameters are named here and in Hugging Face's layout: data only."""
+"""What a family of published encoders is: settings, and names of its tensors."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -7,9 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-
-class CheckpointError(ValueError):
-    """A published checkpoint that cannot be used, told in words for the user."""
+from hsjax.models.published_files import PublishedError
 
 
 class Entry(NamedTuple):
@@ -45,13 +43,13 @@ def text_inputs(settings: dict) -> tuple:
 
 
 class Family(NamedTuple):
-    """An architecture of published checkpoints as a table.
+    """An architecture of published encoders as a table.
 
     Attributes:
       name: `model_type` of config.json.
       prefixes: each taken off the tensors' names where they start with it ("bert.").
       settings: config.json -> keyword arguments of `module`, except its `dtype`;
-        CheckpointError on an option that the module does not have.
+        PublishedError on an option that the module does not have.
       module: the flax module.
       entries: settings -> one Entry per parameter and statistic of the module.
       unused: (regex, why) of tensors that are rightly not read: poolers, heads.
@@ -104,12 +102,12 @@ def setting(config: Mapping, key: str, default=None):
     """A value of config.json; null is none.
 
     Raises:
-      CheckpointError: it is not there, and there is no default.
+      PublishedError: it is not there, and there is no default.
     """
     if config.get(key) is not None:
         return config[key]
     if default is None:
-        raise CheckpointError(f"config.json lacks {key}")
+        raise PublishedError(f"config.json lacks {key}")
     return default
 
 
@@ -117,10 +115,10 @@ def only(config: Mapping, key: str, *known) -> None:
     """A setting that may be absent, but not something else.
 
     Raises:
-      CheckpointError: with the value and the known ones.
+      PublishedError: with the value and the known ones.
     """
     if key in config and config[key] not in known:
         names = ", ".join(map(repr, known))
-        raise CheckpointError(
+        raise PublishedError(
             f"config.json: {key} is {config[key]!r}; only {names} is known"
         )

@@ -6,7 +6,6 @@ single parameter is loaded.
 
 import functools
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -15,71 +14,63 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import save_file
 
-from hsjax.models.checkpoint_files import (
+from hsjax.models.families import Entry, Family
+from hsjax.models.published_files import (
     CONFIG,
     INDEX,
     SINGLE,
-    Checkpoint,
-    read_checkpoint,
+    PublishedError,
+    PublishedModel,
+    write_tensors,
 )
-from hsjax.models.names import CheckpointError, Entry, Family
-
-__all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "find_family",
-    "load_parameters",
-    "read_checkpoint",
-    "to_tensors",
-    "write_checkpoint",
-]
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
 SHOWN = 12  # names of a list in a message
-# what the first checkpoints of BERT call scale and bias
+# what the first files of BERT call scale and bias
 OLD_NAMES = ((r"LayerNorm\.gamma$", "LayerNorm.weight"),)
 OLD_NAMES += ((r"LayerNorm\.beta$", "LayerNorm.bias"),)
 
 
-def find_family(checkpoint: Checkpoint, families: Mapping[str, Family]) -> Family:
-    """The family of the checkpoint's `model_type`.
+def find_family(published: PublishedModel, families: Mapping[str, Family]) -> Family:
+    """The family of its `model_type`.
 
     Raises:
-      CheckpointError: it is not known; names those that are.
+      PublishedError: it is not known; names those that are.
     """
-    kind = checkpoint.config.get("model_type")
+    kind = published.config.get("model_type")
     if kind not in families:
-        raise CheckpointError(
-            f"{checkpoint.directory / CONFIG}: model_type is {kind!r}; known:"
+        raise PublishedError(
+            f"{published.directory / CONFIG}: model_type is {kind!r}; known:"
             f" {', '.join(families)}"
         )
     return families[kind]
 
 
-def load_parameters(family: Family, checkpoint: Checkpoint) -> tuple[dict, dict, dict]:
+def load_parameters(
+    family: Family, published: PublishedModel
+) -> tuple[dict, dict, dict]:
     """(settings, params, stats): float32 numpy arrays for `family.module(**settings)`.
 
     float16 and bfloat16 are cast.
 
     Raises:
-      CheckpointError: an option that the module lacks; tensors that are missing or that
+      PublishedError: an option that the module lacks; tensors that are missing or that
         nobody uses (both lists); a shape that is not the config's; integers.
     """
-    settings = family.settings(checkpoint.config)
-    entries, names = family.entries(settings), _short_names(family, checkpoint)
-    _check_names(family, entries, names, checkpoint.directory)
+    settings = family.settings(published.config)
+    entries, names = family.entries(settings), _short_names(family, published)
+    _check_names(family, entries, names, published.directory)
     shapes = _shapes(family, settings)
     if wrong := shapes.keys() ^ {entry.ours for entry in entries}:
         raise ValueError(f"the table of {family.name} is wrong at {sorted(wrong)}")
     for entry in entries:
         expected = _their_shape(entry, shapes[entry.ours])
         for name in entry.theirs:
-            _check_tensor(names[name], expected, entry.layout, checkpoint)
+            _check_tensor(names[name], expected, entry.layout, published)
     flat = {}
     for entry in entries:
-        parts = [checkpoint.tensors[names[name]] for name in entry.theirs]
+        parts = [published.tensors[names[name]] for name in entry.theirs]
         flat[entry.ours] = _to_ours(entry.layout, parts, shapes[entry.ours])
     nested = _nested(flat)
     stats = nested.pop("stats", {})
@@ -102,14 +93,14 @@ def to_tensors(
     return tensors
 
 
-def write_checkpoint(
+def write_published(
     directory: str | Path,
     family: Family,
     settings: dict,
     params: Mapping,
     stats: Mapping,
     *,
-    source: Checkpoint,
+    source: PublishedModel,
 ) -> None:
     """Writes the layout of `source` with other parameters, as float32 in one file.
 
@@ -122,9 +113,7 @@ def write_checkpoint(
     names = _short_names(family, source)
     for name, tensor in to_tensors(family, settings, params, stats).items():
         tensors[names[name]] = tensor.reshape(source.tensors.header(names[name])[0])
-    unfinished = directory / f"{SINGLE}.unfinished"
-    save_file(tensors, unfinished, metadata={"format": "pt"})
-    os.replace(unfinished, directory / SINGLE)
+    write_tensors(directory / SINGLE, tensors)
     for path in source.directory.rglob("*"):
         target = directory / path.relative_to(source.directory)
         described = path.suffix in (".json", ".txt") and path.name != INDEX
@@ -136,18 +125,18 @@ def write_checkpoint(
     (directory / CONFIG).write_text(f"{text}\n", encoding="utf-8")
 
 
-def _short_names(family: Family, checkpoint: Checkpoint) -> dict[str, str]:
+def _short_names(family: Family, published: PublishedModel) -> dict[str, str]:
     """Name without prefix, as of today -> name in the file."""
     short: dict[str, str] = {}
-    for full in checkpoint.tensors:
+    for full in published.tensors:
         name = full
         for prefix in family.prefixes:
             name = name.removeprefix(prefix)
         for old, new in OLD_NAMES:
             name = re.sub(old, new, name)
         if name in short:
-            raise CheckpointError(
-                f"{checkpoint.directory}: {full} and {short[name]} are both {name}"
+            raise PublishedError(
+                f"{published.directory}: {full} and {short[name]} are both {name}"
             )
         short[name] = full
     return short
@@ -161,7 +150,7 @@ def _check_names(family, entries: list[Entry], names, directory: Path) -> None:
     others = sorted(names.keys() - needed)
     left = [name for name in others if not explained.fullmatch(name)]
     if missing or left:
-        raise CheckpointError(
+        raise PublishedError(
             f"{directory}: as {family.name} of its {CONFIG} it lacks"
             f" {_listed(missing)} and has, used by nothing, {_listed(left)}"
         )
@@ -172,17 +161,17 @@ def _listed(names: list[str]) -> str:
     return f"[{', '.join(names[:SHOWN])}{more}]"
 
 
-def _check_tensor(name: str, expected, layout: str, checkpoint: Checkpoint) -> None:
-    shape, dtype = checkpoint.tensors.header(name)
+def _check_tensor(name: str, expected, layout: str, published: PublishedModel) -> None:
+    shape, dtype = published.tensors.header(name)
     if dtype not in FLOATS:
-        raise CheckpointError(
-            f"{checkpoint.directory}: {name} is {dtype}, not floating point; quantised"
+        raise PublishedError(
+            f"{published.directory}: {name} is {dtype}, not floating point; quantised"
             " weights are not read"
         )
     extra = len(shape) - len(expected) if layout == "squeeze" else 0
     if shape != (1,) * extra + expected:
-        raise CheckpointError(
-            f"{checkpoint.directory}: {name} is {shape}, {CONFIG} says {expected}"
+        raise PublishedError(
+            f"{published.directory}: {name} is {shape}, {CONFIG} says {expected}"
         )
 
 

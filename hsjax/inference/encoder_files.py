@@ -15,26 +15,26 @@ from tokenizers import Tokenizer
 
 from hsjax.batch import IMAGE
 from hsjax.data.features import stores_of
-from hsjax.data.store import SOURCE, store_facts
+from hsjax.data.store import store_facts
 from hsjax.data.text import load_tokenizer
-from hsjax.features.encoder import STATES, fingerprint
+from hsjax.features.frozen_encoder import STATES
 from hsjax.features.reduce import load_reduction
+from hsjax.features.store_encoder import encoder_source, store_model
 from hsjax.inference.predict import Run, load_run
 from hsjax.inference.tokenizer_files import write_tokenizer
-from hsjax.models.dual import (
+from hsjax.models.dual_encoder import (
     KIND,
     Tower,
-    differences,
+    caveats,
     families_of,
-    tower_of,
     write_encoder,
     write_pair,
     write_preprocessor,
 )
-from hsjax.models.names import CheckpointError
 from hsjax.models.preprocessing import Preprocessing, from_facts
-from hsjax.models.pretrained import Checkpoint, load_parameters, read_checkpoint
-from hsjax.models.published import tower_settings
+from hsjax.models.published_files import PublishedError, find_directory
+from hsjax.models.published_towers import tower_settings
+from hsjax.models.published_weights import load_parameters
 from hsjax.train.workdir import kept_published, read_config
 
 
@@ -64,10 +64,10 @@ def export_run(
       What a reader of the directory has to know, a sentence each.
 
     Raises:
-      CheckpointError: towers from scratch, a pooling with parameters that no layout
-        holds, an encoder that is no longer what the features came from, an `output`
-        with something else.
-      CatalogueError, WorkdirError: there is no such run, no such store.
+      PublishedError: towers from scratch, a pooling with parameters that no layout
+        holds, an `output` with something else.
+      CatalogueError, WorkdirError: there is no such run, no such store, or its encoder
+        is no longer what the features came from.
     """
     sides = _sides(workdir)
     _check_output(output, KIND if len(sides) > 1 else "")
@@ -82,7 +82,7 @@ def _sides(workdir: Path) -> list[str]:
     """The modalities to export: a text stream and the image, or one of both.
 
     Raises:
-      CheckpointError: see `export_run`.
+      PublishedError: see `export_run`.
     """
     config, published = read_config(workdir), kept_published(workdir)
     modalities, stores = list(config.model.modalities), stores_of(config)
@@ -92,7 +92,7 @@ def _sides(workdir: Path) -> list[str]:
     own = [m for m in found if _side(m) in published and m not in config.model.text]
     for modality in own:
         if config.model[_side(modality)].pool == "map":
-            raise CheckpointError(
+            raise PublishedError(
                 f"{workdir}: its {modality} tower has attention pooling, whose"
                 " parameters no layout holds"
             )
@@ -104,12 +104,12 @@ def _sides(workdir: Path) -> list[str]:
         return trained
     if scratch:
         modality, side = scratch[0], _side(scratch[0])
-        raise CheckpointError(
+        raise PublishedError(
             f"{workdir}: its {modality} tower was trained from scratch, and the layout"
             f" is one of published encoders: set model.{side}.published, or"
             f" data.features.{modality}, and train again"
         )
-    raise CheckpointError(
+    raise PublishedError(
         f"{workdir} has no pair: it was trained on {', '.join(modalities)} alone, and"
         " on features, whose encoder is as it was"
     )
@@ -120,13 +120,13 @@ def _side(modality: str) -> str:
 
 
 def _check_output(output: Path, kind: str) -> None:
-    """CheckpointError where the folder holds anything but a pair written before."""
+    """PublishedError where the folder holds anything but a pair written before."""
     names = [n for n in ("store.json", "taxonomy.json") if (output / n).exists()]
     path = output / "config.json"
     if path.exists() and not (kind and _model_type(path) == kind):
         names.append(path.name)
     if names:
-        raise CheckpointError(
+        raise PublishedError(
             f"{output} holds something else ({names[0]}); take another --output"
         )
 
@@ -143,7 +143,7 @@ def _export_pair(run: Run, workdir: Path, output: Path, sides) -> list[str]:
     reading, look = _reading(run, sides[0]), _look(run)
     write_pair(output, towers, scale=_scale(run), look=look)
     write_tokenizer(output, reading.tokenizer, length=reading.length)
-    told = differences(towers) + _told(reading)
+    told = caveats(towers) + _told(reading)
     texts = [m for m in run.config.model.modalities if m != IMAGE]
     if texts[1:]:
         told.append(f"of the text streams {', '.join(texts)} it holds the first")
@@ -199,13 +199,9 @@ def _stored_tower(run: Run, folder: Path, modality: str) -> Tower:
     Principal components, (x - mean) @ C, are multiplied into the projection.
     """
     facts, side = store_facts(folder), _side(modality)
-    checkpoint = _store_checkpoint(folder, facts, side)
-    if fingerprint(checkpoint) != facts["weights"]:
-        raise CheckpointError(
-            f"{facts[SOURCE]} is no longer the encoder that {folder} was made with"
-        )
+    published = store_model(folder, facts, side)
     family = families_of(side)[facts["family"]]
-    _, params, stats = load_parameters(family, checkpoint)
+    _, params, stats = load_parameters(family, published)
     kernel, bias = _projection(run, modality)
     if reduction := load_reduction(folder):
         kernel = reduction.components @ kernel
@@ -215,13 +211,7 @@ def _stored_tower(run: Run, folder: Path, modality: str) -> Tower:
     if pool == STATES:  # states before any last linear map, averaged in the model
         pool = "mean"
         params = {k: v for k, v in params.items() if k != "projection"}
-    return Tower(checkpoint.config, params, stats, pool, kernel, bias)
-
-
-def _store_checkpoint(folder: Path, facts: dict, side: str) -> Checkpoint:
-    if not facts.get(SOURCE):
-        raise CheckpointError(f"{folder} does not say where its encoder is")
-    return tower_of(read_checkpoint(facts[SOURCE]), side)
+    return Tower(published.config, params, stats, pool, kernel, bias)
 
 
 def _projection(run: Run, name: str):
@@ -234,7 +224,7 @@ def _projection(run: Run, name: str):
 def _reading(run: Run, stream: str) -> _Reading:
     if folder := stores_of(run.config).get(stream):
         facts = store_facts(folder)
-        place = _store_checkpoint(Path(folder), facts, "text").directory
+        place = find_directory(encoder_source(folder, facts))
         tokenizer = load_tokenizer(str(place))
         return _Reading(tokenizer, facts["length"], facts.get("prefix", ""))
     return _Reading(run.tokenizer, dict(run.spec.lengths)[stream], "")

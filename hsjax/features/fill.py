@@ -12,8 +12,8 @@ from hsjax.data.features import contents
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
 from hsjax.data.store import FeatureStore, add_part, start_store
-from hsjax.features.encoder import FrozenEncoder
-from hsjax.features.encoding import Encoded, fetched
+from hsjax.features.encoded_batches import EncodedBatch, fetched
+from hsjax.features.frozen_encoder import FrozenEncoder
 
 log = logging.getLogger("hsjax")
 
@@ -58,7 +58,7 @@ class Settled:
         return [self._own[i] for i in positions.tolist()]
 
 
-def extract(
+def fill_store(
     config,
     read: Callable[[Container[str]], Iterable[Record]],
     encoder: FrozenEncoder,
@@ -89,7 +89,7 @@ def extract(
         total=None,
         told=c.modality,
     )
-    waiting: list[Encoded] = []
+    waiting: list[EncodedBatch] = []
     for batch in batches:
         waiting.append(batch)
         if sum(x.vectors.nbytes for x in waiting) >= PART:
@@ -108,7 +108,7 @@ def extract(
     return whole
 
 
-def _write(folder: Path, settled: Settled, batches: Sequence[Encoded]) -> None:
+def _write(folder: Path, settled: Settled, batches: Sequence[EncodedBatch]) -> None:
     """One part of some batches."""
     lengths = [x.lengths for x in batches if x.lengths is not None]
     add_part(

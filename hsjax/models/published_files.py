@@ -6,6 +6,7 @@ Only safetensors are read. A pickle runs whatever code its author put in.
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-
-from hsjax.models.names import CheckpointError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -24,7 +23,11 @@ OTHER_RUNTIMES = ["onnx/*", "openvino/*", "coreml/*"]
 HUB_NAME = re.compile(r"([\w.-]+/)?[\w.-]+(@[\w./-]+)?")
 
 
-class Tensors(Mapping):
+class PublishedError(ValueError):
+    """A published model that cannot be used, told in words for the user."""
+
+
+class LazyTensors(Mapping):
     """Tensor name -> numpy array, read when asked for; of one file or many."""
 
     def __init__(self, files: Mapping[str, object]):
@@ -46,7 +49,7 @@ class Tensors(Mapping):
         return len(self._files)
 
 
-class Checkpoint(NamedTuple):
+class PublishedModel(NamedTuple):
     """What a directory in Hugging Face's layout holds.
 
     Attributes:
@@ -57,43 +60,41 @@ class Checkpoint(NamedTuple):
     """
 
     config: dict
-    tensors: Tensors
+    tensors: LazyTensors
     directory: Path
     preprocessor: dict | None
 
 
-def read_checkpoint(name: str | Path, *, offline: bool = False) -> Checkpoint:
+def read_published(name: str | Path, *, offline: bool = False) -> PublishedModel:
     """A local directory, or a hub name (`org/name`, `org/name@revision`), cached.
 
     `offline` (or HF_HUB_OFFLINE=1) asks the cache only.
 
     Raises:
-      CheckpointError: there is no such place, no config.json, no safetensors (only a
+      PublishedError: there is no such place, no config.json, no safetensors (only a
         pickle), or a file that is truncated or missing.
     """
     directory = find_directory(str(name), offline=offline)
     if not (directory / CONFIG).is_file():
-        raise CheckpointError(
-            f"{directory} has no {CONFIG}: it is no model's directory"
-        )
+        raise PublishedError(f"{directory} has no {CONFIG}: it is no model's directory")
     preprocessor = None
     if (directory / PREPROCESSOR).is_file():
         preprocessor = _json(directory / PREPROCESSOR)
     config = _json(directory / CONFIG)
-    return Checkpoint(config, _tensors(directory), directory, preprocessor)
+    return PublishedModel(config, _open_tensors(directory), directory, preprocessor)
 
 
 def find_directory(name: str, *, offline: bool = False) -> Path:
-    """Where the files of a model are, downloaded if need be; see `read_checkpoint`."""
+    """Where the files of a model are, downloaded if need be; see `read_published`."""
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if path.suffix in PICKLES:
-        raise CheckpointError(f"{name} is a pickle: {_INSTEAD}")
+        raise PublishedError(f"{name} is a pickle: {_INSTEAD}")
     if path.is_file():
-        raise CheckpointError(f"{name} is a file: give the directory that holds it")
+        raise PublishedError(f"{name} is a file: give the directory that holds it")
     if not HUB_NAME.fullmatch(name):
-        raise CheckpointError(f"{name}: there is no such directory")
+        raise PublishedError(f"{name}: there is no such directory")
     from huggingface_hub import constants, snapshot_download
 
     offline = offline or constants.HF_HUB_OFFLINE
@@ -108,19 +109,22 @@ def find_directory(name: str, *, offline: bool = False) -> Path:
         )
     except Exception as error:  # of the hub, of whatever it asks the network by, a disk
         why = "not in the hub's cache, and offline" if offline else _line(error)
-        raise CheckpointError(
+        raise PublishedError(
             f"{name}: no such directory, and as a hub name: {why}. Run `hf download"
             f" {repository}` where there is a network, or give a directory"
         ) from None
     return Path(found)
 
 
-def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """model.safetensors, float32; whole or not at all."""
-    arrays = {k: np.array(v, np.float32, order="C") for k, v in tensors.items()}
-    unfinished = directory / f"{SINGLE}.unfinished"
-    save_file(arrays, unfinished, metadata={"format": "pt"})
-    os.replace(unfinished, directory / SINGLE)
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """A safetensors file; whole or not at all, also where two processes write it."""
+    arrays = {name: np.array(x, order="C") for name, x in tensors.items()}
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.unfinished")
+    try:
+        save_file(arrays, unfinished, metadata={"format": "pt"})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 _INSTEAD = (
@@ -130,52 +134,52 @@ _INSTEAD = (
 )
 
 
-def _tensors(directory: Path) -> Tensors:
+def _open_tensors(directory: Path) -> LazyTensors:
     if (directory / SINGLE).is_file():
         file = _opened(directory / SINGLE)
-        return Tensors({name: file for name in file.keys()})  # noqa: SIM118
+        return LazyTensors({name: file for name in file.keys()})  # noqa: SIM118
     if (directory / INDEX).is_file():
         return _sharded(directory)
     pickles = sorted(p.name for p in directory.iterdir() if p.suffix in PICKLES)
     if pickles:
-        raise CheckpointError(
+        raise PublishedError(
             f"{directory} holds its weights only as a pickle ({pickles[0]}): {_INSTEAD}"
         )
-    raise CheckpointError(
+    raise PublishedError(
         f"{directory} has neither {SINGLE} nor {INDEX}; if the hub has the model only"
         " as a pickle, save it as safetensors first"
     )
 
 
-def _sharded(directory: Path) -> Tensors:
+def _sharded(directory: Path) -> LazyTensors:
     """The tensors of all files of an index, which must agree with it."""
     listed: dict[str, set[str]] = {}
     weight_map = _json(directory / INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
-        raise CheckpointError(f"{directory / INDEX} has no weight_map")
+        raise PublishedError(f"{directory / INDEX} has no weight_map")
     for name, part in weight_map.items():
         listed.setdefault(part, set()).add(name)
     files = {}
     for part, names in sorted(listed.items()):
         path = directory / part
         if Path(part).name != part or not path.is_file():
-            raise CheckpointError(
+            raise PublishedError(
                 f"{directory / INDEX} names {part}, which is not there"
             )
         file = _opened(path)
         if different := sorted(names ^ set(file.keys())):
-            raise CheckpointError(
+            raise PublishedError(
                 f"{path} and {INDEX} disagree about {', '.join(different[:3])}"
             )
         files |= dict.fromkeys(names, file)
-    return Tensors(files)
+    return LazyTensors(files)
 
 
 def _opened(path: Path):
     try:
         return safe_open(path, framework="np")
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
+        raise PublishedError(
             f"{path} is truncated or no safetensors file ({_line(error)}); fetch it"
             " again"
         ) from None
@@ -185,9 +189,9 @@ def _json(path: Path) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is no JSON: {_line(error)}") from None
+        raise PublishedError(f"{path} is no JSON: {_line(error)}") from None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is no JSON object")
+        raise PublishedError(f"{path} is no JSON object")
     return value
 
 

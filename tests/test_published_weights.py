@@ -7,18 +7,17 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from goldens import CLIPS, TEXTS, read_golden, write_layout
 from huggingface_hub import constants
-from layouts import CLIPS, TEXTS, read_golden, write_layout
 from safetensors.numpy import load_file
 from tiny import bitwise_equal
 
-from hsjax.models.pretrained import (
-    CheckpointError,
+from hsjax.models.published_files import PublishedError, read_published
+from hsjax.models.published_weights import (
     find_family,
     load_parameters,
-    read_checkpoint,
     to_tensors,
-    write_checkpoint,
+    write_published,
 )
 from hsjax.models.text_families import TEXT_FAMILIES
 
@@ -32,7 +31,7 @@ def bert():
 
 
 def load(directory):
-    checkpoint = read_checkpoint(directory)
+    checkpoint = read_published(directory)
     return load_parameters(find_family(checkpoint, TEXT_FAMILIES), checkpoint)
 
 
@@ -42,7 +41,7 @@ def refusal(directory, config, tensors) -> str:
 
 def sentence(directory) -> str:
     """What a directory is refused with: one line."""
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(PublishedError) as caught:
         load(directory)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -62,26 +61,26 @@ def test_writing_what_was_read_is_a_round_trip(name, tmp_path):
     (source / "vocab.txt").write_text("[PAD]\n")
     (source / "1_Pooling").mkdir()
     (source / "1_Pooling" / "config.json").write_text("{}")
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_published(source)
     family = find_family(checkpoint, TEXT_FAMILIES)
     settings, params, stats = load_parameters(family, checkpoint)
     assert all(x.dtype == np.float32 for x in jax.tree.leaves(params))
     copy = tmp_path / "copy"
-    write_checkpoint(copy, family, settings, params, stats, source=checkpoint)
+    write_published(copy, family, settings, params, stats, source=checkpoint)
     same(load_file(copy / "model.safetensors"), golden.tensors)
-    assert read_checkpoint(copy).config == golden.config
+    assert read_published(copy).config == golden.config
     assert (copy / "vocab.txt").read_text() == "[PAD]\n"
     assert (copy / "1_Pooling" / "config.json").is_file()
     assert bitwise_equal(load(copy)[1], params)
 
 
 def test_other_parameters_are_written_where_they_belong(bert, tmp_path):
-    checkpoint = read_checkpoint(write_layout(tmp_path, bert.config, bert.tensors))
+    checkpoint = read_published(write_layout(tmp_path, bert.config, bert.tensors))
     family = find_family(checkpoint, TEXT_FAMILIES)
     settings, params, stats = load_parameters(family, checkpoint)
     trained = jax.tree.map(lambda x: x + np.float32(1), params)
     # into the very directory that it came from
-    write_checkpoint(tmp_path, family, settings, trained, stats, source=checkpoint)
+    write_published(tmp_path, family, settings, trained, stats, source=checkpoint)
     expected = {
         name: tensor if name.startswith("pooler") else tensor + np.float32(1)
         for name, tensor in bert.tensors.items()
@@ -95,10 +94,10 @@ def test_many_files_are_as_good_as_one(bert, tmp_path, shards):
     one = write_layout(tmp_path / "one", bert.config, bert.tensors)
     many = write_layout(tmp_path / "many", bert.config, bert.tensors, shards)
     assert bitwise_equal(load(one)[1], load(many)[1])
-    checkpoint = read_checkpoint(many)
+    checkpoint = read_published(many)
     family = find_family(checkpoint, TEXT_FAMILIES)
     copy = tmp_path / "copy"
-    write_checkpoint(copy, family, *load(many), source=checkpoint)
+    write_published(copy, family, *load(many), source=checkpoint)
     same(load_file(copy / "model.safetensors"), bert.tensors)
 
 
@@ -112,7 +111,7 @@ def test_a_family_is_written_without_a_source(bert, tmp_path):
 def test_other_floats_are_cast(bert, tmp_path, kind):
     tensors = {name: x.astype(kind) for name, x in bert.tensors.items()}
     config = bert.config | {"dtype": "float16"}
-    checkpoint = read_checkpoint(write_layout(tmp_path / "a", config, tensors))
+    checkpoint = read_published(write_layout(tmp_path / "a", config, tensors))
     family = find_family(checkpoint, TEXT_FAMILIES)
     settings, params, stats = load_parameters(family, checkpoint)
     np.testing.assert_array_equal(
@@ -120,8 +119,8 @@ def test_other_floats_are_cast(bert, tmp_path, kind):
     )
     assert params["token_embedding"].dtype == np.float32
     copy = tmp_path / "b"
-    write_checkpoint(copy, family, settings, params, stats, source=checkpoint)
-    assert read_checkpoint(copy).config["dtype"] == "float32"
+    write_published(copy, family, settings, params, stats, source=checkpoint)
+    assert read_published(copy).config["dtype"] == "float32"
     assert bitwise_equal(load(copy)[1], params)
 
 
@@ -136,10 +135,10 @@ def test_names_of_the_first_checkpoints_are_known(bert, tmp_path):
     new = write_layout(tmp_path / "new", bert.config, bert.tensors)
     first = write_layout(tmp_path / "old", bert.config, tensors)
     assert bitwise_equal(load(first)[1], load(new)[1])
-    checkpoint = read_checkpoint(first)
+    checkpoint = read_published(first)
     family = find_family(checkpoint, TEXT_FAMILIES)
     copy = tmp_path / "copy"
-    write_checkpoint(copy, family, *load(first), source=checkpoint)
+    write_published(copy, family, *load(first), source=checkpoint)
     same(load_file(copy / "model.safetensors"), tensors)
 
 
@@ -279,8 +278,8 @@ def test_a_hub_name_is_read_from_the_cache(bert, tmp_path, monkeypatch):
     for name in ("org/tiny", f"org/tiny@{'0' * 40}"):
         assert bitwise_equal(load(name)[1], load(here)[1])
     for offline in (True, False):  # HF_HUB_OFFLINE is set in all tests
-        with pytest.raises(CheckpointError) as caught:
-            read_checkpoint("org/unknown", offline=offline)
+        with pytest.raises(PublishedError) as caught:
+            read_published("org/unknown", offline=offline)
         said = str(caught.value)
         assert "not in the hub's cache, and offline" in said
         assert "hf download org/unknown" in said
@@ -305,14 +304,14 @@ def test_a_network_that_fails_is_told(monkeypatch):
 
 def test_the_preprocessor_is_read_where_it_is(bert, tmp_path):
     directory = write_layout(tmp_path, bert.config, bert.tensors)
-    assert read_checkpoint(directory).preprocessor is None
+    assert read_published(directory).preprocessor is None
     facts = {"image_mean": [0.5, 0.5, 0.5], "size": {"height": 8, "width": 8}}
     (directory / "preprocessor_config.json").write_text(json.dumps(facts))
-    assert read_checkpoint(directory).preprocessor == facts
+    assert read_published(directory).preprocessor == facts
 
 
 def test_tensors_are_lazy_and_counted(bert, tmp_path):
-    tensors = read_checkpoint(write_layout(tmp_path, bert.config, bert.tensors)).tensors
+    tensors = read_published(write_layout(tmp_path, bert.config, bert.tensors)).tensors
     assert set(tensors) == set(bert.tensors)
     assert len(tensors) == len(bert.tensors)
     assert tensors.header(TABLE) == ((29, 22), "F32")

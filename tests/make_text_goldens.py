@@ -1,10 +1,10 @@
 """Writes tests/parity/*.npz of text encoders: the one place with torch, run by hand.
 
-    python tests/make_parity_goldens.py [family ...]
+    python tests/make_text_goldens.py [family ...]
 
-Each file holds a tiny random reference model in Hugging Face's layout (config.json and
-tensors), inputs, pooled outputs, and the gradient of the sum of squares of one of them
-with respect to every tensor. The reference computes in float64 on float32 weights.
+Each file is a `goldens.Golden`: a tiny random reference model, inputs, vectors by how
+they are pooled, and the gradient with respect to every tensor. The reference computes
+in float64 on float32 weights.
 """
 
 import json
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from goldens import save_golden
 from safetensors.numpy import load_file
 
-PARITY = Path(__file__).parent / "parity"
 VOCAB, ROWS, LENGTH = 29, 4, 9
 SIZES = {
     "vocab_size": VOCAB,
@@ -95,17 +95,10 @@ def write(name: str, model, outputs: dict, differentiated: str, **inputs) -> Non
     model = model.double()
     answers = {pool: f(model) for pool, f in outputs.items()}
     grads = gradients(model, answers[differentiated])
-    arrays = {f"tensor:{k}": v for k, v in tensors.items()}
-    arrays |= {
-        f"output:{k}": v.detach().numpy().astype(np.float32) for k, v in answers.items()
-    }
-    arrays |= {f"gradient:{k}": v for k, v in grads.items()}
-    arrays |= {f"input:{k}": v for k, v in inputs.items()}
+    said = {k: v.detach().numpy() for k, v in answers.items()}
     facts = {"config": config, "differentiated": differentiated}
-    PARITY.mkdir(exist_ok=True)
-    path = PARITY / f"{name}.npz"
-    np.savez_compressed(path, facts=json.dumps(facts), **arrays)
-    print(f"{path} {path.stat().st_size} bytes")
+    groups = {"inputs": inputs, "outputs": said, "gradients": grads}
+    save_golden(name, facts, tensors=tensors, **groups)
 
 
 def texts(pad: int, end: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -263,13 +256,9 @@ def minilm():
     mask = rows["attention_mask"].bool().numpy()
     with torch.no_grad():
         answer = pooled(model(**rows).last_hidden_state, mask)["mean"].numpy()
-    np.savez_compressed(
-        PARITY / "minilm.npz",
-        facts=json.dumps({"sentences": SENTENCES}),
-        ids=rows["input_ids"].numpy().astype(np.int32),
-        mask=mask,
-        mean=answer.astype(np.float32),
-    )
+    ids = rows["input_ids"].numpy().astype(np.int32)
+    inputs, facts = {"ids": ids, "mask": mask}, {"sentences": SENTENCES}
+    save_golden("minilm", facts, inputs=inputs, outputs={"mean": answer})
 
 
 FAMILIES = {

@@ -15,31 +15,30 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
-from hsjax.models.checkpoint_files import Tensors
-from hsjax.models.dual import families_of, tower_of
-from hsjax.models.names import Family, only
+from hsjax.models.dual_encoder import families_of, tower_of
+from hsjax.models.families import Family, only
 from hsjax.models.preprocessing import read_preprocessing
-from hsjax.models.pretrained import (
-    Checkpoint,
-    CheckpointError,
-    find_family,
-    load_parameters,
-    read_checkpoint,
+from hsjax.models.published_files import (
+    LazyTensors,
+    PublishedError,
+    PublishedModel,
+    read_published,
 )
+from hsjax.models.published_weights import find_family, load_parameters
 from hsjax.models.resnet import ResNet
+from hsjax.models.scratch_towers import SCRATCH_POOL
 from hsjax.models.text import TextEncoder
 from hsjax.models.vgg import VGG
 from hsjax.models.vit import VisionTransformer
 
 TOWERS = ("text", IMAGE)
-# what makes one vector of the states; `map` has parameters that no checkpoint has
+# what makes one vector of the states; `map` has parameters that nobody publishes
 POOLS = {
     TextEncoder: ("cls", "mean", "max", "eot", "map"),
     VisionTransformer: ("cls", "mean", "max", "map"),
     ResNet: ("mean",),
     VGG: ("fc7", "mean"),
 }
-SCRATCH_POOL = "mean"  # of a tower from scratch that is not told another one
 # data.image.resize and size where nobody chose: of configs/base.py, or all zeros
 NOT_CHOSEN = (((36, 36), (32, 32)), ((0, 0), (0, 0)))
 
@@ -56,14 +55,14 @@ def tower_settings(tower: str, config: Mapping, *, pool: str = "") -> dict:
       pool: '' = the one that hsjax wrote into config.json, else the family's own.
 
     Raises:
-      CheckpointError: an option that the module lacks, a pool that it cannot do.
+      PublishedError: an option that the module lacks, a pool that it cannot do.
     """
     family = family_of(tower, config)
     settings, known = family.settings(config), POOLS[family.module]
     only(config, "pool", *known)
     own = config.get("pool") or settings.get("pool") or known[0]
     if pool and pool not in known:
-        raise CheckpointError(
+        raise PublishedError(
             f"model.{tower}.pool is {pool!r}; {family.name} has {', '.join(known)}"
         )
     return settings | {"pool": pool or own}
@@ -77,17 +76,17 @@ def published_encoder(
     return family_of(name, config).module(**settings, dtype=dtype, name=name)
 
 
-def read_published(
+def read_towers(
     config, kept: Mapping[str, Mapping] = MappingProxyType({})
-) -> dict[str, Checkpoint]:
-    """{tower: checkpoint} of the towers for which a whole config names one.
+) -> dict[str, PublishedModel]:
+    """{tower: its published model} of the towers for which a whole config names one.
 
     Args:
       kept: tower -> what `kept_form` gave when the run began: that encoder is not read
-        again, so its checkpoint has no tensors.
+        again, so it has no tensors.
 
     Raises:
-      CheckpointError: a checkpoint that cannot be used, or of an unknown family.
+      PublishedError: a model that cannot be used, or of an unknown family.
     """
     found = {}
     for tower in TOWERS:
@@ -96,69 +95,69 @@ def read_published(
         if tower in kept and kept[tower]["source"] == name:
             entry = kept[tower]
             place, look = Path(entry["directory"]), entry["preprocessor"]
-            found[tower] = Checkpoint(entry["config"], Tensors({}), place, look)
+            found[tower] = PublishedModel(entry["config"], LazyTensors({}), place, look)
             continue
-        checkpoint = tower_of(read_checkpoint(name), tower)
-        find_family(checkpoint, families_of(tower))
-        found[tower] = checkpoint
+        published = tower_of(read_published(name), tower)
+        find_family(published, families_of(tower))
+        found[tower] = published
     return found
 
 
-def kept_form(checkpoint: Checkpoint, *, source: str, weights: str) -> dict:
-    """What a run keeps of an encoder, for `read_published`.
+def kept_form(published: PublishedModel, *, source: str, weights: str) -> dict:
+    """What a run keeps of an encoder, for `read_towers`.
 
     Args:
       source: as the config names it.
       weights: hash of its config and tensors.
     """
-    place = checkpoint.directory.resolve()
+    place = published.directory.resolve()
     return {
         "source": source,
         "directory": str(place),
         # of a hub name: the cache calls a snapshot by its commit
         "revision": place.name if place.parent.name == "snapshots" else "",
         "weights": weights,
-        "config": dict(checkpoint.config),
-        "preprocessor": checkpoint.preprocessor,
+        "config": dict(published.config),
+        "preprocessor": published.preprocessor,
     }
 
 
-def published_configs(checkpoints: Mapping[str, Checkpoint]) -> dict[str, dict]:
+def tower_configs(encoders: Mapping[str, PublishedModel]) -> dict[str, dict]:
     """{tower: config.json}, for `build_model`."""
-    return {tower: dict(c.config) for tower, c in checkpoints.items()}
+    return {tower: dict(c.config) for tower, c in encoders.items()}
 
 
-def check_vocabulary(checkpoints: Mapping[str, Checkpoint], size: int) -> None:
+def check_vocabulary(encoders: Mapping[str, PublishedModel], size: int) -> None:
     """Does the text tower have a row for every one of `size` token ids?
 
     Raises:
-      CheckpointError: the tokenizer is another's.
+      PublishedError: the tokenizer is another's.
     """
-    if "text" not in checkpoints:
+    if "text" not in encoders:
         return
-    checkpoint = checkpoints["text"]
-    rows = family_of("text", checkpoint.config).settings(checkpoint.config)
+    published = encoders["text"]
+    rows = family_of("text", published.config).settings(published.config)
     if size > rows["vocab_size"]:
-        raise CheckpointError(
-            f"the tokenizer has {size} entries, {checkpoint.directory} has"
+        raise PublishedError(
+            f"the tokenizer has {size} entries, {published.directory} has"
             f" {rows['vocab_size']}: they do not belong together; leave"
             " data.text.tokenizer as it is in configs/base.py"
         )
 
 
-def published_start(checkpoints: Mapping[str, Checkpoint]) -> Callable:
+def published_start(encoders: Mapping[str, PublishedModel]) -> Callable:
     """`start(fresh) -> tree`: fresh parameters, or running statistics, of a model with
-    those of the checkpoints in their towers.
+    those of the encoders in their towers.
 
     Attention pooling (`map`) stays fresh.
 
     Raises:
-      CheckpointError: tensors that do not fit; `load_parameters` says which.
+      PublishedError: tensors that do not fit; `load_parameters` says which.
     """
     towers = {}
-    for tower, checkpoint in checkpoints.items():
-        family = family_of(tower, checkpoint.config)
-        _, params, stats = load_parameters(family, checkpoint)
+    for tower, published in encoders.items():
+        family = family_of(tower, published.config)
+        _, params, stats = load_parameters(family, published)
         towers[tower] = _merged(params, stats)
 
     def start(fresh: Mapping) -> dict:
@@ -184,8 +183,9 @@ def _merged(params: Mapping, stats: Mapping) -> dict:
 def _like(loaded: Mapping, fresh: Mapping) -> dict:
     """What `fresh` has, taken from `loaded`."""
     if lacking := sorted(fresh.keys() - loaded.keys()):
-        raise CheckpointError(
-            f"the checkpoint lacks {', '.join(lacking)}, which model.image.pool needs"
+        raise PublishedError(
+            f"the published model lacks {', '.join(lacking)}, which"
+            " model.image.pool needs"
         )
     return {
         name: _like(loaded[name], value)
@@ -195,7 +195,7 @@ def _like(loaded: Mapping, fresh: Mapping) -> dict:
     }
 
 
-def settle(config, checkpoints: Mapping[str, Checkpoint]) -> ConfigDict:
+def settle(config, encoders: Mapping[str, PublishedModel]) -> ConfigDict:
     """The config with what it leaves to its encoders written out.
 
     A pool '' is named. Of published encoders, mean and std of pixels, and where nobody
@@ -203,46 +203,46 @@ def settle(config, checkpoints: Mapping[str, Checkpoint]) -> ConfigDict:
     tokenizer `train` becomes `published`.
 
     Raises:
-      CheckpointError: a tower without its modality or a pool that it lacks, no
+      PublishedError: a tower without its modality or a pool that it lacks, no
         preprocessor, texts longer than the encoder has positions.
     """
     config = config.copy_and_resolve_references().unlock()
     for tower in TOWERS:
         c, pool = config.model[tower], SCRATCH_POOL
-        if tower in checkpoints:
+        if tower in encoders:
             _check_tower(config, tower)
-            found = checkpoints[tower].config
+            found = encoders[tower].config
             pool = tower_settings(tower, found, pool=c.pool)["pool"]
         c.pool = c.pool or pool
-    if IMAGE in checkpoints:
-        look, c = read_preprocessing(checkpoints[IMAGE].preprocessor), config.data.image
+    if IMAGE in encoders:
+        look, c = read_preprocessing(encoders[IMAGE].preprocessor), config.data.image
         config.model.image.mean, config.model.image.std = look.mean, look.std
         if (tuple(c.resize), tuple(c.size)) in NOT_CHOSEN:
             c.size, c.resize = look.size, look.resize
-    if "text" in checkpoints:
+    if "text" in encoders:
         if config.data.text.tokenizer == "train":
             config.data.text.tokenizer = "published"
-        _check_lengths(config.data.text, checkpoints["text"])
+        _check_lengths(config.data.text, encoders["text"])
     return config.lock()
 
 
 def _check_tower(config, tower: str) -> None:
-    """CheckpointError where a published tower would stand idle."""
+    """PublishedError where a published tower would stand idle."""
     modalities = set(config.model.modalities)
     on_features = {m for m, folder in config.data.features.items() if folder}
     own = set(config.model.text)  # streams with a tower of their own
     here = {IMAGE} if tower == IMAGE else set(config.data.text.streams) - own
     if not here & modalities - on_features:
-        raise CheckpointError(
+        raise PublishedError(
             f"model.{tower}.published is set, but no raw {tower} is a modality"
         )
 
 
-def _check_lengths(text, checkpoint: Checkpoint) -> None:
-    settings = family_of("text", checkpoint.config).settings(checkpoint.config)
+def _check_lengths(text, published: PublishedModel) -> None:
+    settings = family_of("text", published.config).settings(published.config)
     lengths = [text.length, *text.lengths.to_dict().values()]
     if max(lengths) > settings["max_length"]:
-        raise CheckpointError(
+        raise PublishedError(
             f"data.text.length: texts of {max(lengths)} tokens, but"
-            f" {checkpoint.directory} has {settings['max_length']} positions"
+            f" {published.directory} has {settings['max_length']} positions"
         )

@@ -1,0 +1,81 @@
+"""The words, numbers and rules that keys of a config may hold."""
+
+from hsjax.hierarchy import DECODES
+from hsjax.models.fusion import FUSIONS
+from hsjax.models.scratch_towers import IMAGE_ENCODERS
+from hsjax.sharding import AXES
+
+# what `data` reads is checked there, beside the catalogue
+CHOICES = {
+    "taxonomy.stop": ("data", "all"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.absent": ("token", "zeros"),
+    "model.text.pool": ("", "cls", "mean", "max", "eot", "map"),
+    "model.image.family": tuple(IMAGE_ENCODERS),
+    "model.image.stem": ("small", "strided", "large"),
+    "model.image.block": ("basic", "bottleneck"),
+    "model.image.norm": ("group", "batch"),
+    "model.image.pool": ("", "cls", "mean", "max", "map", "fc7"),
+    "model.fusion.kind": tuple(FUSIONS),
+    "model.fusion.norm": ("layer", "raw"),
+    "model.head.norm": ("layer", "batch", "none"),
+    "model.head.feed": ("probabilities", "none"),
+    "objective.level_reduction": ("sum", "mean"),
+    "objective.direction": ("both", "t2i", "i2t"),
+    "optim.name": ("adamw", "adam"),
+    "optim.schedule": ("cosine", "constant", "linear"),
+    "eval.decode": tuple(DECODES),
+    "extract.dtype": ("float32", "bfloat16"),
+    "extract.stored": ("float16", "float32"),
+}
+
+# in words and as a test
+NOT_NEGATIVE = ("0 or more", lambda x: x >= 0)
+POSITIVE = ("above 0", lambda x: x > 0)
+COUNT = ("1 or more", lambda x: x >= 1)
+SHARE = ("from 0 to 1", lambda x: 0 <= x <= 1)
+LENGTH = ("3 or more: two tokens mark the ends of a text", lambda x: x >= 3)
+
+# what a number, or each of several, must be
+NUMBERS = {
+    "seed": NOT_NEGATIVE,
+    "data.batch_size": COUNT,
+    "data.weighted_sampling": NOT_NEGATIVE,
+    "data.text.length": LENGTH,
+    "data.text.word_drop": SHARE,
+    "data.image.size": COUNT,
+    "taxonomy.digits": COUNT,
+    "model.modality_dropout": SHARE,
+    "model.text.dropout": SHARE,
+    "model.text.heads": COUNT,
+    "model.image.dropout": SHARE,
+    "model.image.heads": COUNT,
+    "model.image.patch": COUNT,
+    "model.head.dropout": SHARE,
+    "objective.temperature": POSITIVE,
+    "optim.warmup": SHARE,
+    "optim.layer_decay": ("above 0, at most 1", lambda x: 0 < x <= 1),
+    "train.steps": NOT_NEGATIVE,
+    "train.log_every": COUNT,
+    "train.ema": ("0 or more and below 1", lambda x: 0 <= x < 1),
+    "train.data_devices": NOT_NEGATIVE,
+    "train.fsdp_devices": COUNT,
+    "eval.batch_size": COUNT,
+    "eval.topk": COUNT,
+    "extract.length": COUNT,
+    "extract.tokens": COUNT,
+    "extract.rows": COUNT,
+}
+
+# rules on names of parameters: what follows the regex, in words and as a test
+RULES = {
+    "init_rules": ("load | fresh", lambda action: action in ("load", "fresh")),
+    "optim.rules": (
+        "multiplier of 0 or more, True | False",
+        lambda times, decay: times >= 0 and isinstance(decay, bool),
+    ),
+    "train.sharding": (
+        f"(axis of {' | '.join(AXES)} | None, ...)",
+        lambda axes: not isinstance(axes, str) and {*axes} <= {*AXES, None},
+    ),
+}

@@ -214,7 +214,10 @@ def build_model(
     module = ProductClassifier(
         FrozenConfigDict(settings), spec, tree, vocab_size, dict(published)
     )
+    return _pure(module)
 
+
+def _pure(module: nn.Module) -> Model:
     def init(key: jax.Array, batch: Inputs) -> tuple[dict, dict]:
         variables = dict(module.init({"params": key}, batch, training=False))
         return variables["params"], variables.get("stats", {})

@@ -16,6 +16,7 @@ from readme import commands
 from runs import ROOT, SMALL
 
 from configs import base
+from hsjax import main
 from hsjax.choices import check_choices
 from hsjax.data.synthetic import listings
 from hsjax.tasks import TASKS
@@ -69,7 +70,7 @@ def parsed(module, arguments):
                 define = functools.partial(getattr(home, name), flag_values=values)
                 patch.setattr(home, name, define)
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        if module != "hsjax.main":
+        if module != main.__name__:  # which others import: its flags are defined
             config_flags.DEFINE_config_file("config", None, lock_config=True)
         patch.setattr(sys, "argv", [module, *arguments])  # keys are looked for there
         assert values(sys.argv) == [module], "what is no flag"

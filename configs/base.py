@@ -1,8 +1,7 @@
 """Every key of an experiment, once, with its default and one comment.
 
 An experiment is a file whose `get_config()` takes this one and changes a few lines.
-Groups
-follow the flow of the data: data, taxonomy, model, objective, optim, train, eval.
+Groups follow the flow of the data: data, taxonomy, model, objective, optim, train, eval.
 """
 
 from ml_collections import ConfigDict
@@ -205,7 +204,7 @@ def train() -> ConfigDict:
     c.checkpoint_every = 0  # steps; 0 = at each evaluation
     c.monitor = "hierarchical/f1"  # or `loss`: chooses the best checkpoint
     c.patience = 0  # evaluations without a better value before stopping; 0 = off
-    c.ema = 0.0  # decay of averaged parameters; 0 = off
+    c.ema = 0.0  # decay of averaged parameters, after a warm-up; 0 = off
     c.data_devices = 0  # size of the mesh's data axis; 0 = all devices
     c.fsdp_devices = 1  # size of the mesh's fsdp axis
     c.sharding = (  # first regex that matches a name: axis of each dimension

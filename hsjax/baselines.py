@@ -148,7 +148,7 @@ def svm_predictions(
         levels=tree.num_levels,
     )
     present = {c: [r.texts[c] != "" for r in test] for c in columns}
-    present[IMAGE] = [r.image is not None for r in test]
+    present[IMAGE] = [r.image_key != "" for r in test]
     return Predictions(
         **rows._asdict(),
         present={name: np.array(here, bool) for name, here in present.items()},

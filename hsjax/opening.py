@@ -8,6 +8,7 @@ from types import MappingProxyType
 import jax
 import numpy as np
 
+from hsjax.atomic import finished
 from hsjax.choices import check_choices
 from hsjax.data.features import features_of
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
@@ -26,24 +27,26 @@ from hsjax.models.published_towers import (
     settle,
     tower_configs,
 )
-from hsjax.reports import leaf_counts
+from hsjax.reports import node_counts
 from hsjax.sharding import first_match
 from hsjax.train.checkpoint import checkpoint_steps
-from hsjax.train.start import TrainingParts, check_length
-from hsjax.train.workdir import (
-    ConfigError,
-    blamed_on,
-    check_report,
-    holds_results,
+from hsjax.train.kept import (
     keep_encoders,
     keep_stores,
     keep_taxonomy,
     kept_encoders,
     kept_stores,
+    write_train_counts,
+)
+from hsjax.train.start import TrainingParts, check_length
+from hsjax.train.workdir import (
+    ConfigError,
+    blamed_on,
+    check_rows,
+    holds_results,
     open_workdir,
     read_config,
     write_config,
-    write_train_counts,
 )
 
 log = logging.getLogger("hsjax")
@@ -86,21 +89,21 @@ def open_catalogue(
       ConfigError: `init_from` reads texts otherwise than the published encoder.
     """
     before = open_workdir(config, workdir)
-    source = Path(config.init_from) if config.init_from else None
-    if source:
-        read_config(source)  # no run there: say so before the catalogue is read
-    if "text" in encoders:
-        source = None  # the published encoder has a tokenizer of its own
     kept = before is not None and (workdir / "tokenizer.json").exists()
+    source = Path(config.init_from) if config.init_from else None
     if kept or checkpoint_steps(workdir):
         source = workdir  # a run that goes on must mean the same by its token ids
+    elif source:
+        read_config(source)  # no run there: say so before the catalogue is read
+        if "text" in encoders or not (source / "tokenizer.json").exists():
+            source = None  # the tokenizer is the encoder's, or has to be trained
     catalogue = read_catalogue(
         config,
         source_run=source,
         published=encoders["text"].directory if "text" in encoders else None,
         flaws=workdir / "quarantine.csv",
     )
-    check_report(workdir, catalogue.manifest)
+    check_rows(workdir, catalogue.manifest)
     if before is not None:
         check_length(before, config, len(catalogue.rows("train")))
     elif config.init_from and "text" in encoders:
@@ -109,17 +112,16 @@ def open_catalogue(
         log.info("too rare, cut to its parent: %s (%d products)", code, count)
     keep_taxonomy(catalogue.tree, workdir)
     training = [catalogue.records[i] for i in catalogue.rows("train")]
-    write_train_counts(leaf_counts(training), workdir)
+    write_train_counts(node_counts(training), workdir)
     keep_stores(described_stores(config), workdir)
     if before is None:
         keep_encoders(_described(config, encoders), workdir)
-    write_config(config, workdir)
+    write_config(config, workdir, manifest=catalogue.manifest)
     if jax.process_index() == 0:
         catalogue.quarantine.write(workdir / "quarantine.csv")
         if catalogue.tokenizer:
-            part = workdir / "tokenizer.json.part"
-            catalogue.tokenizer.save(str(part))
-            part.replace(workdir / "tokenizer.json")
+            with finished(workdir / "tokenizer.json") as partial:
+                catalogue.tokenizer.save(str(partial))
     counts = {part: len(catalogue.rows(part)) for part in ("train", "val", "test")}
     log.info("%s, %r", counts, catalogue.tree)
     return catalogue

@@ -82,7 +82,7 @@ def code_names(tree: Taxonomy) -> dict[str, str]:
     return {str(code): str(name) for code, name in pairs}
 
 
-def leaf_counts(records: Sequence[Record]) -> dict[str, int]:
+def node_counts(records: Sequence[Record]) -> dict[str, int]:
     """Node code -> training rows whose label passes through it."""
     counts: dict[str, int] = {}
     for record in records:

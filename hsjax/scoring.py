@@ -22,11 +22,8 @@ from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.inference.products import read_another
 from hsjax.reports import baseline_predictions, catalogue_entries, write_results
-from hsjax.train.workdir import (
-    WorkdirError,
-    check_report,
-    read_train_counts,
-)
+from hsjax.train.kept import read_train_counts
+from hsjax.train.workdir import WorkdirError, check_rows
 
 log = logging.getLogger("hsjax")
 
@@ -159,7 +156,7 @@ def _own_catalogue(config, workdir: Path, flaws: Path) -> Catalogue:
     source = workdir if tokenizer.exists() else None
     catalogue = read_catalogue(config, source_run=source, flaws=flaws)
     try:
-        check_report(workdir, catalogue.manifest)
+        check_rows(workdir, catalogue.manifest)
     except WorkdirError:
         raise WorkdirError(
             f"{config.data.path} has changed since {workdir} was trained on it: rows of"

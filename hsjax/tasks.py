@@ -27,19 +27,18 @@ from hsjax.opening import (
 from hsjax.reports import baseline_predictions, catalogue_context, write_results
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
+from hsjax.train.kept import kept_encoders, read_train_counts
 from hsjax.train.loop import Diverged, Interrupted, fit
 from hsjax.train.objective import check_objective
 from hsjax.train.start import set_up_jax, training_mesh
 from hsjax.train.warmstart import warm_start
-from hsjax.train.watch import tell_idle_settings, tell_parameters
-from hsjax.train.workdir import (
-    ConfigError,
-    WorkdirError,
-    holds_results,
-    is_done,
-    kept_encoders,
-    read_train_counts,
+from hsjax.train.watch import (
+    NOT_FINITE,
+    read_metrics,
+    tell_idle_settings,
+    tell_parameters,
 )
+from hsjax.train.workdir import ConfigError, WorkdirError, holds_results, is_done
 
 log = logging.getLogger("hsjax")
 
@@ -125,6 +124,8 @@ def beginning(config, workdir: Path, tree: Taxonomy) -> Callable | None:
 def report(config, workdir: Path, catalogue: Catalogue, predictions, facts) -> None:
     """Scores a run's own rows; `facts` of the run stand in the report's context."""
     context = catalogue_context(config, catalogue) | {"run": workdir.name} | facts
+    if told := left_out_steps(workdir):
+        context["sections"]["Training"] = told
     write_results(
         workdir,
         predictions,
@@ -132,6 +133,18 @@ def report(config, workdir: Path, catalogue: Catalogue, predictions, facts) -> N
         tree=catalogue.tree,
         context=context,
         train_counts=read_train_counts(workdir),
+    )
+
+
+def left_out_steps(workdir: Path) -> str:
+    """What the report says of steps that were not finite, '' = there were none."""
+    lines = read_metrics(workdir / "metrics.jsonl")
+    steps = [f"{line['step']:,}" for line in lines if NOT_FINITE in line]
+    if not steps:
+        return ""
+    return (
+        "Loss or gradient was not finite at these steps, which were left out; the run"
+        f" was started again after each: {', '.join(steps)}."
     )
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hsjax.atomic import write_atomically
 from hsjax.codes import TaxonomyError
 
 FORMAT = 1
@@ -46,7 +47,7 @@ def content_hash(document: Mapping) -> str:
 def write_document(document: Mapping, path: Path | str) -> None:
     """Writes the document with its hash."""
     document = {**document, "hash": content_hash(document)}
-    Path(path).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_document(path: Path | str) -> dict:

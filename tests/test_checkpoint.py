@@ -42,6 +42,16 @@ RICH = {
 }
 
 
+# what Myntra's config adds: crops and flips, statistics of pictures, two losses
+JOINT = {
+    "model.modalities": ("title", "image"),
+    "model.image.norm": "batch",
+    "model.modality_dropout": 0.3,
+    "model.text.bag": 8,
+    "objective.contrastive": 0.1,
+}
+
+
 @pytest.fixture(scope="module")
 def prepared():
     return prepare_run(run_config(RICH))
@@ -83,6 +93,20 @@ def stop_at(monkeypatch, step):
         return place(batch, mesh)
 
     monkeypatch.setattr(loop, "place_batch", placing)
+
+
+@pytest.mark.slow
+def test_a_joint_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    joint = prepare_run(run_config({**RICH, **JOINT}))
+    fit_run(joint, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(Interrupted, match="saved step 7 in"):
+            fit_run(joint, tmp_path / "cut")
+    fit_run(joint, tmp_path / "cut")
+    there, here = (final_state(joint, tmp_path / x) for x in ("whole", "cut"))
+    assert there[0] == here[0] == 10
+    assert bitwise_equal(there[1], here[1])
 
 
 @pytest.mark.parametrize("step", [5, pytest.param(7, marks=pytest.mark.slow)])

@@ -51,7 +51,8 @@ from hsjax.models.published_towers import (
 )
 from hsjax.models.published_weights import load_parameters
 from hsjax.tasks import user_errors
-from hsjax.train.workdir import keep_encoders, write_config
+from hsjax.train.kept import keep_encoders
+from hsjax.train.workdir import write_config
 
 pytestmark = pytest.mark.usefixtures("quick")
 

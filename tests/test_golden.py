@@ -103,9 +103,13 @@ def test_a_config_can_be_run(name):
         "data.text.lengths",
     }
     if name != "base":
-        code = CONFIGS[name].read_text().splitlines()
-        assert len(code) <= 40, "an experiment is a short file"
-        assert ast.get_docstring(ast.parse("\n".join(code)))
+        source = CONFIGS[name].read_text()
+        module = ast.parse(source)
+        assert ast.get_docstring(module)
+        # the docstring may be as long as it likes: command, time, expected numbers
+        code = source.splitlines()[module.body[0].end_lineno :]
+        code = [line for line in code if line.strip()]
+        assert len(code) <= 30, "an experiment is a short file"
 
 
 def assigned():

@@ -28,8 +28,8 @@ from hsjax.models.published_towers import NOT_CHOSEN, settle
 from hsjax.opening import resolved
 from hsjax.scoring import evaluate_run
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.kept import keep_encoders, kept_encoders, kept_stores
 from hsjax.train.watch import tell_idle_settings
-from hsjax.train.workdir import keep_encoders, kept_encoders, kept_stores
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -18,6 +18,7 @@ from runs import (
 )
 from tiny import bitwise_equal
 
+from hsjax import tasks
 from hsjax.data import batches
 from hsjax.train import loop, start
 from hsjax.train.loop import Diverged
@@ -171,13 +172,38 @@ def test_not_finite(prepared, tmp_path, monkeypatch):
     ids = [known[row] for row in rows]
     assert f"the catalogue rows {rows}, with the ids {ids}" in str(error.value)
     assert ids != list(map(str, rows))
-    assert metric_lines(tmp_path / "nan") == []
+    assert metric_lines(tmp_path / "nan") == [{"step": 3, "not_finite": 1.0}]
     (_, two, _), (step, saved, _) = (
         final_state(prepared, tmp_path / name) for name in ("two", "nan")
     )
     assert step == saved.step == 3
     assert bitwise_equal(saved.params, two.params)
     assert bitwise_equal(saved.opt_state, two.opt_state)
+
+
+def test_a_step_that_was_left_out_stays_known(prepared, tmp_path, monkeypatch):
+    """Between two looks other steps follow; the same command then goes on past it."""
+    step = start.make_step
+
+    def planting(*args, **kwargs):
+        inner = step(*args, **kwargs)
+
+        def planted(state, running, batch):
+            bad = jax.numpy.where(state.step == 1, jax.numpy.nan, 1.0)
+            return inner(state, running, {**batch, "weight": batch["weight"] * bad})
+
+        return planted
+
+    monkeypatch.setattr(start, "make_step", planting)
+    with pytest.raises(Diverged, match="not finite at step 2"):
+        fit_run(prepared, tmp_path)
+    assert final_state(prepared, tmp_path)[0] == 5
+    fit_run(prepared, tmp_path)
+    assert {"step": 2, "not_finite": 1.0} in metric_lines(tmp_path)
+    told = tasks.left_out_steps(tmp_path)
+    assert "were left out" in told
+    assert told.endswith("each: 2.")
+    assert tasks.left_out_steps(tmp_path / "another") == ""
 
 
 @pytest.mark.parametrize("weighted", [0.0, 0.5])

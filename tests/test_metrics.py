@@ -360,14 +360,14 @@ def test_paired_difference_of_seeds_joins_by_row():
 
 def test_several_seeds_become_means_with_an_interval(tmp_path, capsys):
     runs = [random_tree_predictions(seed=seed) for seed in (0, 1, 2)]
+    runs = [replace(runs[0], decoded=run.decoded) for run in runs]
     name = "level3/accuracy"
     accuracy = [points(run)[name] for run in runs]
     found = over_seeds(runs, [name])[name]
     assert found == pytest.approx(seed_interval(accuracy))
     assert found.low < found.value < found.high
     folders = []
-    for seed in (0, 1, 2):
-        run = replace(runs[0], decoded=runs[seed].decoded)
+    for seed, run in enumerate(runs):
         folders.append(str(tmp_path / f"seed{seed}" / "test"))
         Path(folders[-1]).mkdir(parents=True)
         write_predictions(run, Path(folders[-1]) / "predictions.parquet")
@@ -377,6 +377,11 @@ def test_several_seeds_become_means_with_an_interval(tmp_path, capsys):
     groups = len(set(runs[0].group.tolist()))
     assert f"300 rows with a label in {groups} groups" in told
     assert "macro_f1_min5" not in told
+    with pytest.raises(CatalogueError, match="the same folders"):
+        compare_runs(folders, folders, tmp_path / "same", [name])
+    fewer = runs[1].select(np.arange(1, len(runs[1])))
+    with pytest.raises(CatalogueError, match="different rows"):
+        over_seeds([runs[0], fewer], [name])
     # both folders are called `test`: the sides stay two
     compare_runs(folders[:1], folders[1:], tmp_path / "versus", [name])
     document = json.loads((tmp_path / "versus" / "comparison.json").read_text())

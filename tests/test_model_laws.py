@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny import (
     bitwise_equal,
+    largest_difference,
     quick_jit,
     ragged_tree,
     tiny_batch,
@@ -147,6 +148,23 @@ def test_modality_dropout_follows_its_key_and_leaves_embeddings_alone():
     for other in answers[1:]:
         assert bitwise_equal(other.text, answers[0].text)
         assert bitwise_equal(other.image, answers[0].image)
+
+
+def test_a_training_batch_without_a_picture_has_a_finite_gradient_and_no_statistics():
+    """At variance 0 each BatchNorm would multiply by 316, and gradients overflow."""
+    config = tiny_config(**BATCH_NORM | {"model__image__stages": (2, 2)})
+    model, params, stats, batch = tiny_model(config, TREE, ROWS)
+    batch = jax.tree.map(jnp.asarray, batch | {"has_image": np.zeros(ROWS, bool)})
+
+    def loss(params):
+        outputs, after = model.apply(
+            params, stats, batch, dropout_key=jax.random.key(0)
+        )
+        return sum(jnp.square(x).sum() for x in outputs.logits), after
+
+    (value, after), gradient = quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((value, gradient)))
+    assert largest_difference(after["image"], stats["image"]) < 1e-6
 
 
 def test_batch_statistics_ignore_padding_and_absent_pictures():

@@ -86,7 +86,7 @@ def test_other_parameters_are_written_where_they_belong(bert, tmp_path):
         for name, tensor in bert.tensors.items()
     }
     same(load_file(tmp_path / "model.safetensors"), expected)
-    assert not list(tmp_path.glob("*.unfinished"))
+    assert not list(tmp_path.glob("*.partial"))
 
 
 @pytest.mark.parametrize("shards", [2, 3])

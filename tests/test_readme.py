@@ -3,6 +3,7 @@
 import csv
 import functools
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -104,6 +105,22 @@ def test_every_command_of_the_readme_is_understood(folder, monkeypatch):
         parsed("hsjax.main", ["--config=goods.py", "--config.train.epoch=5"])
     with pytest.raises(flags.Error):
         parsed("hsjax.evaluate", ["--runs=x"])
+
+
+@pytest.mark.slow
+def test_the_quickstart_learns_what_can_be_learnt(folder):
+    """At full length: near the best possible, beyond what one modality can tell."""
+    line = next(x for x in commands() if "configs/quickstart.py" in x)
+    command = shlex.split(line.split("&&")[-1])
+    done = subprocess.run(
+        [sys.executable, *command[1:]], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((folder / "runs/quickstart/report.json").read_text())
+    best = {k: v["level3"] for k, v in found["context"]["bayes_accuracy"].items()}
+    reached = found["metrics"]["level3/accuracy"]
+    assert reached > best["catalogue"] - 0.05
+    assert reached > max(best["text"], best["image"]) + 0.1
 
 
 @pytest.mark.slow

@@ -35,11 +35,17 @@ REPORTED = ("loss", "classification", "contrastive", "gradient_norm")
 
 @functools.cache
 def parts():
-    """(config, model, state, optimizer, batch); every kernel's width divides by 8."""
+    """(config, model, state, optimizer, batch); every kernel's width divides by 8.
+
+    With all that draws, averages or counts over the batch.
+    """
     config = tiny_config(
         model__joint_width=16,
         model__text__width=16,
-        model__text__depth=0,
+        model__text__depth=1,
+        model__text__dropout=0.1,
+        model__text__bag=8,
+        model__modality_dropout=0.3,
         model__image__stages=(1,),
         model__image__widths=(8,),
         model__head__width=8,
@@ -55,7 +61,7 @@ def parts():
         "has_title": np.arange(16) % 5 > 0,
     }
     optimizer = make_optimizer(config.optim, params, 100)
-    state = make_state(params, stats, optimizer, ema=False)
+    state = make_state(params, stats, optimizer, ema=True)
     return config, model, state, optimizer, batch
 
 
@@ -67,7 +73,7 @@ def on(data, fsdp):
     specs = state_specs(state, config.train.sharding, mesh)
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
     objective = make_objective(config.objective, TREE, PAIR)
-    step = make_step(model.apply, objective, optimizer, seed=0)
+    step = make_step(model.apply, objective, optimizer, seed=0, ema=0.9)
     placed = jax.device_put(state, shardings)
     after = quick_jit(step)(placed, Running.empty(REPORTED), place_batch(batch, mesh))
     return placed, *after
@@ -90,6 +96,7 @@ def test_any_mesh_gives_the_loss_the_gradient_and_the_update_of_one_device(name)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert largest_difference(gradient(after_), gradient(after)) < 1e-5
     assert largest_difference(after_.stats, after.stats) < 1e-5
+    assert largest_difference(after_.ema[1], after.ema[1]) < 1e-5
     # Adam divides by the size of a gradient, so a step is compared where there is one
     pairs = zip(
         *(jax.tree.leaves(x) for x in (after_.params, after.params, gradient(after))),

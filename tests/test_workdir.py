@@ -1,5 +1,6 @@
 """Workdirs: what may change when a run goes on, what is kept, which step is best."""
 
+import hashlib
 import json
 import os
 import re
@@ -22,19 +23,18 @@ from hsjax.tasks import user_errors
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import LATER
 from hsjax.train.environment import environment
+from hsjax.train.kept import keep_taxonomy, read_train_counts, write_train_counts
 from hsjax.train.loop import fit
 from hsjax.train.start import check_length, training_mesh
 from hsjax.train.workdir import (
     WorkdirError,
+    check_rows,
     config_hash,
     flatten,
     is_done,
-    keep_taxonomy,
     open_workdir,
     read_config,
-    read_train_counts,
     write_config,
-    write_train_counts,
 )
 
 
@@ -211,6 +211,10 @@ def test_another_environment_is_told(prepared, workdir, caplog):
     now = environment()
     assert f"optax 0.0.1 -> {now['optax']}, cores 77 -> {now['cores']}" in caplog.text
     assert "grain" not in caplog.text
+    write_config(prepared.config, workdir)  # a second start is told as well
+    document = json.loads((workdir / "config.json").read_text())
+    assert document["environment"]["optax"] == "0.0.1"
+    assert document["last_environment"]["optax"] == now["optax"]
 
 
 def without(workdir, *keys):
@@ -280,6 +284,36 @@ def test_done_means_a_report_of_this_very_config(workdir):
     report_on(config, workdir)
     assert is_done(config, workdir)
     assert not is_done(run_config(TEXT, train__steps=20), workdir)
+
+
+def test_done_stays_done_when_keys_come_later(prepared, workdir):
+    write_config(prepared.config, workdir)
+    without(workdir, "model.text.bag", "model.text.bag_dropout")
+    path = workdir / "config.json"
+    document = json.loads(path.read_text())
+    canonical = json.dumps(document["config"], sort_keys=True)
+    document["hash"] = hashlib.sha256(canonical.encode()).hexdigest()
+    path.write_text(json.dumps(document))
+    context = {"context": {"config_hash": document["hash"]}}
+    (workdir / "report.json").write_text(json.dumps(context))
+    assert is_done(prepared.config, workdir)
+    assert not is_done(run_config(TEXT, model__text__bag=8), workdir)
+
+
+def test_later_keys_of_a_streams_own_settings(prepared, workdir):
+    config = prepared.config.copy_and_resolve_references().unlock()
+    config.model.text.title = config.model.text.copy_and_resolve_references()
+    write_config(config, workdir)
+    without(workdir, "model.text.bag", "model.text.title.bag")
+    found = read_config(workdir).model.text
+    assert (found.bag, found.title.bag) == (0, 0)
+
+
+def test_rows_of_a_run_without_a_report_are_known(prepared, workdir):
+    write_config(prepared.config, workdir, manifest="these")
+    check_rows(workdir, "these")
+    with pytest.raises(WorkdirError, match="other rows or another split"):
+        check_rows(workdir, "others")
 
 
 def test_a_changed_catalogue_is_refused_although_the_run_is_done(tmp_path):

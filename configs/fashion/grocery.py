@@ -10,6 +10,7 @@ from configs.fashion import myntra
 
 def get_config() -> ConfigDict:
     config = myntra.get_config()
+    config.data.columns.text = ()  # or groups of equal titles would be the classes
     config.data.columns.group = ""
     config.data.columns.split = "split"
     config.data.split.by = "column"

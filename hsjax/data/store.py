@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+from hsjax.atomic import finished
 from hsjax.data.quarantine import CatalogueError
-from hsjax.data.store_parts import Part, add_part, finished, read_part
+from hsjax.data.store_parts import Part, add_part, read_part
 
 __all__ = [
     "FeatureStore",

@@ -1,16 +1,14 @@
 """Parts of a feature store: written whole or not at all, and read back."""
 
-import contextlib
 import hashlib
-import os
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
 
+from hsjax.atomic import finished
 from hsjax.data.quarantine import CatalogueError
 
 
@@ -94,17 +92,3 @@ def as_stored(
         f"the encoder's vectors reach {float(np.abs(vectors).max()):.3g}, which {dtype}"
         " cannot hold: set extract.stored=float32"
     )
-
-
-@contextlib.contextmanager
-def finished(path: Path) -> Iterator[Path]:
-    """A file to be written inside; `path` is it when all went well, never a half.
-
-    Its name is no other process's, so that two may write the same at once.
-    """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from hsjax.data.records import CatalogueError, Record
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BETWEEN_COLUMNS = " ; "
-_CHUNK = 4096  # texts whose tokens are Python's at a time
+TEXTS_AT_ONCE = 4096  # whose tokens are Python's
 _ALPHABET = 1000  # letters of a WordPiece vocabulary; rarer ones are [UNK]
 
 
@@ -160,8 +160,8 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tokens:
     words = np.full((len(texts), length), -1, np.int16)
     tokenizer.no_padding()
     tokenizer.enable_truncation(length)
-    for first in range(0, len(texts), _CHUNK):
-        rows = slice(first, first + _CHUNK)
+    for first in range(0, len(texts), TEXTS_AT_ONCE):
+        rows = slice(first, first + TEXTS_AT_ONCE)
         _fill(Tokens(ids[rows], mask[rows], words[rows]), tokenizer, texts[rows])
     tokenizer.no_truncation()
     return Tokens(ids, mask, words)

@@ -8,10 +8,8 @@ from tokenizers import Tokenizer
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import Record
-from hsjax.data.text import stream_texts
+from hsjax.data.text import TEXTS_AT_ONCE, stream_texts
 from hsjax.taxonomy import Taxonomy
-
-_CHUNK = 4096  # texts whose tokens are Python's at a time
 
 
 def has_text(record: Record, columns: Sequence[str]) -> bool:
@@ -85,8 +83,8 @@ def cut_texts(
         # a token is at least one byte, and two mark the ends
         texts = [text for text in texts if len(text.encode()) > length - 2]
         count = 0
-        for first in range(0, len(texts), _CHUNK):
-            encodings = tokenizer.encode_batch(texts[first : first + _CHUNK])
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            encodings = tokenizer.encode_batch(texts[first : first + TEXTS_AT_ONCE])
             count += sum(len(encoding) > length for encoding in encodings)
         found[f"texts of {stream} cut at {length} tokens"] = count
     return found

@@ -89,10 +89,12 @@ def over_seeds(
     """Each metric's mean over runs that differ in their seed: see `seed_interval`.
 
     Raises:
+      CatalogueError: the runs do not cover the same rows with the same labels.
       KeyError: no such metric.
     """
     values = []
-    for run in map(labelled, runs):
+    first, *others = map(labelled, runs)
+    for run in (first, *(align(other, first) for other in others)):
         plain = {
             name: _unalias(name, digit_aliases(run.truth, run.separator))
             for name in names
@@ -185,7 +187,15 @@ def _runs(runs: Runs) -> list[Predictions]:
 
 
 def _sides(compared: Sequence[str], against: Sequence[str]):
-    """(title, folders) of each side, the titles as short as they stay apart."""
+    """(title, folders) of each side, the titles as short as they stay apart.
+
+    Raises:
+      CatalogueError: both are the same folders.
+    """
+    if list(compared) == list(against):
+        raise CatalogueError(
+            "--compare and --against name the same folders: nothing can differ"
+        )
     both = [list(compared), list(against)] if against else [list(compared)]
     short = [" + ".join(Path(d).name for d in dirs) for dirs in both]
     long = [" + ".join(dirs) for dirs in both]

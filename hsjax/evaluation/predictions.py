@@ -5,7 +5,6 @@ scorer, one report and one paired comparison serve them all.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Integer, Shaped
 
+from hsjax.atomic import finished
 from hsjax.data.records import CatalogueError
 
 FORMAT = 1
@@ -167,9 +167,8 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     }
     table = pa.table({name: _column(values) for name, values in columns.items()})
     table = table.replace_schema_metadata({"hsjax": json.dumps(header)})
-    partial = Path(path).with_name(Path(path).name + ".partial")
-    pq.write_table(table, partial, compression="zstd")
-    os.replace(partial, path)
+    with finished(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
 
 
 def read_predictions(path: Path | str) -> Predictions:

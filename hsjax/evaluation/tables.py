@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from hsjax.atomic import write_atomically
 from hsjax.evaluation.errors import error_sections
 from hsjax.evaluation.markdown import DASH, cell, table
 from hsjax.evaluation.measures import answers
@@ -58,8 +58,10 @@ def write_report(
     kept |= {"decode": predictions.main}
     document = {"metrics": _plain(metrics), "context": _plain(kept)}
     text = report_markdown(predictions, metrics, context=context)
-    _write(directory / "report.md", text)
-    _write(directory / "report.json", json.dumps(document, indent=1, allow_nan=False))
+    write_atomically(directory / "report.md", text)
+    write_atomically(
+        directory / "report.json", json.dumps(document, indent=1, allow_nan=False)
+    )
 
 
 def report_markdown(
@@ -225,9 +227,3 @@ def _plain(value):
     if isinstance(value, np.generic):
         return value.item()
     return value if isinstance(value, (str, int, type(None))) else str(value)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

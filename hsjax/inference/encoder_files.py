@@ -35,7 +35,8 @@ from hsjax.models.preprocessing import Preprocessing, from_facts
 from hsjax.models.published_files import PublishedError, find_directory
 from hsjax.models.published_towers import tower_settings
 from hsjax.models.published_weights import load_parameters
-from hsjax.train.workdir import kept_published, read_config
+from hsjax.train.config import read_config
+from hsjax.train.kept import kept_published
 
 
 class _Reading(NamedTuple):

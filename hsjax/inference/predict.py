@@ -27,8 +27,9 @@ from hsjax.models.build import Model, build_model
 from hsjax.sharding import make_mesh, replicated
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import Checkpoints
+from hsjax.train.config import read_config
+from hsjax.train.kept import kept_published, kept_stores
 from hsjax.train.start import set_up_jax
-from hsjax.train.workdir import kept_published, kept_stores, read_config
 
 
 class Run(NamedTuple):
@@ -226,5 +227,5 @@ def best_parameters(workdir: Path, config, model: Model, spec: BatchSpec):
 
 
 def vocabulary(tokenizer: Tokenizer | None) -> int:
-    """Rows of the embedding table; a multiple of 8, so that it divides over devices."""
+    """Rows of the embedding table: a multiple of 8, which accelerators like."""
     return -(-tokenizer.get_vocab_size() // 8) * 8 if tokenizer else 0

@@ -79,7 +79,11 @@ class BatchNorm(nn.Module):
             safe = jnp.where(total > 0, total, 1.0)
             mean = (f * w).sum(axis=axes) / safe
             var = (jnp.square(f - mean.reshape(lift)) * w).sum(axis=axes) / safe
-            rate = jnp.where(total > 0, 1.0 - self.momentum, 0.0)
+            # without any weight their gain of 1 / sqrt(eps) a layer has no finite
+            # gradient
+            mean = jnp.where(total > 0, mean, mean_.value)
+            var = jnp.where(total > 0, var, var_.value)
+            rate = 1.0 - self.momentum
             mean_.value = mean_.value * (1.0 - rate) + mean * rate
             var_.value = var_.value * (1.0 - rate) + var * rate
         gain = scale * jax.lax.rsqrt(var + self.eps)

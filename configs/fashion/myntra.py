@@ -1,6 +1,12 @@
 """Myntra, three levels, from scratch on 2 cores: title + image.
 
---config.data.path=.../myntra.parquet
+python -m hsjax.main --config=configs/fashion/myntra.py
+    --config.data.path=.../myntra.parquet --workdir=runs/myntra
+
+33 minutes on 2 CPU cores. Test part, level 3, 3 seeds: accuracy 0.968 (0.969 of bare
+names), hF1 0.985, macro F1 of classes with 5 rows or more 0.938; with every title word
+lost with probability 0.5 hF1 0.948. Text only, --config.model.modalities="('title',)"
+--config.objective.contrastive=0: 0.965, 0.983, 0.935 and 0.799.
 """
 
 from ml_collections import ConfigDict

@@ -77,7 +77,7 @@ NUMBERS = {
     "objective.contrastive": NOT_NEGATIVE,
     "objective.temperature": POSITIVE,
     "objective.max_scale": POSITIVE,
-    "optim.learning_rate": POSITIVE,
+    "optim.learning_rate": NOT_NEGATIVE,
     "optim.final": NOT_NEGATIVE,
     "optim.b1": MOMENT,
     "optim.b2": MOMENT,

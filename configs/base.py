@@ -22,6 +22,10 @@ def get_config() -> ConfigDict:
     config.train = train()
     config.eval = evaluation()
     config.extract = extract()
+    config.lock()  # a misspelt key of an experiment is an error
+    for names in (config.data.text.streams, config.data.text.lengths):
+        names.unlock()
+    config.data.features.unlock()
     return config
 
 

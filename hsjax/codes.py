@@ -4,6 +4,9 @@ import re
 from collections.abc import Sequence
 
 STOP = "STOP"
+# 1.01E+05, '0101.21 and ="0101.21", as spreadsheets write them
+SPREADSHEET = re.compile(r"""=".*"|'.*|\d(\.\d+)?[eE]\+?\d+""")
+LONGEST = 14  # digits of a national code
 
 
 class TaxonomyError(ValueError):
@@ -29,14 +32,21 @@ def hs_path(code: str, digits: Sequence[int] = (2, 4, 6)) -> tuple[str, ...]:
     parts = code.strip().replace(" ", ".").split(".")
     bare = "".join(parts)
     if not (bare.isascii() and bare.isdigit()):
+        spreadsheet = SPREADSHEET.fullmatch(code.strip())
+        hint = ": export the column as text" if spreadsheet else ""
         raise TaxonomyError(
-            f"not an HS code: {code!r} has characters that are no digits"
+            f"not an HS code: {code[:40]!r} has characters that are no digits{hint}"
         )
     # an odd first part alone, as in 101.21, is a lost zero
     if any(len(part) % 2 for part in parts[1:]):
         raise TaxonomyError(
             f"not an HS code: {code!r} looks like a number read as float: export the"
             " column as text"
+        )
+    if len(bare) > LONGEST:
+        raise TaxonomyError(
+            f"not an HS code: {code[:20]!r}... has {len(bare)} digits, and national"
+            f" codes have at most {LONGEST}"
         )
     if len(bare) % 2:
         raise TaxonomyError(

@@ -11,6 +11,7 @@ import numpy as np
 from hsjax.atomic import finished
 from hsjax.choices import check_choices
 from hsjax.data.features import features_of
+from hsjax.data.groups import content_hashes
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.run_stores import check_stores, described_stores
@@ -37,6 +38,7 @@ from hsjax.train.kept import (
     kept_encoders,
     kept_stores,
     write_train_counts,
+    write_train_rows,
 )
 from hsjax.train.start import TrainingParts, check_length
 from hsjax.train.workdir import (
@@ -113,6 +115,7 @@ def open_catalogue(
     keep_taxonomy(catalogue.tree, workdir)
     training = [catalogue.records[i] for i in catalogue.rows("train")]
     write_train_counts(node_counts(training), workdir)
+    write_train_rows(content_hashes(training), workdir)
     keep_stores(described_stores(config), workdir)
     if before is None:
         keep_encoders(_described(config, encoders), workdir)

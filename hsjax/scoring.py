@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from hsjax.data.corrupt import corrupt_records, read_corruption
-from hsjax.data.groups import group_keys
+from hsjax.data.groups import content_hashes, group_keys
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.quarantine import written_if_refused
 from hsjax.data.records import CatalogueError, Quarantine, Record
@@ -22,7 +22,7 @@ from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.inference.products import read_another
 from hsjax.reports import baseline_predictions, catalogue_entries, write_results
-from hsjax.train.kept import read_train_counts
+from hsjax.train.kept import read_train_counts, read_train_rows
 from hsjax.train.workdir import WorkdirError, check_rows
 
 log = logging.getLogger("hsjax")
@@ -43,9 +43,8 @@ def evaluate_run(
     """Scores a run on another file, or on a part of its own catalogue.
 
     Of another file every row with a label counts, repeated rows, too; a file without
-    labels is answered, and not scored. A part of its own has the rows that the run
-    itself was scored on, so that both can be compared. A baseline has no `confidence`.
-    Feature stores that have moved stand in `features`, modality -> folder.
+    labels is answered, and not scored. A part of its own has the run's own rows. A
+    baseline has no `confidence`. `features`: modality -> folder of stores that moved.
 
     Raises:
       CatalogueError: the part or the damage is unknown, the file cannot be read, or a
@@ -59,7 +58,8 @@ def evaluate_run(
         catalogue = _own_catalogue(config, workdir, flaws)
     run = _loaded(config, workdir, zero_shot, features)
     model = run or catalogue
-    rows = _asked_rows(config, model, catalogue, source, part, flaws, zero_shot)
+    asked = (source, part, flaws, zero_shot, workdir)
+    rows = _asked_rows(config, model, catalogue, *asked)
     records, damage = _damaged(rows.records, corrupt, seed)
     predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
     context = {
@@ -176,11 +176,13 @@ class _Rows(NamedTuple):
     unlabelled: str = ""
 
 
-def _asked_rows(config, model, catalogue, source, part, flaws, zero_shot) -> _Rows:
+def _asked_rows(
+    config, model, catalogue, source, part, flaws, zero_shot, workdir
+) -> _Rows:
     """Of the run's own catalogue, or of another file; zero-shot wants labels."""
     if source is None:
         return _own_rows(config, catalogue, part)
-    rows = _other_rows(config, model, source, flaws)
+    rows = _other_rows(config, model, source, flaws, workdir)
     if zero_shot and rows.unlabelled:
         raise CatalogueError(
             f"--zero_shot scores rows by their label, and {source} has none"
@@ -202,7 +204,7 @@ def _own_rows(config, catalogue: Catalogue, part: str) -> _Rows:
     )
 
 
-def _other_rows(config, model: Run | Catalogue, source: str, flaws: Path) -> _Rows:
+def _other_rows(config, model: Run | Catalogue, source, flaws, workdir) -> _Rows:
     """Another file; its flaws go to `flaws` where it is refused."""
     quarantine = Quarantine()
     with written_if_refused(quarantine, flaws):
@@ -217,5 +219,12 @@ def _other_rows(config, model: Run | Catalogue, source: str, flaws: Path) -> _Ro
         tokenizer=model.tokenizer,
         quarantine=quarantine,
     )
+    seen = int(np.isin(content_hashes(found.records), read_train_rows(workdir)).sum())
+    if seen:
+        facts |= {"rows of the run's training part": seen}
+        quarantine.warn(
+            f"{seen:,} of {len(found.records):,} rows were in the training part of"
+            f" {workdir}: figures over them flatter it"
+        )
     groups = group_keys(found.records)
     return _Rows(found.records, groups, quarantine, facts, found.unlabelled)

@@ -30,7 +30,7 @@ from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
 from hsjax.train.kept import kept_encoders, read_train_counts
 from hsjax.train.loop import Diverged, Interrupted, fit
 from hsjax.train.objective import check_objective
-from hsjax.train.start import set_up_jax, training_mesh
+from hsjax.train.start import set_up_jax, tell_few_steps, training_mesh
 from hsjax.train.warmstart import warm_start
 from hsjax.train.watch import (
     NOT_FINITE,
@@ -43,7 +43,8 @@ from hsjax.train.workdir import ConfigError, WorkdirError, holds_results, is_don
 log = logging.getLogger("hsjax")
 
 USER_ERRORS = (CatalogueError, CheckpointError, ConfigError, TaxonomyError)
-USER_ERRORS += (PublishedError, WorkdirError, FileNotFoundError, Diverged, Interrupted)
+USER_ERRORS += (PublishedError, WorkdirError, Diverged, Interrupted)
+USER_ERRORS += (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 
 
 @contextlib.contextmanager
@@ -72,6 +73,7 @@ def train(config, workdir: Path) -> None:
     tell_parameters(shapes, workdir)
     tell_idle_settings(config, shapes, spec)
     parts = training_parts(config, catalogue)
+    tell_few_steps(config, len(parts.train))
     begin = beginning(config, workdir, catalogue.tree)
     finished = fit(config, workdir, model, parts, mesh, warm_start=begin)
     compiles = "-" if finished.compiles is None else finished.compiles
@@ -183,7 +185,10 @@ def prepare(config, workdir: Path) -> None:
       CatalogueError: another catalogue is configured.
     """
     if config.data.path != "synthetic":
-        raise CatalogueError("task=prepare writes data.path=synthetic as a file")
+        raise CatalogueError(
+            "task=prepare writes the synthetic catalogue as a file: leave data.path as"
+            " it is in configs/base.py; to look at your own use task=check"
+        )
     from hsjax.data.synthetic import write_catalogue
 
     workdir.mkdir(parents=True, exist_ok=True)

@@ -128,7 +128,7 @@ def test_the_workdir_has_every_file(run):
         *("best.json", "checkpoints", "config.json", "confusion.png", "curves.png"),
         *("metrics.jsonl", "predictions.parquet", "quarantine.csv", "reliability.png"),
         *("report.json", "report.md", "taxonomy.json", "tensorboard", "tokenizer.json"),
-        *("parameters.txt", "train_counts.json"),
+        *("parameters.txt", "train_counts.json", "train_rows.npy"),
     }
     assert str(workdir) in printed.splitlines()[-1]
     assert (workdir / "report.md").read_text().strip() in printed
@@ -204,6 +204,12 @@ def test_any_file_with_the_same_columns_is_scored(run, shop, tmp_path):
     np.testing.assert_allclose(part.prob, whole.prob[:40], atol=1e-6)
     metrics = report(tmp_path / "parquet")["metrics"]
     assert metrics["count/rows"] == 40
+    # of which 40 rows the run was trained on is known, and told
+    trained = int((read_catalogue(run[1]).parts == "train").sum())
+    found = report(tmp_path / "csv")["context"]["catalogue"]
+    # repeated rows are scored here, and were dropped for training
+    assert trained <= found["rows of the run's training part"] < len(whole)
+    assert "were in the training part of" in (tmp_path / "csv/report.md").read_text()
     # how often a class was trained on is known although the catalogue is not read
     assert metrics["leaf/few_shot_accuracy"] == metrics["path/accuracy"]
 

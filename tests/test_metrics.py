@@ -379,6 +379,8 @@ def test_several_seeds_become_means_with_an_interval(tmp_path, capsys):
     assert "macro_f1_min5" not in told
     with pytest.raises(CatalogueError, match="the same folders"):
         compare_runs(folders, folders, tmp_path / "same", [name])
+    compare_runs(folders[:1] * 2, folders[1:], tmp_path / "twins", [name])
+    assert "answer every row the same" in capsys.readouterr().out
     fewer = runs[1].select(np.arange(1, len(runs[1])))
     with pytest.raises(CatalogueError, match="different rows"):
         over_seeds([runs[0], fewer], [name])
@@ -456,7 +458,8 @@ def test_suspected_label_errors_and_worst_classes():
     assert len(re.findall("0.9[05]0", text)) == 5
     right = error_sections(predictions.select([0]), {})
     assert right["Suspected label errors"].endswith(
-        "In 0 of them the most probable path contradicts the label."
+        "In 0 of them the most probable path contradicts the label, in 0 with a"
+        " probability of 0.5 or more. Either the label is wrong there, or the model."
     )
     assert right["Worst confusions"] == "No row is wrong."
     assert right["Worst classes"] == "No class has 5 rows or more."

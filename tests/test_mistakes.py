@@ -111,3 +111,32 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
         assert process.returncode == 1, err
         assert expected in err
         assert "Traceback" not in err
+
+
+FILES = {  # what a config file holds, and what is said of it
+    "config.data.columns.imgae = 'photo'": 'line 6: Key "imgae" does not exist',
+    "config.train.epoch = 3": 'line 6: Key "epoch" does not exist',
+    "config.model.text.witdh = 3": 'line 6: Key "witdh" does not exist',
+    "config.seed = (": "line 6: ",
+    "import colour": "line 6: No module named 'colour'",
+    "config.seed = sed": "line 6: name 'sed' is not defined",
+}
+
+
+@pytest.mark.parametrize("line", FILES)
+def test_a_mistake_in_a_config_file_is_named_with_its_line(line, tmp_path):
+    path = tmp_path / "goods.py"
+    path.write_text(
+        "from configs import base\n\n\ndef get_config():\n"
+        f"    config = base.get_config()\n    {line}\n    return config\n"
+    )
+    process = command(f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert f"hsjax: --config: {path}, {FILES[line]}" in err
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path):
+    (tmp_path / "afile").write_text("")
+    assert "afile" in sentence(run_config(), tmp_path / "afile")

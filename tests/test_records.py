@@ -119,6 +119,11 @@ BROKEN = [  # (row, what must be noted about it)
     (("u", "boot", "640610", "empty.png"), [("image", "not an image", NO_PICTURE)]),
     (("v", "boot", "640610", "good.png"), ()),
     (("w", "nan", "640610", "good.png"), [("title", "empty text", "kept")]),
+    (
+        ("x", "boot " * 5000, "640610", "good.png"),
+        [("title", "very long text", "kept with repaired text")],
+    ),
+    (("y", "boot", "6406" * 9, "good.png"), [("label", "malformed label", "dropped")]),
 ]
 
 

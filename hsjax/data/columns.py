@@ -1,11 +1,14 @@
 """The column mapping of `config.data`, checked against the file."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from hsjax.batch import IMAGE
-from hsjax.data.quarantine import CatalogueError, Quarantine
+from hsjax.data.quarantine import REPAIRED, CatalogueError, Quarantine
 from hsjax.data.sources import SYNTHETIC, column_names
+
+LONGEST_TEXT = 20_000  # characters; no product has more to say, a torn file has
 
 # of the file that `task=prepare` makes of the built-in catalogue
 _SYNTHETIC_COLUMNS = {
@@ -142,6 +145,20 @@ def checked_required(config) -> dict[str, tuple[str, ...]]:
                 f"config.data.required names {name!r}; known are {sorted(columns)}"
             )
     return {name: columns[name] for name in config.required if name != "label"}
+
+
+def sound_texts(
+    texts: Mapping[str, str],
+) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+    """(texts, {column: (reason, action)}): cut where they are absurdly long."""
+    flaws = {}
+    for column, text in texts.items():
+        if not text:
+            flaws[column] = "empty text", "kept"
+        elif len(text) > LONGEST_TEXT:
+            reason = f"very long text: {len(text):,} characters, cut"
+            flaws[column] = reason, REPAIRED
+    return {column: text[:LONGEST_TEXT] for column, text in texts.items()}, flaws
 
 
 def lacking(record, required: dict[str, tuple[str, ...]]) -> str:

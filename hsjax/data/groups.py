@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt64
 
 from hsjax.data.records import Record
 
@@ -68,6 +69,11 @@ def content_key(record: Record) -> str:
     """sha1 of texts and picture: the same for rows that cannot be told apart."""
     parts = (*sorted(record.texts.items()), record.image_key)
     return hashlib.sha1(repr(parts).encode()).hexdigest()
+
+
+def content_hashes(records: Sequence[Record]) -> UInt64[np.ndarray, "N"]:
+    """The first 8 bytes of each `content_key` as a number: small enough to be kept."""
+    return np.array([int(content_key(r)[:16], 16) for r in records], np.uint64)
 
 
 def sort_keys(records: Sequence[Record], groups: np.ndarray) -> list[str]:

@@ -15,6 +15,7 @@ from hsjax.data.columns import (
     checked_columns,
     checked_required,
     lacking,
+    sound_texts,
     wanted_columns,
 )
 from hsjax.data.image import LostPictures, cores, read_image
@@ -212,15 +213,15 @@ class Loader:
 
     def with_image(self, record: Record, future) -> Record | None:
         """The finished record; None where the row had to be dropped."""
-        for name, text in record.texts.items():
-            if not text:
-                self.note(record, "empty text", column=name)
+        texts, flaws = sound_texts(record.texts)
+        for name, (reason, action) in flaws.items():
+            self.note(record, reason, column=name, action=action)
         image, key, flaw = future.result()
         if column := self.config.columns.image:
             self.lost.add(flaw)
             if flaw:
                 self.note(record, flaw, column=column, action=NO_PICTURE)
-        record = replace(record, image=image, image_key=key)
+        record = replace(record, texts=texts, image=image, image_key=key)
         if reason := lacking(record, self.required):
             self.note(record, reason, action="dropped")
             return None
@@ -243,6 +244,6 @@ class Loader:
 
     def warn(self, records: list[Record]) -> None:
         """What is wrong with many rows at once."""
-        for told in (self.lost.told(), self.labels.special_chapters(records)):
-            if told:
-                self.quarantine.warn(told)
+        told = (self.lost.told(), self.labels.special_chapters(records))
+        for sentence in filter(None, told):
+            self.quarantine.warn(sentence)

@@ -1,10 +1,10 @@
 """Texts of a record -> streams of token ids.
 
-The tokenizer is trained on the catalogue itself, or comes from a local directory or the
-hub; either way it is one `tokenizers.Tokenizer`, stored with the run as
-`tokenizer.json`.
+The tokenizer is trained on the catalogue itself, or comes from a directory or the hub;
+either way it is one `tokenizers.Tokenizer`, stored with the run as `tokenizer.json`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -27,6 +27,7 @@ from hsjax.data.records import CatalogueError, Record
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BETWEEN_COLUMNS = " ; "
 TEXTS_AT_ONCE = 4096  # whose tokens are Python's
+_LONG_WORD = re.compile(r"(\S{100})\S+")  # no word; merges would take minutes
 _ALPHABET = 1000  # letters of a WordPiece vocabulary; rarer ones are [UNK]
 
 
@@ -36,8 +37,7 @@ class Tokens(NamedTuple):
     Attributes:
       ids: (N, T) int32, 0-padded.
       mask: (N, T) bool.
-      words: (N, T) int16, which whitespace-separated word a token belongs to; -1 =
-        special.
+      words: (N, T) int16, the whitespace-separated word of a token; -1 = special.
     """
 
     ids: np.ndarray
@@ -103,6 +103,7 @@ def _train_wordpiece(texts: Sequence[str], *, size: int, lowercase: bool) -> Tok
         tokenizer.decoder = decoders.WordPiece()
         return tokenizer
 
+    texts = [_LONG_WORD.sub(r"\1", text) for text in texts]
     tokenizer, letters, inside = empty(), Counter(), set()
     for text in texts:
         clean = tokenizer.normalizer.normalize_str(text)

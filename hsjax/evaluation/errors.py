@@ -73,6 +73,9 @@ def worst_classes(
     return sorted(scores, key=lambda s: (s.f1, -s.rows, s.code))[:limit]
 
 
+SURE = 0.5  # less is no suspicion
+
+
 def suspected_label_errors(predictions: Predictions) -> list[Suspect]:
     """Rows in which another path than the label has the highest probability.
 
@@ -123,6 +126,7 @@ def _worst_classes(p: Predictions, names: Mapping[str, str]) -> str:
 
 def _suspects(p: Predictions, names: Mapping[str, str], *, limit: int = 20) -> str:
     found = suspected_label_errors(p)
+    sure = [s for s in found if s.prob >= SURE]
     rows = [
         [
             str(s.row),
@@ -131,14 +135,16 @@ def _suspects(p: Predictions, names: Mapping[str, str], *, limit: int = 20) -> s
             _node(s.answer, names),
             f"{s.prob:.3f}",
         ]
-        for s in found[:limit]
+        for s in sure[:limit]
     ]
     searched = np.count_nonzero(p.truth[:, 0] != "")
     note = (
         f"Searched: the {searched:,} labelled rows of this report, no others. In"
         f" {len(found):,} of them the most probable path contradicts the label"
     )
-    note += f"; the {limit} surest follow." if len(found) > limit else "."
+    note += f", in {len(sure):,} with a probability of {SURE} or more"
+    note += f", of which the {limit} surest follow." if len(sure) > limit else "."
+    note += " Either the label is wrong there, or the model."
     head = ["row", "id", "label", "the model says", "probability"]
     return f"{note}\n\n{table(head, rows)}" if rows else note
 

@@ -161,7 +161,15 @@ def _decodes(p: Predictions, metrics: Mapping) -> str:
         cells = [cell(metrics, f"decode/{name}/{key}") for key in keys]
         title = f"{name} (the answer)" if name == p.main else name
         rows.append([title, *cells, cell(metrics, f"invalid_paths/{name}")])
-    return table(["decode", "leaf accuracy", "hierarchical F1", "invalid paths"], rows)
+    text = table(["decode", "leaf accuracy", "hierarchical F1", "invalid paths"], rows)
+    raw = {"flat", "independent"}.intersection(p.decoded) - {p.main}
+    if not raw:
+        return text
+    return (
+        f"{text}\n\n`{p.main}` is the answer. The others read the same model otherwise;"
+        f" {' and '.join(sorted(raw))} take its raw scores across siblings, which were"
+        " never trained to be compared, and stand here as a warning."
+    )
 
 
 def _calibration(p: Predictions, metrics: Mapping) -> str:
@@ -179,7 +187,15 @@ def _retrieval(metrics: Mapping) -> str:
         cells = [cell(metrics, f"retrieval/{name}_r{k}") for k in (1, 5, 10)]
         rows.append([name.replace("_", " "), *cells])
     empty = "Not measured: it takes a model of text and pictures, and rows with both."
-    return table(["", "R@1", "R@5", "R@10"], rows, empty=empty)
+    text = table(["", "R@1", "R@5", "R@10"], rows, empty=empty)
+    if text == empty:
+        return text
+    return (
+        f"{text}\n\nShare of products whose own picture (title) is among the 1, 5, 10"
+        " nearest to their title (picture). Products that look and read alike cannot be"
+        " told apart; chance is 1, 5, 10 in as many products as the gallery has"
+        " (`eval.gallery_size`, or all)."
+    )
 
 
 def _frequency(metrics: Mapping) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 
-from hsjax.atomic import write_atomically
+from hsjax.atomic import finished, write_atomically
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import WorkdirError
 from hsjax.train.workdir import holds_results
@@ -66,6 +67,20 @@ def _keep(document: Mapping, path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     write_atomically(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def write_train_rows(hashes: np.ndarray, workdir: Path) -> None:
+    """`train_rows.npy`: sorted hashes of the training rows, to be known again."""
+    if jax.process_index() == 0:
+        path = workdir / "train_rows.npy"
+        with finished(path) as partial, partial.open("wb") as file:
+            np.save(file, np.unique(hashes))
+
+
+def read_train_rows(workdir: Path) -> np.ndarray:
+    """What `write_train_rows` wrote; empty where an older version made the workdir."""
+    path = Path(workdir) / "train_rows.npy"
+    return np.load(path) if path.exists() else np.zeros(0, np.uint64)
 
 
 def write_train_counts(counts: Mapping[str, int], workdir: Path) -> None:

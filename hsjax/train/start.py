@@ -24,6 +24,8 @@ from hsjax.train.workdir import ConfigError, WorkdirError, blamed_on
 
 log = logging.getLogger("hsjax")
 
+FEW_STEPS = 200
+
 
 class TrainingParts(NamedTuple):
     """What a run trains on and is watched by.
@@ -111,6 +113,18 @@ def total_steps(config, examples: int) -> int:
     return config.train.steps or max(
         1, math.ceil(config.train.epochs * examples / config.data.batch_size)
     )
+
+
+def tell_few_steps(config, examples: int) -> None:
+    """A log line where so few steps teach next to nothing."""
+    steps = total_steps(config, examples)
+    if steps < FEW_STEPS and not config.train.steps:
+        log.warning(
+            "only %d steps in all, as there are %d examples: a model from scratch needs"
+            " some hundred; raise train.epochs, or lower data.batch_size",
+            steps,
+            examples,
+        )
 
 
 def check_length(before, config, examples: int) -> None:

@@ -123,6 +123,8 @@ def model() -> ConfigDict:
     c.absent = "token"  # what stands for a missing modality: token (learned) | zeros
     c.modality_dropout = 0.0  # share of modalities dropped at fusion in training
 
+    # of all text streams; a stream with settings of its own is a group in here, added
+    # inside `with config.model.text.unlocked():`
     c.text = ConfigDict()
     c.text.published = ""  # a directory or hub name (Hugging Face): its shape, weights and tokenizer; below, only dropout and pool count
     c.text.width = 128  # D: of tokens and of the text

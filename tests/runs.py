@@ -80,13 +80,16 @@ def quick_compiles():
 
     With fewer optimisations: the last bits of results may be others.
     """
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
-    jax.config.update("jax_disable_most_optimizations", True)
+    name = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+    before = jax.config.read(name.lower())
+    os.environ[name] = "true"
+    jax.config.update(name.lower(), True)
     try:
         yield
     finally:
-        del os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"]
-        jax.config.update("jax_disable_most_optimizations", False)
+        if not before:  # they may be nested: a fixture inside a module that has it
+            os.environ.pop(name)
+        jax.config.update(name.lower(), before)
 
 
 def run_config(changes=(), /, **more):

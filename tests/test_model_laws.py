@@ -273,7 +273,8 @@ def test_names_of_text_streams_are_free(stream, own, words):
     config = tiny_config()
     config.data.text.streams[stream] = ("title",)
     if own:
-        config.model.text[stream] = own
+        with config.model.text.unlocked():
+            config.model.text[stream] = own
     if words is None:
         check_choices(config)
     else:

@@ -43,6 +43,6 @@ def test_groups_are_products_and_no_classes(name):
     catalogue = read_catalogue(shop_config(name, 1500))
     classes = len({record.path for record in catalogue.records})
     facts = catalogue.facts()
-    assert facts["groups"] > 3 * classes
+    assert facts["groups"] > 2 * classes
     assert facts["groups in more than one part"] == 0
     assert facts["rows of the largest group"] < 0.05 * len(catalogue.records)

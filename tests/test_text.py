@@ -122,7 +122,7 @@ def words_one_by_one(tokenizer, text, length):
 
 @every_kind
 def test_words_of_tokens_are_those_found_one_by_one(tokenizer, monkeypatch):
-    monkeypatch.setattr("hsjax.data.text._CHUNK", 7)
+    monkeypatch.setattr("hsjax.data.text.TEXTS_AT_ONCE", 7)
     rng = np.random.default_rng(0)
     letters = np.array([*"ab-,\u00e9\u0301\U0001f600\u200b \t\u2003\u3000\x1c\x85"])
     texts = ["".join(rng.choice(letters, n)) for n in rng.integers(0, 40, 60)]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -124,7 +125,9 @@ def test_the_quickstart_learns_what_can_be_learnt(folder):
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_runs(folder):
+def test_every_command_of_the_readme_runs(folder, bert, resnet):
+    shutil.copytree(bert, folder / "encoders/minilm")
+    shutil.copytree(resnet, folder / "encoders/resnet50")
     ran = 0
     for line in commands():
         command = shlex.split(line.split("&&")[-1])

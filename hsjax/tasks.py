@@ -32,12 +32,7 @@ from hsjax.train.loop import Diverged, Interrupted, fit
 from hsjax.train.objective import check_objective
 from hsjax.train.start import set_up_jax, tell_few_steps, training_mesh
 from hsjax.train.warmstart import warm_start
-from hsjax.train.watch import (
-    NOT_FINITE,
-    read_metrics,
-    tell_idle_settings,
-    tell_parameters,
-)
+from hsjax.train.watch import left_out_steps, tell_idle_settings, tell_parameters
 from hsjax.train.workdir import ConfigError, WorkdirError, holds_results, is_done
 
 log = logging.getLogger("hsjax")
@@ -135,18 +130,6 @@ def report(config, workdir: Path, catalogue: Catalogue, predictions, facts) -> N
         tree=catalogue.tree,
         context=context,
         train_counts=read_train_counts(workdir),
-    )
-
-
-def left_out_steps(workdir: Path) -> str:
-    """What the report says of steps that were not finite, '' = there were none."""
-    lines = read_metrics(workdir / "metrics.jsonl")
-    steps = [f"{line['step']:,}" for line in lines if NOT_FINITE in line]
-    if not steps:
-        return ""
-    return (
-        "Loss or gradient was not finite at these steps, which were left out; the run"
-        f" was started again after each: {', '.join(steps)}."
     )
 
 

@@ -18,13 +18,17 @@ from runs import (
 )
 from tiny import bitwise_equal
 
-from hsjax import tasks
 from hsjax.data import batches
 from hsjax.train import loop, start
 from hsjax.train.loop import Diverged
-from hsjax.train.start import rows_of_batch, total_steps, training_mesh
+from hsjax.train.start import (
+    rows_of_batch,
+    tell_few_steps,
+    total_steps,
+    training_mesh,
+)
 from hsjax.train.validation import Validation
-from hsjax.train.watch import headline, tell_parameters
+from hsjax.train.watch import headline, left_out_steps, tell_parameters
 from hsjax.train.workdir import ConfigError
 
 
@@ -149,21 +153,26 @@ def test_patience(prepared, tmp_path, monkeypatch):
     assert metric_lines(tmp_path)[-1]["step"] == 4
 
 
-def test_not_finite(prepared, tmp_path, monkeypatch):
-    """Step 3 turns to NaN: the message has its rows, the state is that of step 2."""
+def plant_nan(monkeypatch, *, at):
+    """The loss of the step after `at` steps is not finite."""
     step = start.make_step
 
     def planting(*args, **kwargs):
         inner = step(*args, **kwargs)
 
         def planted(state, running, batch):
-            bad = jax.numpy.where(state.step == 2, jax.numpy.nan, 1.0)
+            bad = jax.numpy.where(state.step == at, jax.numpy.nan, 1.0)
             return inner(state, running, {**batch, "weight": batch["weight"] * bad})
 
         return planted
 
-    fit_run(prepared, tmp_path / "two", train__steps=2)
     monkeypatch.setattr(start, "make_step", planting)
+
+
+def test_not_finite(prepared, tmp_path, monkeypatch):
+    """Step 3 turns to NaN: the message has its rows, the state is that of step 2."""
+    fit_run(prepared, tmp_path / "two", train__steps=2)
+    plant_nan(monkeypatch, at=2)
     with pytest.raises(Diverged, match="not finite at step 3") as error:
         fit_run(prepared, tmp_path / "nan", train__steps=3)
     order = loop.training_order(prepared.config, prepared.parts.train)
@@ -183,27 +192,16 @@ def test_not_finite(prepared, tmp_path, monkeypatch):
 
 def test_a_step_that_was_left_out_stays_known(prepared, tmp_path, monkeypatch):
     """Between two looks other steps follow; the same command then goes on past it."""
-    step = start.make_step
-
-    def planting(*args, **kwargs):
-        inner = step(*args, **kwargs)
-
-        def planted(state, running, batch):
-            bad = jax.numpy.where(state.step == 1, jax.numpy.nan, 1.0)
-            return inner(state, running, {**batch, "weight": batch["weight"] * bad})
-
-        return planted
-
-    monkeypatch.setattr(start, "make_step", planting)
+    plant_nan(monkeypatch, at=1)
     with pytest.raises(Diverged, match="not finite at step 2"):
         fit_run(prepared, tmp_path)
     assert final_state(prepared, tmp_path)[0] == 5
     fit_run(prepared, tmp_path)
     assert {"step": 2, "not_finite": 1.0} in metric_lines(tmp_path)
-    told = tasks.left_out_steps(tmp_path)
+    told = left_out_steps(tmp_path)
     assert "were left out" in told
     assert told.endswith("each: 2.")
-    assert tasks.left_out_steps(tmp_path / "another") == ""
+    assert left_out_steps(tmp_path / "another") == ""
 
 
 @pytest.mark.parametrize("weighted", [0.0, 0.5])
@@ -306,3 +304,12 @@ def test_parameters_are_told_by_module_and_listed_in_a_file(tmp_path, caplog):
     text = (tmp_path / "parameters.txt").read_text()
     assert "head/b/kernel" in text
     assert "Total: 3,600" in text
+
+
+def test_too_few_steps_are_told(caplog):
+    tell_few_steps(run_config(train__steps=0, train__epochs=2.0), 80)
+    assert "only 10 steps in all, as there are 80 examples" in caplog.text
+    caplog.clear()
+    tell_few_steps(run_config(train__steps=10), 80)  # as many as were asked for
+    tell_few_steps(run_config(train__steps=0, train__epochs=40.0), 80)
+    assert not caplog.text

@@ -70,8 +70,9 @@ def train_tokenizer(
     texts: Iterable[str], *, kind: str, size: int, lowercase: bool
 ) -> Tokenizer:
     """WordPiece or byte-level BPE vocabulary of at most `size` entries."""
+    texts = [_LONG_WORD.sub(r"\1", text) for text in texts]
     if kind == "wordpiece":
-        return _finish(_train_wordpiece(list(texts), size=size, lowercase=lowercase))
+        return _finish(_train_wordpiece(texts, size=size, lowercase=lowercase))
     if kind != "bpe":
         raise CatalogueError(f"data.text.kind is {kind!r}; known: wordpiece, bpe")
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
@@ -103,7 +104,6 @@ def _train_wordpiece(texts: Sequence[str], *, size: int, lowercase: bool) -> Tok
         tokenizer.decoder = decoders.WordPiece()
         return tokenizer
 
-    texts = [_LONG_WORD.sub(r"\1", text) for text in texts]
     tokenizer, letters, inside = empty(), Counter(), set()
     for text in texts:
         clean = tokenizer.normalizer.normalize_str(text)

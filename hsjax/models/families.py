@@ -66,6 +66,17 @@ class Family(NamedTuple):
     inputs: Callable[[dict], tuple] = picture_inputs
 
 
+# of a layer of either tower of CLIP; see `block`
+CLIP_LAYER = {
+    "attention/qkv": tuple(f"self_attn.{x}_proj" for x in "qkv"),
+    "attention/out": ("self_attn.out_proj",),
+    "attention_norm": ("layer_norm1",),
+    "mlp_in": ("mlp.fc1",),
+    "mlp_out": ("mlp.fc2",),
+    "mlp_norm": ("layer_norm2",),
+}
+
+
 def linear(ours: str, *theirs: str, bias: bool = True) -> list[Entry]:
     """Entries of a dense layer; several of theirs are one of ours, side by side."""
     kernel = Entry(f"{ours}/kernel", tuple(f"{t}.weight" for t in theirs), "linear")

@@ -83,7 +83,7 @@ class BatchNorm(nn.Module):
             # gradient
             mean = jnp.where(total > 0, mean, mean_.value)
             var = jnp.where(total > 0, var, var_.value)
-            rate = 1.0 - self.momentum
+            rate = jnp.where(total > 0, 1.0 - self.momentum, 0.0)
             mean_.value = mean_.value * (1.0 - rate) + mean * rate
             var_.value = var_.value * (1.0 - rate) + var * rate
         gain = scale * jax.lax.rsqrt(var + self.eps)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from hsjax.models.families import (
+    CLIP_LAYER,
     Entry,
     Family,
     block,
@@ -105,14 +106,7 @@ CLIP = TextTensorNames(
     "",
     "final_layer_norm",
     "encoder.layers.{i}",
-    {
-        "attention/qkv": tuple(f"self_attn.{x}_proj" for x in "qkv"),
-        "attention/out": ("self_attn.out_proj",),
-        "attention_norm": ("layer_norm1",),
-        "mlp_in": ("mlp.fc1",),
-        "mlp_out": ("mlp.fc2",),
-        "mlp_norm": ("layer_norm2",),
-    },
+    CLIP_LAYER,
 )
 
 

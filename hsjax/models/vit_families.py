@@ -3,7 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from hsjax.models.families import Entry, Family, block, linear, norm, only, setting
+from hsjax.models.families import (
+    CLIP_LAYER,
+    Entry,
+    Family,
+    block,
+    linear,
+    norm,
+    only,
+    setting,
+)
 from hsjax.models.layers import ACTIVATIONS
 from hsjax.models.published_files import PublishedError
 from hsjax.models.vit import VisionTransformer
@@ -100,14 +109,7 @@ CLIP = VitTensorNames(
     # their spelling
     {"embedding_norm": "pre_layrnorm", "final_norm": "post_layernorm"},
     "encoder.layers.{i}",
-    {
-        "attention/qkv": tuple(f"self_attn.{x}_proj" for x in "qkv"),
-        "attention/out": ("self_attn.out_proj",),
-        "attention_norm": ("layer_norm1",),
-        "mlp_in": ("mlp.fc1",),
-        "mlp_out": ("mlp.fc2",),
-        "mlp_norm": ("layer_norm2",),
-    },
+    CLIP_LAYER,
 )
 
 

@@ -174,7 +174,7 @@ class _Run:
                     with compiled.first_of("evaluation"):
                         state = self.evaluate(state)
                     watch.restart()
-                    stop = termination.raised  # saved is saved
+                    stop = termination.raised  # perhaps meanwhile
                 elif save:
                     with compiled.first_of("save"):
                         self.save(state)

@@ -132,6 +132,18 @@ def read_metrics(path: Path) -> list[dict]:
     return rows
 
 
+def left_out_steps(workdir: Path) -> str:
+    """What the report says of steps that were not finite, '' = there were none."""
+    lines = read_metrics(workdir / "metrics.jsonl")
+    steps = [f"{line['step']:,}" for line in lines if NOT_FINITE in line]
+    if not steps:
+        return ""
+    return (
+        "Loss or gradient was not finite at these steps, which were left out; the run"
+        f" was started again after each: {', '.join(steps)}."
+    )
+
+
 class Stopwatch:
     """Seconds spent waiting for input, out of all."""
 

@@ -1,10 +1,12 @@
 """Strictness of the test run: 8 devices, checked shapes, no silent promotion."""
 
 import os
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 from jaxtyping import install_import_hook
 
@@ -19,6 +21,27 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # grain's worker processes read absl flags
 flags.FLAGS.mark_as_parsed()
+# of a tiny program that runs but once, most of the time is its compilation
+QUICK = "--xla_cpu_parallel_codegen_split_count=1"
+if jax.__version_info__ < (0, 11):  # XLA ends at a flag that it does not know
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
+
+
+def pytest_configure(config):
+    """Settings of the compiler, of subprocesses and of xdist's workers as well.
+
+    What is compiled goes to one folder, so that the same program is compiled once in a
+    session. It is compiled quickly, which may change the last bits of results, but for
+    the slow tests: they compile as users do.
+    """
+    if config.option.markexpr == "not slow":
+        os.environ["XLA_FLAGS"] = QUICK
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+        jax.config.update("jax_disable_most_optimizations", True)
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="hsjax-compiled-")
+        os.environ["HSJAX_TEST_COMPILED"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 # made once, as they are only read: a test that changes one takes a copy
@@ -54,23 +77,13 @@ def resnet(tmp_path_factory):
 def stores(tmp_path_factory, shop, bert, resnet):
     """Features of the shop's titles and pictures, components of each in `pca`."""
     from encoders import extraction
-    from runs import quick_compiles, train_run
+    from runs import train_run
 
     folder = tmp_path_factory.mktemp("stores")
     for modality, encoder in (("title", bert), ("image", resnet)):
         config = extraction(shop, encoder, modality, stored="float32", pca=0.9)
-        with quick_compiles():
-            train_run(config, folder / modality)
+        train_run(config, folder / modality)
     return folder
-
-
-@pytest.fixture(scope="module")
-def quick():
-    """For modules of many tiny runs, most of whose time is compilation."""
-    from runs import quick_compiles
-
-    with quick_compiles():
-        yield
 
 
 def pytest_terminal_summary(terminalreporter):

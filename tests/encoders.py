@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from goldens import read_golden, write_golden, write_layout
-from runs import ONE_DEVICE, run_config
+from runs import run_config
 
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import load_records
@@ -89,7 +89,7 @@ def write_images(folder, golden="resnet_basic", **look):
 def published(shop, bert, resnet, **changes):
     # a constant rate, so that runs of any length share one compiled step
     steps = {"train.steps": 6, "train.eval_every": 3, "optim.schedule": "constant"}
-    config = run_config({**path_of(shop), **ONE_DEVICE, **steps}).unlock()
+    config = run_config({**path_of(shop), **steps}).unlock()
     config.model.text.published, config.model.image.published = str(bert), str(resnet)
     config.data.image.size = config.data.image.resize = (0, 0)
     config.data.text.length = 12

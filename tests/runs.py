@@ -1,17 +1,11 @@
-"""Tiny runs on the synthetic catalogue, and what several proofs need of them.
+"""Tiny runs on the synthetic catalogue, and what several proofs need of them."""
 
-Everything that a run compiles goes to one folder, so that the same program is compiled
-once in a session, subprocesses included.
-"""
-
-import atexit
 import contextlib
 import io
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,10 +30,6 @@ from hsjax.train.validation import Validation
 from hsjax.train.watch import read_metrics
 
 ROOT = Path(__file__).parents[1]
-_CACHE = tempfile.TemporaryDirectory(prefix="hsjax-compiled-")
-atexit.register(_CACHE.cleanup)
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"  # of subprocesses
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 SMALL = {
     "data.synthetic.products": 200,
@@ -61,7 +51,8 @@ SMALL = {
     "train.eval_every": 5,
     "train.log_every": 5,
     "train.tensorboard": False,
-    "train.compile_cache": _CACHE.name,
+    "train.data_devices": 1,  # half the compilation of eight
+    "train.compile_cache": os.environ["HSJAX_TEST_COMPILED"],
     "eval.bootstrap": 20,
     "eval.batch_size": 64,
 }
@@ -70,26 +61,8 @@ TEXT = {  # compiles fastest; a constant rate fits any number of steps
     "objective.contrastive": 0.0,
     "optim.schedule": "constant",
 }
-ONE_DEVICE = {"train.data_devices": 1}  # half the compilation of eight
+ALL_DEVICES = {"train.data_devices": 0}
 TIMES = ("examples_per_second", "input_wait")  # differ from run to run
-
-
-@contextlib.contextmanager
-def quick_compiles():
-    """Programs that run once are compiled twice as fast, here and in subprocesses.
-
-    With fewer optimisations: the last bits of results may be others.
-    """
-    name = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-    before = jax.config.read(name.lower())
-    os.environ[name] = "true"
-    jax.config.update(name.lower(), True)
-    try:
-        yield
-    finally:
-        if not before:  # they may be nested: a fixture inside a module that has it
-            os.environ.pop(name)
-        jax.config.update(name.lower(), before)
 
 
 def run_config(changes=(), /, **more):

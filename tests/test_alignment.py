@@ -12,7 +12,7 @@ from encoders import (
     write_bert,
     write_images,
 )
-from runs import ONE_DEVICE, report, run_config, sentence, train_run
+from runs import report, run_config, sentence, train_run
 from tiny import leaves
 
 import hsjax
@@ -37,8 +37,6 @@ from hsjax.models.published_weights import load_parameters
 from hsjax.models.text_families import TEXT_FAMILIES
 from hsjax.scoring import evaluate_run
 from hsjax.taxonomy import Taxonomy
-
-pytestmark = pytest.mark.usefixtures("quick")
 
 SHARES = ("accuracy", "top5_accuracy")
 
@@ -65,7 +63,12 @@ def key_of(record):
 
 
 def heads_on_features(shop, stores, **changes):
-    config = run_config({**path_of(shop), **ALIGN, **ONE_DEVICE}).unlock()
+    config = run_config(
+        {
+            **path_of(shop),
+            **ALIGN,
+        }
+    ).unlock()
     config.data.columns.text = ("title",)
     for key, folder in stores.items():
         config.data.features[key.split(".")[-1]] = folder

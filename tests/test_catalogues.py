@@ -19,7 +19,6 @@ LEVELS = {
     "data.columns.blank_level": "stop",
     "train.steps": 60,
     "train.eval_every": 30,
-    "train.data_devices": 1,
     "optim.learning_rate": 1e-2,
 }
 # title -> level columns; boots end at level 2 and cards at level 1, or go on below

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from runs import (
+    ALL_DEVICES,
     TEXT,
     command,
     final_state,
@@ -39,6 +40,7 @@ RICH = {
     "train.ema": 0.9,
     "data.text.word_drop": 0.3,
     "data.weighted_sampling": 0.5,
+    **ALL_DEVICES,
 }
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import VOCAB, bitwise_equal, drawn, quick_jit
+from tiny import VOCAB, bitwise_equal, drawn
 
 from hsjax.models.layers import BatchNorm, pool_tokens
 from hsjax.models.resnet import ResNet
@@ -72,7 +72,7 @@ def encoder(name):
         rngs = {"dropout": key}
         return module.apply(variables, *rows, training=True, rngs=rngs, mutable="stats")
 
-    return quick_jit(evaluate), quick_jit(train)
+    return jax.jit(evaluate), jax.jit(train)
 
 
 def with_others(rows, others, kept):

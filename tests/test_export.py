@@ -21,10 +21,10 @@ from encoders import (
 from goldens import read_golden, write_golden
 from pairs import ANSWERS, LOOK, PAIRS, build_pair, scale_of
 from PIL import Image
-from runs import ONE_DEVICE, TEXT, command, run_config, train_run
+from runs import TEXT, command, run_config, train_run
 from runs import sentence as train_sentence
 from safetensors.numpy import load_file
-from tiny import leaves, quick_jit
+from tiny import leaves
 from tokenizers import Tokenizer
 
 import hsjax
@@ -54,8 +54,6 @@ from hsjax.tasks import user_errors
 from hsjax.train.kept import keep_encoders
 from hsjax.train.workdir import write_config
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 EXPORT = "hsjax.export"
 every_pair = pytest.mark.parametrize("name", PAIRS)
 
@@ -72,7 +70,7 @@ def exported(pair, folder: Path) -> Path:
 
 def answers(pair) -> dict:
     """By the names of transformers."""
-    outputs, _ = quick_jit(pair.model.apply)(pair.params, pair.stats, pair.batch)
+    outputs, _ = jax.jit(pair.model.apply)(pair.params, pair.stats, pair.batch)
     logits = outputs.scale * outputs.image @ outputs.text.T
     found = (logits, outputs.text, outputs.image)
     return dict(zip(ANSWERS, map(np.asarray, found), strict=True))
@@ -244,9 +242,7 @@ def test_an_encoder_alone_comes_back_as_it_was(name, tmp_path):
 
 
 def on_features(shop, title, image, **changes):
-    config = run_config(
-        {**path_of(shop), **ONE_DEVICE}, train__steps=4, train__eval_every=4
-    ).unlock()
+    config = run_config(path_of(shop), train__steps=4, train__eval_every=4).unlock()
     config.data.features.title, config.data.features.image = str(title), str(image)
     config.data.columns.text = ("title",)
     config.update_from_flattened_dict(changes)
@@ -288,7 +284,7 @@ def test_heads_on_features_are_exported_with_their_encoders(
     module = family.module(**settings, dtype=jnp.dtype("float32"))
     tokenizer = Tokenizer.from_file(str(tmp_path / "pair" / "tokenizer.json"))
     ids = jnp.array([tokenizer.encode(text).ids])
-    encode = quick_jit(functools.partial(module.apply, training=False))
+    encode = jax.jit(functools.partial(module.apply, training=False))
     x = np.asarray(encode({"params": params}, ids, ids >= 0))
     tensors = load_file(tmp_path / "pair" / "model.safetensors")
     x = x @ tensors["text_projection.weight"].T * 2.0**-14

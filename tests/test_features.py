@@ -9,7 +9,7 @@ import pytest
 from encoders import extraction, path_of, records, said, write_images
 from goldens import read_golden, write_layout
 from ml_collections import ConfigDict
-from runs import ONE_DEVICE, report, run_config, sentence, train_run
+from runs import report, run_config, sentence, train_run
 
 from hsjax.data.features import text_key
 from hsjax.data.image import decode_image
@@ -21,8 +21,6 @@ from hsjax.data.text import load_tokenizer, tokenize
 from hsjax.extraction import open_encoder
 from hsjax.features.fill import fill_store
 from hsjax.features.reduce import check_training, fit_pca, load_reduction
-
-pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_a_store_gives_back_what_was_added(tmp_path):
@@ -163,9 +161,7 @@ def telling_store(folder, products, key_of, *, seed):
 
 
 def test_training_on_features_needs_no_raw_input(shop, tmp_path):
-    config = run_config(
-        {**path_of(shop), **ONE_DEVICE}, train__steps=60, train__eval_every=30
-    ).unlock()
+    config = run_config(path_of(shop), train__steps=60, train__eval_every=30).unlock()
     config.optim.learning_rate = 0.02
     products = load_records(config.data, quarantine=Quarantine())
     keys = {

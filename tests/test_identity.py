@@ -13,7 +13,7 @@ from encoders import (
     records,
     write_bert,
 )
-from runs import ONE_DEVICE, TEXT, command, report, run_config, sentence, train_run
+from runs import TEXT, command, report, run_config, sentence, train_run
 
 import hsjax
 from hsjax import tasks
@@ -31,8 +31,6 @@ from hsjax.taxonomy import Taxonomy
 from hsjax.train.kept import keep_encoders, kept_encoders, kept_stores
 from hsjax.train.watch import tell_idle_settings
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 PART = {"part": "test", "corrupt": "", "seed": 0}
 SHORT = {"train.steps": 2, "train.eval_every": 1, "optim.schedule": "constant"}
 
@@ -47,7 +45,6 @@ def on_titles(shop, folder, **changes):
         **path_of(shop),
         **TEXT,
         **SHORT,
-        **ONE_DEVICE,
         "data.columns.text": ("title",),
     }
     return run_config({**text, "data.features.title": str(folder), **changes})

@@ -14,7 +14,6 @@ from encoders import LENGTH, extraction, path_of, records, write_images
 from ml_collections import ConfigDict
 from PIL import Image
 from runs import (
-    ONE_DEVICE,
     TEXT,
     metric_lines,
     prepare_run,
@@ -41,14 +40,12 @@ from hsjax.inference.predict import load_run
 from hsjax.scoring import evaluate_run
 from hsjax.train.start import training_order
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 LIMIT = 10**6  # pixels
 BROKEN = 7  # row of the picture that cannot be decoded
 
 
 def on_features(shop, folder, *modalities, **changes):
-    config = run_config({**path_of(shop), **ONE_DEVICE}, **changes).unlock()
+    config = run_config(path_of(shop), **changes).unlock()
     config.data.columns.text = ("title",)
     config.data.features = ConfigDict({m: str(folder / m) for m in modalities})
     return config.lock()

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from runs import (
+    ALL_DEVICES,
     TEXT,
     final_state,
     fit_run,
@@ -34,7 +35,7 @@ from hsjax.train.workdir import ConfigError
 
 @pytest.fixture(scope="module")
 def prepared():
-    return prepare_run(run_config(TEXT))
+    return prepare_run(run_config({**TEXT, **ALL_DEVICES}))
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +275,7 @@ def test_total_steps(steps, epochs, rows, expected):
 )
 def test_meshes_that_do_not_fit(change, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
-        training_mesh(run_config(**change))
+        training_mesh(run_config(ALL_DEVICES, **change))
 
 
 def test_the_log_shows_five_figures_of_validation(prepared, tmp_path, caplog):

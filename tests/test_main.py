@@ -30,7 +30,6 @@ COLUMNS = {
     "data.columns.platform": "shop",
     "data.columns.image": "image",
     "data.image.max_pixels": 10000,
-    "train.data_devices": 1,  # compiles faster; answers come from all of them
 }
 FLAWS = {  # what is said of a row -> the row, action
     "no label": (("f1", "boot", "", "", "s", "f1", ""), "dropped"),

@@ -1,7 +1,7 @@
 """A user's mistake ends in one sentence and exit code 1, never in a traceback."""
 
 import pytest
-from runs import command, overrides, run_config, sentence
+from runs import ALL_DEVICES, command, overrides, run_config, sentence
 
 COLUMNS = {
     "data.columns.id": "id",
@@ -23,7 +23,7 @@ MISTAKES = [
     ({"model.fusion.kind": "conat"}, "Did you mean 'concat'?"),
     ({"eval.decode": "pth"}, "Did you mean 'path'?"),
     ({"eval.parts": ("tset",)}, "Did you mean 'test'?"),
-    ({"data.batch_size": 12}, "no multiple of 8 devices"),
+    ({"data.batch_size": 12, **ALL_DEVICES}, "no multiple of 8 devices"),
     ({"train.data_devices": 9}, "a mesh of 9 x 1 devices"),
     ({"init_from": "nowhere"}, "nowhere is no workdir of a run"),
     ({"data.rows": 2}, "the val part is empty: 2 rows"),

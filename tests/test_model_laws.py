@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from tiny import (
     bitwise_equal,
-    quick_jit,
     ragged_tree,
     tiny_batch,
     tiny_config,
@@ -49,7 +48,7 @@ def world(name):
         outputs, _ = model.apply(params, stats, batch)
         return objective(outputs, batch)[0], outputs
 
-    lesson = quick_jit(jax.value_and_grad(loss, has_aux=True))
+    lesson = jax.jit(jax.value_and_grad(loss, has_aux=True))
     return lesson, model, params, stats, batch
 
 
@@ -119,7 +118,7 @@ def test_a_longer_text_field_with_the_same_words_changes_nothing():
     short = int(batch["title_mask"].sum(axis=1).max()) - 1
     cut = batch | {k: batch[k][:, :short] for k in ("title_ids", "title_mask")}
     fits = batch["title_mask"].sum(axis=1) <= short
-    again, _ = quick_jit(model.apply)(params, stats, cut)
+    again, _ = jax.jit(model.apply)(params, stats, cut)
     assert fits.any()
     for a, b in zip(outputs.logits, again.logits, strict=True):
         np.testing.assert_allclose(a[fits], b[fits], rtol=1e-5, atol=1e-5)
@@ -134,7 +133,7 @@ def training():
     def train(batch, key):
         return model.apply(params, stats, batch, dropout_key=key)
 
-    return quick_jit(train), stats, batch
+    return jax.jit(train), stats, batch
 
 
 def test_modality_dropout_follows_its_key_and_leaves_embeddings_alone():
@@ -161,7 +160,7 @@ def test_a_training_batch_without_a_picture_has_a_finite_gradient_and_no_statist
         )
         return sum(jnp.square(x).sum() for x in outputs.logits), after
 
-    (value, after), gradient = quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
+    (value, after), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((value, gradient)))
     assert bitwise_equal(after["image"], stats["image"])
 
@@ -202,7 +201,7 @@ def test_modality_dropout_never_drops_the_last_one():
 
 def test_the_loss_at_step_0_is_the_mean_of_the_sum_of_log_siblings():
     lesson, model, _, _, batch = world("title")
-    params, _ = quick_jit(model.init)(jax.random.key(0), batch)
+    params, _ = jax.jit(model.init)(jax.random.key(0), batch)
     labels = batch["labels"].copy()
     labels[1, 1:] = -1
     (loss, _), _ = lesson(params, batch | {"labels": labels})
@@ -227,9 +226,8 @@ def test_contrastive_weight_0_is_b4():
         return weighted_mean(*pair)
 
     (loss, _), gradient = lesson(params, batch)
-    assert bitwise_equal(
-        (loss, gradient), quick_jit(jax.value_and_grad(b4))(params, batch)
-    )
+    theirs = jax.jit(jax.value_and_grad(b4))(params, batch)
+    assert bitwise_equal((loss, gradient), theirs)
     assert any(np.any(x) for x in jax.tree.leaves(gradient["image"]))
 
 
@@ -239,7 +237,7 @@ def test_bfloat16_is_close_to_float32(name):
     names, changes = SETTINGS[name]
     config = tiny_config(names, model__dtype="bfloat16", **changes)
     model, *_ = tiny_model(config, TREE, ROWS)
-    half, _ = quick_jit(model.apply)(params, stats, batch)
+    half, _ = jax.jit(model.apply)(params, stats, batch)
     (_, full), _ = lesson(params, batch)
     for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(full), strict=True):
         assert a.dtype == b.dtype == jnp.float32

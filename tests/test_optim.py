@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import bitwise_equal, quick_jit, ragged_tree, tiny_config, tiny_model
+from tiny import bitwise_equal, ragged_tree, tiny_config, tiny_model
 
 from configs.base import get_config
 from hsjax.hierarchy import exact_path
@@ -241,7 +241,7 @@ def one_step(rules, *, masked=True, **changes):
     step = make_step(model.apply, objective, optimizer, seed=0, ema=0.9, frozen=frozen)
     state = make_state(params, stats, optimizer, ema=True)
     running = Running.empty(("loss", "classification", "gradient_norm"))
-    return quick_jit(step), (state, running, batch), model
+    return jax.jit(step), (state, running, batch), model
 
 
 def test_what_is_frozen_is_not_differentiated():
@@ -256,7 +256,7 @@ def test_what_is_frozen_is_not_differentiated():
         step, args, model = one_step(rules)
         steps[name] = flops(step, *args)
     state, _, batch = args
-    forward = flops(quick_jit(model.apply), state.params, state.stats, batch)
+    forward = flops(jax.jit(model.apply), state.params, state.stats, batch)
     assert steps["none"] < 1.35 * forward, (steps, forward)
     assert steps["none"] < 0.75 * steps["last"] < 0.75 * 0.75 * steps["all"], steps
 
@@ -304,7 +304,7 @@ def world():
     objective = make_objective(config.objective, TREE, config.model.modalities)
     state = make_state(params, stats, optimizer, ema=True)
     step = make_step(model.apply, objective, optimizer, seed=0, ema=0.75)
-    return state, quick_jit(step), batch, Running.empty(REPORTED)
+    return state, jax.jit(step), batch, Running.empty(REPORTED)
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_and_is_remembered():
@@ -355,10 +355,10 @@ def test_32_products_are_learnt_by_heart():
     model, params, stats, batch = tiny_model(config, TREE, rows=32)
     optimizer = make_optimizer(config.optim, params, 300)
     objective = make_objective(config.objective, TREE, config.model.modalities)
-    step = quick_jit(make_step(model.apply, objective, optimizer, seed=0))
+    step = jax.jit(make_step(model.apply, objective, optimizer, seed=0))
     state, running = make_state(params, stats, optimizer, ema=False), None
     for _ in range(300):
         state, running = step(state, Running.empty(REPORTED), batch)
     assert float(running.averages["classification"].compute()) < 0.05
-    outputs, _ = quick_jit(model.apply)(state.params, state.stats, batch)
+    outputs, _ = jax.jit(model.apply)(state.params, state.stats, batch)
     np.testing.assert_array_equal(exact_path(outputs.logits, TREE), batch["labels"])

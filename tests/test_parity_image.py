@@ -18,7 +18,7 @@ from goldens import (
     weights,
     write_golden,
 )
-from tiny import bitwise_equal, quick_jit
+from tiny import bitwise_equal
 
 from hsjax.models.image_families import IMAGE_FAMILIES
 from hsjax.models.preprocessing import read_preprocessing
@@ -62,7 +62,7 @@ def say(name, pixels, **options):
     def evaluate(variables, pixels, weight):
         return encoder.apply(variables, pixels, weight, training=False)
 
-    return quick_jit(evaluate)(variables, jnp.asarray(pixels), jnp.ones(len(pixels)))
+    return jax.jit(evaluate)(variables, jnp.asarray(pixels), jnp.ones(len(pixels)))
 
 
 def error(ours, theirs):
@@ -91,7 +91,7 @@ def test_forward_and_gradient_at_another_size(name, record_property):
         return jnp.square(said).sum(), said
 
     pixels = jnp.asarray(read_golden(name).inputs["other"])
-    gradient = quick_jit(jax.grad(loss, (0, 1), has_aux=True))
+    gradient = jax.jit(jax.grad(loss, (0, 1), has_aux=True))
     (found, of_pixels), said = gradient(variables["params"], pixels)
     assert error(said, read_golden(name).outputs["other"]) < TOLERANCE
     family, settings, _ = loaded(name)
@@ -127,8 +127,8 @@ def test_neighbours_and_rows_of_weight_0_do_not_matter(name):
 
     pixels = jnp.asarray(read_golden(name).inputs["native"])
     other = pixels.at[1:].set(7 * pixels[:0:-1])
-    whole, stats = quick_jit(train)(variables, pixels, jnp.ones(3))
-    mixed, _ = quick_jit(train)(variables, other, jnp.array([1.0, 0, 0]))
+    whole, stats = jax.jit(train)(variables, pixels, jnp.ones(3))
+    mixed, _ = jax.jit(train)(variables, other, jnp.array([1.0, 0, 0]))
     assert bitwise_equal(whole[0], mixed[0])
     assert np.abs(whole[1:] - mixed[1:]).max() > 1e-3
     # pretrained statistics are read, in training as well, and never written
@@ -144,7 +144,7 @@ def test_thawed_statistics_move(name):
     encoder, variables = module(name, frozen_stats=False)
     pixels = jnp.asarray(read_golden(name).inputs["native"])
     train = functools.partial(encoder.apply, training=True, mutable=["stats"])
-    _, after = quick_jit(train)(variables, pixels, jnp.ones(3))
+    _, after = jax.jit(train)(variables, pixels, jnp.ones(3))
     assert not bitwise_equal(after["stats"], variables["stats"])
 
 
@@ -159,11 +159,11 @@ def test_attention_pooling_sees_every_patch():
     encoder, variables = module("deit", pool="map")
     pixels, weight = jnp.asarray(read_golden("deit").inputs["native"]), jnp.ones(3)
     init = functools.partial(encoder.init, training=False)
-    fresh = quick_jit(init)(jax.random.key(0), pixels, weight)["params"]
+    fresh = jax.jit(init)(jax.random.key(0), pixels, weight)["params"]
     params = fresh | variables["params"]
     assert params.keys() - variables["params"].keys() == {"pool"}
 
-    @quick_jit
+    @jax.jit
     def evaluate(pixels):
         return encoder.apply({"params": params}, pixels, weight, training=False)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from goldens import CLIPS, TEXTS, Golden, read_golden, write_golden, write_layout
-from tiny import bitwise_equal, drawn, quick_jit
+from tiny import bitwise_equal, drawn
 
 from hsjax.data.text import load_tokenizer, tokenize, train_tokenizer
 from hsjax.models.families import Family
@@ -55,7 +55,7 @@ def loaded(name, folder) -> Loaded:
         return answers, grads
 
     params = jax.tree.map(jnp.asarray, params)
-    return Loaded(family, settings, params, golden, quick_jit(study))
+    return Loaded(family, settings, params, golden, jax.jit(study))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_forward_and_every_gradient_are_the_references(name, folder, record_prop
 def test_bfloat16_stays_near(name, folder, record_property):
     family, settings, params, golden, _ = loaded(name, folder)
     pool = golden.differentiated
-    encode = quick_jit(encoder(family, settings, pool, HALF))
+    encode = jax.jit(encoder(family, settings, pool, HALF))
     wrong = gap(encode(params, *given(golden)), golden.outputs[pool])
     record_property("parity", (name, "bfloat16", wrong))
     assert 1e-6 < wrong < HALF_BOUND
@@ -122,7 +122,7 @@ def test_padding_and_neighbours_do_not_matter(name, folder):
         assert bitwise_equal(answer[:2], mixed[pool][:2])
         assert (np.abs(answer[2:] - mixed[pool][2:]).max(axis=1) > 1e-3).all()
     pool = golden.differentiated
-    encode = quick_jit(encoder(family, settings, pool))
+    encode = jax.jit(encoder(family, settings, pool))
     room = ((0, 0), (0, settings["max_length"] - ids.shape[1]))
     longer = encode(params, jnp.pad(ids, room), jnp.pad(mask, room))
     np.testing.assert_allclose(longer, whole[pool], rtol=0, atol=2e-6)
@@ -148,7 +148,7 @@ def test_attention_pooling_is_the_reference():
         answer = module.apply({"params": params}, states, mask)
         return jnp.square(answer).sum(), answer
 
-    study = quick_jit(jax.grad(loss, has_aux=True))
+    study = jax.jit(jax.grad(loss, has_aux=True))
     grads, answer = study(params, states, every)
     np.testing.assert_allclose(answer, golden.outputs["map"], rtol=0, atol=1e-5)
     expected = nested(golden.gradients)
@@ -192,7 +192,7 @@ def test_map_is_a_pool_of_every_text_encoder(folder):
     init = functools.partial(module.init, training=False)
     shapes = jax.eval_shape(init, jax.random.key(0), *given(golden))["params"]
     fresh = drawn(shapes["pool"])
-    encode = quick_jit(encoder(family, settings, "map"))
+    encode = jax.jit(encoder(family, settings, "map"))
     answer = encode(params | {"pool": fresh}, *given(golden))
     assert answer.shape == golden.outputs["mean"].shape
     assert np.isfinite(answer).all()
@@ -279,7 +279,7 @@ def test_four_languages_go_the_same_way(name, tmp_path):
     tokens = tokenize(load_tokenizer(str(tmp_path)), texts, settings["max_length"])
     assert (tokens.mask.sum(axis=1) >= 3).all()
     assert not (tokens.ids == tokenizer.token_to_id("[UNK]")).any()
-    encode = quick_jit(encoder(family, settings, "mean"))
+    encode = jax.jit(encoder(family, settings, "mean"))
     answer = encode(jax.tree.map(jnp.asarray, params), tokens.ids, tokens.mask)
     gaps = np.linalg.norm(answer[:, None] - answer[None], axis=-1)
     assert np.isfinite(answer).all()

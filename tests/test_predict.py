@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from runs import TEXT, command, run_config, train_run
-from tiny import quick_jit, ragged_tree, random_logits, tiny_config, tiny_model
+from tiny import ragged_tree, random_logits, tiny_config, tiny_model
 
 import hsjax
 from hsjax.data.records import CatalogueError
@@ -38,7 +38,6 @@ def workdir(shop, tmp_path_factory):
         "data.columns.metadata": ("shop",),
         "data.required": ("title",),
         "train.steps": 4,
-        "train.data_devices": 1,
     }
     workdir = tmp_path_factory.mktemp("run")
     train_run(run_config(changes), workdir)
@@ -190,7 +189,7 @@ def test_confidence_is_that_of_the_decode():
     def apply(params, stats, batch):
         return Outputs(tuple(logits), None, None, jnp.zeros((8, 1)), jnp.ones(())), {}
 
-    answer = quick_jit(make_answer(apply, tree, topk=2))
+    answer = jax.jit(make_answer(apply, tree, topk=2))
     batch = {"weight": jnp.ones(8)}
     for confidence in (0.3, 0.6):
         found = answer({}, {}, batch, confidence=confidence)["confident"]
@@ -205,7 +204,7 @@ def test_embeddings_are_zero_where_a_modality_is_absent():
     model, params, stats, batch = tiny_model(tiny_config(), tree)
     batch["has_image"][:2] = False
     batch["has_title"][1:3] = False
-    found = quick_jit(make_answer(model.apply, tree, topk=2))(params, stats, batch)
+    found = jax.jit(make_answer(model.apply, tree, topk=2))(params, stats, batch)
     for name, absent in (("image", [0, 1]), ("text", [1, 2])):
         lengths = np.linalg.norm(found[f"embedding/{name}"], axis=1)
         expected = np.ones(len(lengths))

@@ -28,8 +28,6 @@ from hsjax.opening import resolved
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 
 def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tmp_path):
     train_run(frozen(shop, bert, resnet), tmp_path / "run")

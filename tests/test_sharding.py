@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from tiny import largest_difference, quick_jit, ragged_tree, tiny_config, tiny_model
+from tiny import largest_difference, ragged_tree, tiny_config, tiny_model
 
 from hsjax.losses import info_nce, weighted_mean
 from hsjax.models.joint import Projection
@@ -75,7 +75,7 @@ def on(data, fsdp):
     objective = make_objective(config.objective, TREE, PAIR)
     step = make_step(model.apply, objective, optimizer, seed=0, ema=0.9)
     placed = jax.device_put(state, shardings)
-    after = quick_jit(step)(placed, Running.empty(REPORTED), place_batch(batch, mesh))
+    after = jax.jit(step)(placed, Running.empty(REPORTED), place_batch(batch, mesh))
     return placed, *after
 
 
@@ -136,10 +136,10 @@ def per_shard(mesh):
 def test_negatives_come_from_the_whole_batch_not_from_the_shard(devices):
     mesh, args = make_mesh(devices), contrastive_parts()
     placed = tuple(jax.device_put(x, NamedSharding(mesh, BATCH)) for x in args)
-    both = quick_jit(jax.value_and_grad(contrastive, argnums=(0, 1)))
+    both = jax.jit(jax.value_and_grad(contrastive, argnums=(0, 1)))
     expected, found = both(*args), both(*placed)
     assert largest_difference(found, expected) < 1e-5
-    wrong = float(quick_jit(per_shard(mesh))(*placed))
+    wrong = float(jax.jit(per_shard(mesh))(*placed))
     same = wrong == pytest.approx(float(expected[0]), abs=1e-5)
     assert same == (devices == 1), "the test would see negatives of one shard"
 

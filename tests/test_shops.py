@@ -3,18 +3,16 @@
 import json
 
 import pytest
-from runs import ONE_DEVICE, SMALL, train_run
+from runs import SMALL, train_run
 from test_real_trees import real_file
 
 from configs.fashion import flipkart, grocery, hm, myntra
 from hsjax.data.prepare import read_catalogue
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 SHOPS = {"myntra": myntra, "hm": hm, "flipkart": flipkart, "grocery": grocery}
 # what is tiny of the model alone: columns, levels and streams are those of the shop
 TINY = {k: v for k, v in SMALL.items() if k.split(".")[0] in ("model", "eval")}
-TINY |= {**ONE_DEVICE, "data.batch_size": 16, "data.text.vocab_size": 300}
+TINY |= {"data.batch_size": 16, "data.text.vocab_size": 300}
 TINY |= {"train.steps": 5, "train.eval_every": 5, "train.tensorboard": False}
 TINY |= {"train.compile_cache": SMALL["train.compile_cache"]}
 

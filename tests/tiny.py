@@ -1,6 +1,5 @@
 """Small trees, batches and models that several proofs share."""
 
-import functools
 import re
 
 import jax
@@ -16,10 +15,6 @@ from hsjax.sharding import parameter_names
 from hsjax.taxonomy import Taxonomy
 
 VOCAB = 23
-# tiny programs run but once or twice: most of their time is their compilation
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 TEXTS = (("title", 7), ("brand", 5))
 
 

@@ -156,12 +156,17 @@ def _metric_lines(axes: Axes, rows: Sequence[Mapping]) -> None:
     # wide lines first, broken ones above them: equal ones do not hide each other
     widths = np.linspace(3.6, 1.4, max(len(wanted), 1)).tolist()
     styles = zip(SERIES, MARKERS, DASHES, widths, strict=False)
+    lowest = 1.0
     for name, (colour, marker, dashes, width) in zip(wanted, styles, strict=False):
         title = name.removeprefix("val/").replace("level", "level ").replace("/", " ")
         line = {"color": colour, "linestyle": dashes, "linewidth": width}
         mark = {"marker": marker, "markersize": 2 * width + 1}
-        axes.plot(*_series(rows, name), label=title, **line, **mark)
-    axes.set(title="validation", ylabel="share", ylim=(0, 1.02))
+        steps, shares = _series(rows, name)
+        axes.plot(steps, shares, label=title, **line, **mark)
+        lowest = min(lowest, *shares)
+    # differences near 1 are what is looked for; a tenth below the lowest is room enough
+    low = max(0.0, np.floor(10 * lowest - 1) / 10)
+    axes.set(title="validation", ylabel="share", ylim=(low, 1 + 0.02 * (1 - low)))
 
 
 def _is_accuracy(name: str) -> bool:

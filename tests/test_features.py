@@ -113,9 +113,10 @@ def test_each_text_is_encoded_once_and_as_the_encoder_says(shop, bert, tmp_path)
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_extraction_goes_on_where_it_stopped(shop, bert, tmp_path, monkeypatch):
+@pytest.mark.parametrize("least", [("PART", 1), ("PATIENCE", 0.0)])  # a part a batch
+def test_extraction_goes_on_where_it_stopped(shop, bert, tmp_path, monkeypatch, least):
     config = extraction(shop, bert, "title")
-    monkeypatch.setattr("hsjax.features.fill.PART", 1)  # a part per batch
+    monkeypatch.setattr(f"hsjax.features.fill.{least[0]}", least[1])
     products = records(config)
     calls = []
 

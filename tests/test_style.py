@@ -19,7 +19,8 @@ SOURCES = sorted((ROOT / "hsjax").rglob("*.py"))
 ALL = sorted(p for d in ("hsjax", "configs", "tests") for p in (ROOT / d).rglob("*.py"))
 
 EVERYTHING = ("hsjax",)
-ANYBODY = ("hsjax.atomic",)  # how a file is written
+# how a file is written, how far work is
+ANYBODY = ("hsjax.atomic", "hsjax.progress")
 # who may import what, by the longest name that matches; its own group always
 ARROWS = {
     "hsjax": ("hsjax.inference",),  # `hsjax.load`
@@ -70,6 +71,7 @@ ARROWS = {
     "hsjax.taxonomy_json": ("hsjax.codes",),
     "hsjax.codes": (),
     "hsjax.atomic": (),
+    "hsjax.progress": (),
     "hsjax.layout": (),
     "hsjax.batch": (),
     "hsjax.sharding": (),

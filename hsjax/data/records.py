@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from hsjax.data.columns import (
     checked_columns,
@@ -29,6 +28,7 @@ from hsjax.data.quarantine import (
 )
 from hsjax.data.repeats import Repeats
 from hsjax.data.sources import SYNTHETIC, as_text, read_rows
+from hsjax.progress import progress
 
 __all__ = ["CatalogueError", "Quarantine", "Record", "load_records"]
 
@@ -108,7 +108,7 @@ def load_records(
     looks = {"seen": pictures, "stored": stored or ()}
     loader = Loader(config_data, quarantine, labels=labels, looks=looks, **flags)
     before = len(quarantine.rows)
-    rows = tqdm(loader.rows(), "catalogue", unit=" rows", disable=None, leave=False)
+    rows = progress(loader.rows(), "catalogue")
     records = [record for record in rows if record is not None]
     if not records:
         raise nothing_usable(config_data.path, quarantine.rows[before:])

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from tqdm import tqdm
 
 from hsjax.data.records import Record
 from hsjax.evaluation.predictions import Predictions, deepest
@@ -19,6 +18,7 @@ from hsjax.hierarchy import (
     node_log_probs,
     topk_paths,
 )
+from hsjax.progress import progress
 from hsjax.taxonomy import Taxonomy
 
 
@@ -120,18 +120,18 @@ def collect_predictions(
     rows: Rows,
     tree: Taxonomy,
     main: str = "path",
-    progress: str = "",
+    told: str = "",
 ) -> tuple[Predictions, dict[str, float]]:
     """Runs `answer(batch)` over all batches.
 
     Args:
       answer: of one placed batch.
-      progress: what the progress bar says, '' = none.
+      told: what the progress bar says, '' = none.
 
     Returns:
       Predictions of the rows of weight above 0, in order; and weighted mean losses.
     """
-    bar = tqdm(batches, desc=progress, disable=None if progress else True, leave=False)
+    bar = progress(batches, told, unit="batches")
     parts = [jax.tree.map(_fetch, answer(batch)) for batch in bar]
     losses = {
         k[5:]: np.stack([p.pop(k) for p in parts])

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int32, Integer, UInt8
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from hsjax.data.image import ImageError, cores, decode_image
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store_parts import as_stored
 from hsjax.models.preprocessing import Preprocessing
+from hsjax.progress import progress
 
 # tokens of a bucket: a text is padded to the next one, so that little is wasted and
 # few shapes are compiled
@@ -193,7 +193,7 @@ def fetched(
         return batch._replace(vectors=vectors)
 
     before = None
-    with tqdm(total=total, desc=told, disable=None, leave=False) as bar:
+    with progress(told=told, total=total, unit="items") as bar:
         for batch in batches:
             if before is not None:
                 yield stored(before)

@@ -1,6 +1,7 @@
 """A frozen encoder over a catalogue: every text or picture once, into a store."""
 
 import logging
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from hsjax.features.frozen_encoder import FrozenEncoder
 
 log = logging.getLogger("hsjax")
 
-PART = 64 * 2**20  # bytes of vectors that are written at once
+PART = 64 * 2**20  # bytes of vectors that are written at once,
+PATIENCE = 60.0  # or what so many seconds gave: no more is lost when it is cut off
 
 
 class Settled:
@@ -90,11 +92,13 @@ def fill_store(
         told=c.modality,
     )
     waiting: list[EncodedBatch] = []
+    written = time.monotonic()
     for batch in batches:
         waiting.append(batch)
-        if sum(x.vectors.nbytes for x in waiting) >= PART:
+        much = sum(x.vectors.nbytes for x in waiting) >= PART
+        if much or time.monotonic() - written >= PATIENCE:
             _write(folder, settled, waiting)
-            waiting = []
+            waiting, written = [], time.monotonic()
     if waiting:
         _write(folder, settled, waiting)
     if not settled.seen:

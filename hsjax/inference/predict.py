@@ -120,7 +120,7 @@ class Run(NamedTuple):
             rows=rows,
             tree=tree,
             main=config.eval.decode,
-            progress=progress,
+            told=progress,
         )
         trained = config.objective.classification
         return predictions if trained else without_classes(predictions)

@@ -1,8 +1,10 @@
 """What `bench encode` measures: a frozen encoder against the same one in PyTorch.
 
-transformers is given the very batches that ours is given: the same tokens or pixels, in
-the same order and with the same padding. sentence-transformers goes its own way, from
-texts to vectors of unit length, which are compared with ours made as long.
+transformers is measured twice with texts: in batches as they come, as its own pipeline
+makes them, and on the very batches that ours is given, the same tokens in the same
+order with the same padding. With pictures there is no difference. sentence-transformers
+goes its own way, from texts to vectors of unit length, which are compared with ours
+made as long.
 """
 
 import importlib.util
@@ -24,6 +26,7 @@ from hsjax.timing import THREADS, alternate
 
 SENTENCES = "sentence-transformers"
 KNOWN = ("mean", "cls")  # pools of the peers
+ROWS = 32  # of a batch as they come, sentence-transformers' default
 
 Encode = Callable[[Sequence], Float[np.ndarray, "N D"]]
 
@@ -119,7 +122,7 @@ def _peers(config, facts: dict) -> dict[str, Encode]:
     torch.set_num_threads(THREADS)
     if config.extract.modality == IMAGE:
         return {"transformers": _torch_pictures(config, facts)}
-    peers = {"transformers": _torch_texts(config, facts)}
+    peers = _torch_texts(config, facts)
     if importlib.util.find_spec("sentence_transformers"):
         from sentence_transformers import SentenceTransformer
 
@@ -130,8 +133,8 @@ def _peers(config, facts: dict) -> dict[str, Encode]:
     return peers
 
 
-def _torch_texts(config, facts: dict) -> Encode:
-    """transformers on the batches of `encode_texts`."""
+def _torch_texts(config, facts: dict) -> dict[str, Encode]:
+    """transformers on texts as they come, and on the batches of `encode_texts`."""
     import torch
     from transformers import AutoModel
 
@@ -152,7 +155,25 @@ def _torch_texts(config, facts: dict) -> Encode:
     tokenizer = load_tokenizer(facts["source"])
     options = {"tokenizer": tokenizer, "length": facts["length"]}
     options |= {"tokens": config.extract.tokens, "prefix": facts.get("prefix", "")}
-    return lambda texts: _in_order(encode_texts(apply, texts, **options), len(texts))
+
+    def as_they_come(texts):
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(facts["length"])
+        vectors = []
+        for first in range(0, len(texts), ROWS):
+            here = [options["prefix"] + text for text in texts[first : first + ROWS]]
+            ids = [e.ids for e in tokenizer.encode_batch_fast(here)]
+            padded = np.zeros((len(ids), max(map(len, ids))), np.int64)
+            lengths = np.array([len(x) for x in ids])
+            mask = np.arange(padded.shape[1])[None] < lengths[:, None]
+            padded[mask] = np.concatenate(ids)
+            vectors.append(apply(padded, mask))
+        return np.concatenate(vectors)
+
+    def on_ours(texts):
+        return _in_order(encode_texts(apply, texts, **options), len(texts))
+
+    return {"transformers": as_they_come, "transformers_our_batches": on_ours}
 
 
 def _torch_pictures(config, facts: dict) -> Encode:

@@ -17,6 +17,7 @@ from hsjax.data.records import CatalogueError, Quarantine, Record
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS
 from hsjax.data.totals import record_facts
+from hsjax.evaluation.metrics import answered
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
 from hsjax.inference.predict import Run, load_run, run_config
@@ -115,6 +116,11 @@ def _answers(
     """Of a trained run, or of a baseline where there is none."""
     if run is None:
         return baseline_predictions(config, catalogue, records, groups)
+    if confidence is not None and not config.objective.classification:
+        raise CatalogueError(
+            "--confidence: the run was trained without classification, so no class has"
+            " a probability"
+        )
     return run.predict(
         records, groups=groups, confidence=confidence, progress="products"
     )
@@ -139,9 +145,14 @@ def _write_unscored(
     write_predictions(predictions, output / "predictions.parquet")
     # of a labelled file that was scored here before
     (output / "report.json").unlink(missing_ok=True)
+    what = (
+        "the answers to"
+        if answered(predictions)
+        else "no class, as none was trained, of"
+    )
     text = (
         f"# Report: {context['run']}\n\n{context['data']} has no labels ({reason}), so"
-        f" nothing is scored. predictions.parquet has the answers to its"
+        f" nothing is scored. predictions.parquet has {what} its"
         f" {len(predictions):,} rows."
     )
     for title, body in context["sections"].items():

@@ -20,6 +20,7 @@ from hsjax.data.features import text_key
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import add_part, start_store
+from hsjax.evaluation.comparison import compare_runs
 from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.zero_shot import (
     zero_shot,
@@ -28,6 +29,7 @@ from hsjax.evaluation.zero_shot import (
     zero_shot_table,
 )
 from hsjax.inference.label_texts import (
+    check_names,
     check_zero_shot,
     text_embeddings,
     zero_shot_results,
@@ -63,12 +65,7 @@ def key_of(record):
 
 
 def heads_on_features(shop, stores, **changes):
-    config = run_config(
-        {
-            **path_of(shop),
-            **ALIGN,
-        }
-    ).unlock()
+    config = run_config({**path_of(shop), **ALIGN}).unlock()
     config.data.columns.text = ("title",)
     for key, folder in stores.items():
         config.data.features[key.split(".")[-1]] = folder
@@ -236,7 +233,11 @@ def test_label_texts_are_encoded_where_titles_are_cached(shop, tmp_path):
     train_run(extraction(shop, bert, "title"), tmp_path / "title")
     stores = alignable(tmp_path / "planted", records(run_config(path_of(shop))))
     stores["data.features.title"] = str(tmp_path / "title")
+    products = records(run_config(path_of(shop)))
+    lines = [f"{code},goods {code}" for code in sorted({r.path[-1] for r in products})]
+    (tmp_path / "names.csv").write_text("\n".join(["code,name", *lines]))
     steps = {"train.steps": 1, "train.eval_every": 1}
+    steps |= {"taxonomy.names": str(tmp_path / "names.csv")}
     train_run(heads_on_features(shop, stores, **steps), tmp_path / "cached")
     run = hsjax.load(tmp_path / "cached")
     products = run.records(str(shop))
@@ -263,3 +264,25 @@ def test_label_texts_are_encoded_where_titles_are_cached(shop, tmp_path):
         check_zero_shot(run, "names")
     with pytest.raises(CatalogueError, match="model that reads text"):
         check_zero_shot(None, "name")
+
+
+def test_codes_alone_are_no_label_texts(caplog):
+    paths = [("01", "010101"), ("01", "010102"), ("02", "020101")]
+    bare = Taxonomy.from_paths(paths)
+    with pytest.raises(CatalogueError, match=r"have no names: name them by taxonomy"):
+        check_names(bare)
+    check_names(TREE)
+    assert not caplog.records
+    check_names(Taxonomy.from_paths(paths, names={"010101": "Horses"}))
+    assert "2 of 3 classes have no name" in caplog.text
+
+
+def test_a_run_without_answers_is_not_compared(shop, tmp_path):
+    stores = alignable(tmp_path, records(run_config(path_of(shop))))
+    steps = {"train.steps": 1, "train.eval_every": 1}
+    train_run(heads_on_features(shop, stores, **steps), tmp_path / "run")
+    with pytest.raises(CatalogueError, match="no answers to compare"):
+        compare_runs([str(tmp_path / "run")], [], tmp_path / "out")
+    asked = {"source": None, "part": "test", "corrupt": "", "seed": 0}
+    with pytest.raises(CatalogueError, match="--confidence: the run was trained witho"):
+        evaluate_run(tmp_path / "run", tmp_path / "out", confidence=0.8, **asked)

@@ -541,6 +541,20 @@ def drawn(monkeypatch):
     return figures
 
 
+def test_the_confusion_shows_the_finest_level_and_most_mistakes(tmp_path, drawn):
+    codes = [f"c{i}" for i in range(5)]
+    truth = np.array([["a", c] for c in codes for _ in range(4)], object)
+    answer = truth.copy()
+    answer[1:3, 1], answer[-1, 1] = "c3", "c0"  # c0 twice for c3, c4 once for c0
+    predictions = make_predictions(truth, answer, separator="")
+    plot_confusion(predictions, tmp_path / "x.png", limit=2)
+    (axes, _) = drawn[0].axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["c0", "c3", "other"]
+    assert axes.get_title().startswith("level 2")
+    assert "2 of 5 classes" in axes.get_title()
+    np.testing.assert_allclose(axes.images[0].get_array()[0], [50, 50, 0])
+
+
 def test_the_gap_is_that_of_a_loss_which_knows_no_batch_size(tmp_path, drawn):
     """InfoNCE grows with the negatives: no area between its two curves."""
     parts = {"train": {"step": 5}, "val": {"step": 5}}

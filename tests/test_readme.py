@@ -58,6 +58,9 @@ def folder(tmp_path):
     (tmp_path / "goods.py").write_text(own)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     write_goods(tmp_path, "goods.csv", seed=0)
+    codes = {item.code for item in listings(base.get_config().data)}
+    lines = [f"{code},goods {code}" for code in sorted(codes)]
+    (tmp_path / "names.csv").write_text("\n".join(["code,name", *lines]))
     write_goods(tmp_path, "new_goods.csv", seed=1)
     return tmp_path
 

@@ -18,7 +18,7 @@ from hsjax.evaluation.comparison_tables import (
     seeds_table,
 )
 from hsjax.evaluation.intervals import Interval, bootstrap, seed_interval
-from hsjax.evaluation.metrics import digit_aliases, labelled, statistic
+from hsjax.evaluation.metrics import answered, digit_aliases, labelled, statistic
 from hsjax.evaluation.predictions import Predictions, read_predictions
 
 Runs = Predictions | Sequence[Predictions]  # one run, or one per seed
@@ -40,11 +40,11 @@ def compare_runs(
       metrics: names as in report.json; none = those of the deepest level and hF1.
 
     Raises:
-      CatalogueError: the runs cover other rows, or a metric is unknown.
+      CatalogueError: the runs cover other rows, a metric is unknown, or a run has
+        no answers.
     """
     sides = {
-        name: [read_predictions(Path(d) / "predictions.parquet") for d in dirs]
-        for name, dirs in _sides(compared, against)
+        name: [_read(Path(d)) for d in dirs] for name, dirs in _sides(compared, against)
     }
     runs = [run for side in sides.values() for run in side]
     deepest = f"level{runs[0].num_levels}"
@@ -213,6 +213,17 @@ def _sides(compared: Sequence[str], against: Sequence[str]):
     short = [" + ".join(Path(d).name for d in dirs) for dirs in both]
     long = [" + ".join(dirs) for dirs in both]
     return zip(short if len({*short}) == len(both) else long, both, strict=True)
+
+
+def _read(folder: Path) -> Predictions:
+    """Of a run or a report; CatalogueError: there are no answers."""
+    found = read_predictions(folder / "predictions.parquet")
+    if not answered(found):
+        raise CatalogueError(
+            f"{folder} has no answers to compare: it was trained without"
+            " classification; its retrieval stands in report.json"
+        )
+    return found
 
 
 def _of(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:

@@ -99,6 +99,11 @@ def statistic(
     return measure
 
 
+def answered(predictions: Predictions) -> bool:
+    """Is there any answer? A model that was trained without classification has none."""
+    return bool((predictions.decoded[predictions.main] != "").any())
+
+
 def labelled(predictions: Predictions) -> Predictions:
     """The rows that have a label."""
     return predictions.select(np.flatnonzero(predictions.truth[:, 0] != ""))

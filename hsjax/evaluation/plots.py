@@ -1,5 +1,6 @@
 """Figures of a run as PNG files; colours stay apart for colour-blind readers."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -85,18 +86,22 @@ def plot_reliability(predictions: Predictions, path: Path | str) -> None:
 
 
 def plot_confusion(
-    predictions: Predictions, path: Path | str, *, level: int = 0, limit: int = 20
+    predictions: Predictions, path: Path | str, *, limit: int = 20
 ) -> None:
-    """Confusion at one level (array index), rows in % of the true class.
+    """Confusion at the finest level that has labels, rows in % of the true class.
 
-    More than `limit` classes are too many to read: the most frequent ones are kept and
-    the others joined.
+    More than `limit` classes are too many to read: those with the most mistakes are
+    kept, in the order of their codes, and the others joined.
     """
+    level = int(np.flatnonzero((predictions.truth != "").any(axis=0))[-1])
     truth = predictions.truth[:, level]
     answer = answers(predictions)[:, level][truth != ""]
     truth = truth[truth != ""]
     classes, support = np.unique(truth, return_counts=True)
-    shown = classes[np.argsort(-support, kind="stable")][:limit].tolist()
+    wrong = truth != answer
+    mistakes = Counter([*truth[wrong].tolist(), *answer[wrong].tolist()])
+    missed = np.array([mistakes[code] for code in classes.tolist()])
+    shown = sorted(classes[np.lexsort((-support, -missed))][:limit].tolist())
     index = {code: i for i, code in enumerate(shown)}
     counts = np.zeros((len(shown) + 1, len(shown) + 1))
     for t, a in zip(truth.tolist(), answer.tolist(), strict=True):
@@ -113,12 +118,13 @@ def plot_confusion(
             colour = "black" if value < 55 else "white"
             text = {"ha": "center", "va": "center", "fontsize": 7, "color": colour}
             axes.text(column, row, f"{value:.0f}" if value >= 0.5 else "<1", **text)
-    labels = [code if len(code) <= 24 else f"{code[:23]}…" for code in ticks.tolist()]
+    labels = [code if len(code) <= 24 else f"…{code[-23:]}" for code in ticks.tolist()]
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.set(
-        xlabel="answer", ylabel="truth", title=f"level {level + 1}, % of the truth"
-    )
+    title = f"level {level + 1}, % of the truth"
+    if len(classes) > limit:
+        title += f"; {limit} of {len(classes)} classes, those with most mistakes"
+    axes.set(xlabel="answer", ylabel="truth", title=title)
     figure.colorbar(image, ax=axes, shrink=0.8)
     figure.savefig(path, dpi=130)
 

@@ -1,5 +1,6 @@
 """What a trained run makes of the texts of its classes, and how far that carries."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,13 +16,17 @@ from hsjax.evaluation.zero_shot import (
     zero_shot_table,
 )
 from hsjax.inference.predict import Run
+from hsjax.taxonomy import Taxonomy
+
+log = logging.getLogger("hsjax")
 
 
 def check_zero_shot(run: Run | None, kind: str) -> None:
     """Can this run be asked for zero-shot figures? '' = it is not asked.
 
     Raises:
-      CatalogueError: an unknown kind, a baseline (None), a run without text.
+      CatalogueError: an unknown kind, a baseline (None), a run without text, a tree
+        without names.
     """
     if kind and kind not in KINDS:
         raise CatalogueError(f"--zero_shot={kind}: known are {', '.join(KINDS)}")
@@ -30,6 +35,24 @@ def check_zero_shot(run: Run | None, kind: str) -> None:
             "--zero_shot needs a trained model that reads text: label texts go through"
             " its text tower"
         )
+    if kind:
+        check_names(run.tree)
+
+
+def check_names(tree: Taxonomy) -> None:
+    """Codes alone tell a text tower nothing: warns where some classes have no name.
+
+    Raises:
+      CatalogueError: none has.
+    """
+    codes, texts = zero_shot_classes(tree, kind="name")
+    bare = [c for c, text in zip(codes.tolist(), texts, strict=True) if c == text]
+    if tree.separator or not bare:
+        return
+    mend = "name them by taxonomy.names=FILE.csv (code,name) and train anew"
+    if len(bare) == len(texts):
+        raise CatalogueError(f"--zero_shot: the classes have no names: {mend}")
+    log.warning("%d of %d classes have no name: %s", len(bare), len(texts), mend)
 
 
 def text_streams(run: Run) -> list[str]:

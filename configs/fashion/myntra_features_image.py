@@ -1,6 +1,7 @@
 """Myntra on cached features of its pictures alone: frozen ResNet-50.
 
-As myntra_features.py, without --config.data.features.title and brand.
+As myntra_features.py, without --config.data.features.title and brand. Expected after 1
+minute on 2 CPU cores: accuracy of leaves 0.820, hF1 0.915.
 """
 
 from ml_collections import ConfigDict

@@ -11,12 +11,17 @@ from pathlib import Path
 def finished(path: Path | str) -> Iterator[Path]:
     """A file to be written inside; `path` is it when all went well, never a half.
 
-    Its name is no other process's, so that two may write the same at once.
+    Its name is no other process's, so that two may write the same at once. Whoever
+    writes, it may be read by whom the umask lets: safetensors' own files only by you.
     """
     path = Path(path)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        if partial.stat().st_mode != mode:
+            partial.chmod(mode)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

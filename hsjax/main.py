@@ -11,6 +11,8 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from hsjax.interrupts import interrupts_told
+
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment.", lock_config=True
 )
@@ -27,7 +29,8 @@ def run(argv) -> None:
     if config.task not in TASKS:
         known = f"known: {', '.join(TASKS)}"
         raise SystemExit(f"hsjax: config.task is {config.task!r}; {known}")
-    with user_errors():
+    goes_on = config.task in ("train", "extract")
+    with user_errors("; the same command goes on" if goes_on else ""):
         TASKS[config.task](config, Path(WORKDIR.value))
 
 
@@ -74,7 +77,8 @@ def show_log() -> None:
 def main() -> None:
     flags.mark_flags_as_required(["config", "workdir"])
     show_log()
-    app.run(run, flags_parser=parse_flags)
+    with interrupts_told():  # a user may think again before jax is there
+        app.run(run, flags_parser=parse_flags)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from hsjax.data.prepare import Catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.features.frozen_encoder import fingerprint
 from hsjax.inference.predict import load_run
+from hsjax.interrupts import interrupts_told
 from hsjax.models.published_files import PublishedError
 from hsjax.models.published_towers import published_start, read_towers
 from hsjax.opening import (
@@ -28,9 +29,9 @@ from hsjax.reports import baseline_predictions, catalogue_context, write_results
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
 from hsjax.train.kept import kept_encoders, read_train_counts
-from hsjax.train.loop import Diverged, Interrupted, fit
+from hsjax.train.loop import Diverged, fit
 from hsjax.train.objective import check_objective
-from hsjax.train.start import set_up_jax, tell_few_steps, training_mesh
+from hsjax.train.start import set_up_jax, tell_few_steps, tell_rules, training_mesh
 from hsjax.train.warmstart import warm_start
 from hsjax.train.watch import left_out_steps, tell_idle_settings, tell_parameters
 from hsjax.train.workdir import ConfigError, WorkdirError, holds_results, is_done
@@ -38,15 +39,20 @@ from hsjax.train.workdir import ConfigError, WorkdirError, holds_results, is_don
 log = logging.getLogger("hsjax")
 
 USER_ERRORS = (CatalogueError, CheckpointError, ConfigError, TaxonomyError)
-USER_ERRORS += (PublishedError, WorkdirError, Diverged, Interrupted)
+USER_ERRORS += (PublishedError, WorkdirError, Diverged)
 USER_ERRORS += (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 
 
 @contextlib.contextmanager
-def user_errors():
-    """A user's mistake ends in a sentence, not in a traceback."""
+def user_errors(then: str = ""):
+    """A user's mistake or Ctrl-C ends in a sentence, not in a traceback.
+
+    Args:
+      then: see `interrupts_told`.
+    """
     try:
-        yield
+        with interrupts_told(then):
+            yield
     except USER_ERRORS as error:
         raise SystemExit(f"hsjax: {error}") from None
 
@@ -66,6 +72,7 @@ def train(config, workdir: Path) -> None:
     model, spec = model_of(config, catalogue, encoders), catalogue.spec
     shapes, _ = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
     tell_parameters(shapes, workdir)
+    tell_rules(config.optim, shapes)
     tell_idle_settings(config, shapes, spec)
     parts = training_parts(config, catalogue)
     tell_few_steps(config, len(parts.train))

@@ -9,7 +9,8 @@ from goldens import write_golden
 from tiny import TEXTS, drawn, ragged_tree, tiny_batch, tiny_config, tiny_spec
 
 from hsjax.models.build import Model, build_model
-from hsjax.models.dual_encoder import Tower, tower_of
+from hsjax.models.dual_encoder import Tower
+from hsjax.models.one_tower import tower_of
 from hsjax.models.preprocessing import Preprocessing
 from hsjax.models.published_files import read_published
 from hsjax.models.published_towers import (

@@ -29,7 +29,7 @@ from tiny import bitwise_equal, largest_difference
 
 from hsjax.train import loop
 from hsjax.train.checkpoint import CheckpointError, Checkpoints, checkpoint_steps
-from hsjax.train.loop import Interrupted
+from hsjax.train.watch import Interrupted, TerminationFlag, interrupts_ignored
 from hsjax.train.workdir import holds_results
 
 # everything that a state can hold: averages, BatchNorm statistics, dropout, sampling
@@ -85,13 +85,13 @@ def record_batches(monkeypatch):
     return seen
 
 
-def stop_at(monkeypatch, step):
-    """SIGTERM comes while this step is computed."""
+def stop_at(monkeypatch, step, number=signal.SIGTERM):
+    """A signal comes while this step is computed."""
     place, count = loop.place_batch, iter(range(1, 1000))
 
     def placing(batch, mesh):
         if next(count) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return place(batch, mesh)
 
     monkeypatch.setattr(loop, "place_batch", placing)
@@ -134,6 +134,32 @@ def test_ten_steps_are_some_a_sigterm_and_the_rest(
     if step == 5:  # a stop between two looks adds a line and divides the next
         assert lines == metric_lines(whole[0])
     assert (tmp_path / "best.json").read_text() == (whole[0] / "best.json").read_text()
+
+
+def test_ctrl_c_saves_as_sigterm_does_and_a_second_one_ends_at_once(
+    prepared, tmp_path, monkeypatch
+):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt, match="SIGINT: saved step 3 in"):
+            fit_run(prepared, tmp_path)
+    assert final_state(prepared, tmp_path)[0] == 3
+    with TerminationFlag() as flag:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert flag.came == signal.SIGINT
+    assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_an_ignored_ctrl_c_stays_ignored():
+    """As a shell starts what it is told to do in the background."""
+    with interrupts_ignored():
+        with TerminationFlag() as flag:
+            signal.raise_signal(signal.SIGINT)
+        assert flag.came is None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.slow
@@ -192,15 +218,22 @@ def kill_after(process, workdir, step, delay):
 
 
 @pytest.mark.slow
-def test_sigterm_ends_the_command_with_a_sentence(tmp_path):
-    flags = overrides({**TEXT, "train.steps": 100000, "train.log_every": 1})
-    process = command("--config=configs/base.py", f"--workdir={tmp_path}", *flags)
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGINT, 2)]
+)
+def test_a_signal_ends_the_command_with_a_sentence(tmp_path, number, workers):
+    """As a terminal does it, Ctrl-C reaches the workers, too."""
+    fast = {"train.steps": 100000, "train.log_every": 1, "data.workers": workers}
+    base = ["--config=configs/base.py", f"--workdir={tmp_path}"]
+    process = command(*base, *overrides({**TEXT, **fast}), start_new_session=True)
     while process.poll() is None and not metric_lines(tmp_path):
         time.sleep(0.05)
-    process.terminate()
+    send = os.killpg if number == signal.SIGINT else os.kill
+    send(process.pid, number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "hsjax: SIGTERM: saved step" in err.splitlines()[-1]
+    assert process.returncode == 128 + number
+    (told,) = [line for line in err.splitlines() if line.startswith("hsjax: ")]
+    assert told.startswith(f"hsjax: {number.name}: saved step")
     assert "Traceback" not in err
     assert checkpoint_steps(tmp_path)
 

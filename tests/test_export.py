@@ -36,10 +36,10 @@ from hsjax.inference.encoder_files import export_run
 from hsjax.models.dual_encoder import (
     Tower,
     caveats,
-    tower_of,
     write_encoder,
     write_pair,
 )
+from hsjax.models.one_tower import tower_of
 from hsjax.models.preprocessing import read_preprocessing
 from hsjax.models.published_files import PublishedError, read_published
 from hsjax.models.published_towers import (
@@ -207,6 +207,9 @@ def test_the_only_published_tower_is_exported_alone(shop, bert, vit, tmp_path):
     train_run(published(shop, bert, vit, **ONE), tmp_path / "run")
     told = " ".join(export_run(tmp_path / "run", tmp_path / "bert"))
     assert "their cls" in told
+    card = (tmp_path / "bert" / "README.md").read_text()
+    assert f"- {told}\n" in card
+    assert f"| title | {bert} | bert | cls |" in card
     run, checkpoint = hsjax.load(tmp_path / "run"), read_published(tmp_path / "bert")
     assert checkpoint.config["model_type"] == "bert"
     _, params, _ = load_parameters(family_of("text", checkpoint.config), checkpoint)
@@ -271,10 +274,15 @@ def test_heads_on_features_are_exported_with_their_encoders(
     with pytest.raises(CatalogueError, match="--features=title=DIR"):
         export_run(tmp_path / "run", tmp_path / "pair")
     moved = {m: tmp_path / "moved" / part for m, part in parts.items()}
-    told = " ".join(export_run(tmp_path / "run", tmp_path / "pair", features=moved))
+    notes = export_run(tmp_path / "run", tmp_path / "pair", features=moved)
+    told = " ".join(notes)
     assert ("has a bias" in told) == reduced
     assert ("of the text streams title, brand it holds the first" in told) == reduced
     assert "pooled by mean" in told
+    card = (tmp_path / "pair" / "README.md").read_text()
+    assert all(f"- {note}\n" in card for note in notes)
+    assert f"| title | {bert} | bert | mean |" in card
+    assert "--config.model.image.published=FOLDER" in card
     run = hsjax.load(tmp_path / "run", features=moved)
     text = "Women's red cotton dress"
     answer = run.predict(run.records([{"title": text}]))
@@ -337,7 +345,15 @@ def test_mistakes_end_in_sentences(shop, bert, vit, tmp_path):
     (tmp_path / "other" / "config.json").write_text(
         '{"config": {}}'
     )  # of an extraction
-    for taken in (scratch, bert, tmp_path / "store", tmp_path / "other"):
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "README.md").write_text("# Of something else\n")
+    for taken in (
+        scratch,
+        bert,
+        tmp_path / "page",
+        tmp_path / "store",
+        tmp_path / "other",
+    ):
         with pytest.raises(PublishedError, match="take another --output"):
             export_run(run, taken)
     with pytest.raises(SystemExit, match="no workdir of a run"), user_errors():

@@ -1,26 +1,31 @@
 """Feature stores: what a frozen encoder says, once per content, and training on it."""
 
 import json
+import os
 import pickle
 import shutil
+import stat
 
 import numpy as np
 import pytest
-from encoders import extraction, path_of, records, said, write_images
+from encoders import extraction, path_of, published, records, said, write_images
 from goldens import read_golden, write_layout
 from ml_collections import ConfigDict
-from runs import report, run_config, sentence, train_run
+from runs import TEXT, report, run_config, sentence, train_run
 
-from hsjax.data.features import text_key
+from hsjax.atomic import write_atomically
+from hsjax.data.features import features_of, text_key
 from hsjax.data.image import decode_image
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import CatalogueError, load_records
+from hsjax.data.run_stores import described_stores
 from hsjax.data.store import FeatureStore, add_part, open_store, start_store
 from hsjax.data.text import load_tokenizer, tokenize
 from hsjax.extraction import open_encoder
 from hsjax.features.fill import fill_store
 from hsjax.features.reduce import check_training, fit_pca, load_reduction
+from hsjax.models.published_files import write_tensors
 
 
 def test_a_store_gives_back_what_was_added(tmp_path):
@@ -181,6 +186,54 @@ def test_training_on_features_needs_no_raw_input(shop, tmp_path):
     words = sentence(config, tmp_path / "other")
     assert "lacks the features of" in words
     assert "task=extract" in words
+    first = next(r for r in products if r.texts["title"])
+    assert f"(first: row {first.row}, id {first.id});" in words
+
+
+def test_a_row_is_counted_as_in_the_file(tmp_path):
+    """Not among the rows that are used."""
+    rows = [("id", "title", "hs_code")]
+    rows += [(f"S{i}", f"boot {i}", "" if i < 4 else "640391") for i in range(1, 9)]
+    (tmp_path / "goods.csv").write_text("\n".join(",".join(row) for row in rows))
+    config = run_config({**path_of(tmp_path / "goods.csv"), **TEXT}).unlock()
+    config.data.columns.text, config.data.columns.image = ("title",), ""
+    config.data.features.title = str(tmp_path / "store")
+    filled_store(tmp_path / "store", [text_key(f"boot {i}") for i in (4, 5, 7, 8)])
+    products = load_records(config.lock().data, quarantine=Quarantine())
+    with pytest.raises(CatalogueError, match=r"1 of 5 .*\(first: row 6, id S6\)"):
+        features_of(config, products)
+
+
+def test_stores_of_texts_and_of_pictures_are_not_exchanged(shop, stores, tmp_path):
+    config = run_config(path_of(shop)).unlock()
+    config.data.columns.text = ("title",)
+    for asked, held in (("title", "image"), ("image", "title")):
+        config.data.features = ConfigDict({asked: str(stores / held)})
+        words = f"data.features.{asked}: {stores / held} holds features of {held}, not"
+        told = sentence(config, tmp_path / "run")
+        assert words in told
+        assert "lacks" not in told
+        with pytest.raises(CatalogueError, match=f"of {held}, not of {asked}"):
+            described_stores(config)
+    # text streams may share one
+    config.model.modalities = ("title", "brand")
+    config.data.text.streams.brand = ("title",)
+    config.data.features = ConfigDict({"brand": str(stores / "title")})
+    assert described_stores(config).keys() == {"brand"}
+    assert features_of(config, records(config)).keys() == {"brand"}
+
+
+def test_files_are_for_whom_the_umask_lets(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_tensors(tmp_path / "a.safetensors", {"x": np.zeros(3, np.float32)})
+        write_atomically(tmp_path / "a.txt", "text")
+        filled_store(tmp_path / "store", ["a"])
+    finally:
+        os.umask(before)
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert len(files) == 5
+    assert {stat.S_IMODE(p.stat().st_mode) for p in files} == {0o640}
 
 
 def test_pictures_are_encoded_with_the_encoders_own_looks(
@@ -290,6 +343,28 @@ def test_a_tokenizer_of_another_model_is_refused(shop, bert, tmp_path):
     shutil.copy(bert / "tokenizer.json", tmp_path / "bert")
     config = extraction(shop, tmp_path / "bert", "title")
     assert "do not belong together" in sentence(config, tmp_path / "out")
+
+
+def test_an_encoder_without_a_tokenizer_is_refused(shop, bert, resnet, tmp_path):
+    """As every word would be unknown; in an extraction, and in training."""
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "bert").mkdir(exist_ok=True)
+        shutil.copy(bert / name, tmp_path / "bert")
+    config = extraction(shop, tmp_path / "bert", "title")
+    words = f"{tmp_path / 'bert'}: no tokenizer there (none of tokenizer.json, vocab.tx"
+    assert words in sentence(config, tmp_path / "out")
+    config = published(shop, tmp_path / "bert", resnet)
+    assert words in sentence(config, tmp_path / "run")
+
+
+def test_an_encoder_of_the_other_side_is_refused(shop, bert, resnet, tmp_path):
+    sides = {"title": (resnet, "picture", "resnet"), "image": (bert, "text", "bert")}
+    for modality, (encoder, side, family) in sides.items():
+        told = sentence(extraction(shop, encoder, modality), tmp_path / "out")
+        words = f"is a {side} encoder ({family}), but extract.modality is {modality}"
+        assert f"{encoder} {words}" in told
+    told = sentence(published(shop, resnet, resnet), tmp_path / "run")
+    assert "(resnet), but model.text.published names it" in told
 
 
 def test_a_pool_with_parameters_of_its_own_is_refused(shop, bert, tmp_path):

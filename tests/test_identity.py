@@ -40,12 +40,21 @@ def store(stores):
     return stores / "title"
 
 
+def names_of(shop):
+    """A file with a name of every class, which a label text needs."""
+    path = shop.with_name("names.csv")
+    codes = sorted({r.path[-1] for r in records(run_config(path_of(shop))) if r.path})
+    path.write_text("\n".join(["code,name", *(f"{c},goods {c}" for c in codes)]))
+    return str(path)
+
+
 def on_titles(shop, folder, **changes):
     text = {
         **path_of(shop),
         **TEXT,
         **SHORT,
         "data.columns.text": ("title",),
+        "taxonomy.names": names_of(shop),
     }
     return run_config({**text, "data.features.title": str(folder), **changes})
 
@@ -96,7 +105,8 @@ def test_a_store_may_move(shop, store, run, tmp_path):
     kept = json.loads((workdir / "features.json").read_text())
     kept["title"]["folder"] = str(tmp_path / "gone")
     (workdir / "features.json").write_text(json.dumps(kept))
-    with pytest.raises(CatalogueError, match="--features=title=DIR"):
+    both = r"--features=title=DIR, in Python with features=\{'title': DIR\}"
+    with pytest.raises(CatalogueError, match=both):
         hsjax.load(workdir)
     with pytest.raises(CatalogueError, match="Did you mean 'title'"):
         hsjax.load(workdir, features={"titel": place})

@@ -25,6 +25,7 @@ from hsjax.train.loop import Diverged
 from hsjax.train.start import (
     rows_of_batch,
     tell_few_steps,
+    tell_rules,
     total_steps,
     training_mesh,
 )
@@ -314,3 +315,27 @@ def test_too_few_steps_are_told(caplog):
     tell_few_steps(run_config(train__steps=10), 80)  # as many as were asked for
     tell_few_steps(run_config(train__steps=0, train__epochs=40.0), 80)
     assert not caplog.text
+
+
+def test_what_the_rules_freeze_and_what_they_miss_is_told(caplog):
+    shape = jax.ShapeDtypeStruct((3, 400), np.float32)
+    params = {"head": {"a": shape, "b": {"kernel": shape}}, "text": {"bias": shape}}
+
+    def told(*rules):
+        caplog.clear()
+        with caplog.at_level("INFO", "hsjax"):
+            tell_rules(run_config(optim__rules=rules).optim, params)
+        return [(x.levelname, x.getMessage()) for x in caplog.records]
+
+    rest = (".*", 1.0, True)
+    assert told(*run_config().optim.rules) == []
+    assert told(("head/b.*|text/.*", 0.0, True), rest) == [
+        (
+            "INFO",
+            "optim.rules train 1,200 of 3,600 parameters; frozen: head 1,200, text"
+            " 1,200",
+        )
+    ]
+    ((level, line),) = told(rest, ("text/.*", 0.0, True))
+    assert level == "WARNING"
+    assert "'text/.*' decides for no parameter; earlier rules match first" in line

@@ -1,7 +1,11 @@
 """A user's mistake ends in one sentence and exit code 1, never in a traceback."""
 
+import signal
+
 import pytest
 from runs import ALL_DEVICES, command, overrides, run_config, sentence
+
+from hsjax.tasks import user_errors
 
 COLUMNS = {
     "data.columns.id": "id",
@@ -140,3 +144,24 @@ def test_a_mistake_in_a_config_file_is_named_with_its_line(line, tmp_path):
 def test_a_file_in_the_place_of_a_folder_is_told(tmp_path):
     (tmp_path / "afile").write_text("")
     assert "afile" in sentence(run_config(), tmp_path / "afile")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_in_a_sentence_and_leaves_no_handler(number, capsys):
+    with pytest.raises(SystemExit) as stop, user_errors("; it goes on"):
+        signal.raise_signal(number)
+    assert stop.value.code == 128 + number
+    assert capsys.readouterr().err == f"hsjax: stopped ({number.name}); it goes on\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_who_handles_sigterm_already_goes_on_doing_so():
+    """A sweep stops what is under way, as for Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with user_errors(), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)

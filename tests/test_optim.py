@@ -15,6 +15,7 @@ from hsjax.sharding import parameter_names
 from hsjax.train.objective import make_objective
 from hsjax.train.optim import (
     frozen_leaves,
+    idle_rules,
     layer_scales,
     learning_rate,
     make_optimizer,
@@ -86,6 +87,19 @@ def test_the_first_rule_that_matches_the_whole_name_wins():
     assert multipliers["text"] == {"kernel": 0.5, "bias": 2.0}
     assert decays["text"] == {"kernel": False, "bias": True}
     assert multipliers["head"] == {"kernel": 1.0, "scale": 1.0}
+
+
+def test_a_rule_that_decides_nothing_is_told_with_the_reason():
+    rules = (("text/.*", 1.0, True), ("text/bias", 0.0, False), ("tex/.*", 0.0, False))
+    told = idle_rules(settings(rules=(*rules, ("head/.*", 1.0, True))), PARAMS)
+    lead = "optim.rules: {!r} decides for no parameter; {}"
+    assert told == [
+        lead.format("text/bias", "earlier rules match first"),
+        lead.format("tex/.*", "see parameters.txt for names"),
+    ]
+    assert idle_rules(settings(rules=(*ALL, rules[0])), PARAMS)
+    # a last rule for what is left
+    assert not idle_rules(settings(rules=(("(text|head)/.*", 0.0, True), *ALL)), PARAMS)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +189,16 @@ def towers(**changes):
     vit = {"model__image__family": "vit", "model__image__pool": "cls"}
     config = tiny_config(**deep, **small, **vit, **changes)
     return config, tiny_model(config, TREE)[1]
+
+
+def test_a_layer_decay_that_scales_nothing_trained_is_told():
+    (told,) = idle_rules(settings(layer_decay=0.8), PARAMS)
+    assert told.startswith("optim.layer_decay of 0.8 does nothing: no tower of")
+    config, params = towers(optim__layer_decay=0.8)
+    assert not idle_rules(config.optim, params)
+    frozen = (("(text|image)/.*", 0.0, False), *ALL)
+    config, params = towers(optim__layer_decay=0.8, optim__rules=frozen)
+    assert len(idle_rules(config.optim, params)) == 1
 
 
 def test_layer_decay_falls_from_the_last_layer_to_what_lies_before_the_first():

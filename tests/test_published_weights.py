@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from goldens import CLIPS, TEXTS, read_golden, write_layout
 from huggingface_hub import constants
+from safetensors import safe_open
 from safetensors.numpy import load_file
 from tiny import bitwise_equal
 
@@ -165,12 +166,32 @@ def test_missing_and_renamed_tensors_are_refused_with_both_lists(bert, tmp_path)
     deeper = bert.config | {"num_hidden_layers": 3}
     said = refusal(tmp_path / "b", deeper, bert.tensors)
     assert "lacks [encoder.layer.2.attention.output.LayerNorm.bias," in said
-    assert "and 4 more] and has, used by nothing, []" in said
+    assert "and 12 more] and has, used by nothing, []" in said
     shallower = bert.config | {"num_hidden_layers": 1}
     said = refusal(tmp_path / "c", shallower, bert.tensors)
     assert "lacks [] and has, used by nothing, [encoder.layer.1." in said
     twice = {**bert.tensors, f"bert.{TABLE}": bert.tensors[TABLE]}
     assert f"are both {TABLE}" in refusal(tmp_path / "d", bert.config, twice)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(np.nan, np.float32), (-np.inf, ml_dtypes.bfloat16), (1e300, np.float64)],
+)
+def test_a_weight_that_is_not_finite_is_refused(bert, tmp_path, value, kind, shards):
+    query = bert.tensors[QUERY].astype(kind)
+    query[3, 4] = query[5, 6] = value
+    tensors = {**bert.tensors, QUERY: query}
+    directory = write_layout(tmp_path, bert.config, tensors, shards)
+    (file,) = {
+        path
+        for path in directory.glob("*.safetensors")
+        if QUERY in set(safe_open(path, framework="np").keys())
+    }
+    assert f"{QUERY} of {file}: 2 of its 484 values are not finite" in sentence(
+        directory
+    )
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int64, np.bool_])

@@ -1,6 +1,7 @@
 """Texts to tokens: nothing padded means anything, words drop as if never written."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -189,6 +190,29 @@ def test_unknown_kinds_and_absent_tokenizers_are_refused_in_words(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CatalogueError, match="no tokenizer there"):
         load_tokenizer(str(tmp_path / "empty"))
+
+
+def test_a_tokenizer_that_knows_no_word_is_refused(tmp_path):
+    """transformers makes one of config.json alone, and of files of another kind."""
+    kinds = {"bert": "spiece.model", "roberta": "vocab.txt", "distilbert": "vocab.json"}
+    for kind, other in kinds.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+        (folder / "merges.txt").write_text("#version: 0.2\n")
+        with pytest.raises(CatalogueError, match=f"{folder}: no tokenizer there"):
+            load_tokenizer(str(folder))
+        (folder / "merges.txt").unlink()
+        (folder / other).write_text("{}")
+        with pytest.raises(CatalogueError, match="no tokenizer there|knows no word"):
+            load_tokenizer(str(folder))
+    words = [*SPECIAL, "a", "hat"]
+    (tmp_path / "bert" / "vocab.txt").write_text("\n".join(words))
+    found = tokenize(load_tokenizer(str(tmp_path / "bert")), ["a hat"], 8)
+    assert found.ids[0, :4].tolist() == [2, 5, 6, 3]
+    (tmp_path / "bert" / "tokenizer.json").write_text("{")
+    with pytest.raises(CatalogueError, match=r"tokenizer\.json is no tokenizer"):
+        load_tokenizer(str(tmp_path / "bert"))
 
 
 def test_a_stream_joins_the_columns_that_are_there():

@@ -56,10 +56,33 @@ def stored_pictures(config) -> FeatureStore | None:
     """The store that stands for pictures; None where pictures are seen, or not used.
 
     Raises:
-      CatalogueError: there is no such store.
+      CatalogueError: there is no such store, or it is one of texts.
     """
     folder = stores_of(config).get(IMAGE)
-    return open_store(folder) if folder else None
+    return _open(folder, IMAGE) if folder else None
+
+
+def check_modality(folder: Path | str, facts: Mapping, modality: str) -> None:
+    """One store may serve every text stream, or the pictures, never both.
+
+    Args:
+      facts: of its store.json; one that names no modality may serve any.
+
+    Raises:
+      CatalogueError: it holds texts for pictures, or pictures for texts.
+    """
+    held = facts.get("modality", modality)
+    if (held == IMAGE) != (modality == IMAGE):
+        raise CatalogueError(
+            f"data.features.{modality}: {folder} holds features of {held}, not of"
+            f" {modality}"
+        )
+
+
+def _open(folder: str, modality: str) -> FeatureStore:
+    store = open_store(folder)
+    check_modality(folder, store.facts, modality)
+    return store
 
 
 def contents(
@@ -89,9 +112,16 @@ def content_items(config, records: Iterable[Record], modality: str) -> dict:
 
 
 def find_features(
-    store: FeatureStore, keys: Sequence[str], *, modality: str
+    store: FeatureStore,
+    keys: Sequence[str],
+    *,
+    modality: str,
+    records: Sequence[Record],
 ) -> Features:
     """The vectors of items by their keys; '' is an absent item.
+
+    Args:
+      records: whose items they are, for the message.
 
     Raises:
       CatalogueError: items that the store lacks, with their number and one of them.
@@ -99,10 +129,11 @@ def find_features(
     rows = store.rows(keys)
     missing = [i for i, key in enumerate(keys) if key and rows[i] == ABSENT]
     if missing:
+        first = records[missing[0]]
         raise CatalogueError(
             f"{store.folder} lacks the features of {len(missing)} of {len(keys)}"
-            f" products' {modality} (first: product {missing[0] + 1}); extract them"
-            " into the same folder with --config.task=extract"
+            f" products' {modality} (first: row {first.row}, id {first.id}); extract"
+            " them into the same folder with --config.task=extract"
         )
     return Features(store, rows)
 
@@ -116,17 +147,19 @@ def features_of(
       encode: makes what a store lacks, in memory; None = nothing may be lacking.
 
     Raises:
-      CatalogueError: no such store, or one that lacks an item.
+      CatalogueError: no such store, one of texts for pictures or the other way round,
+        or one that lacks an item.
     """
     found = {}
     for modality, folder in stores_of(config).items():
-        store = open_store(folder)
+        store = _open(folder, modality)
         if encode is not None:
             items = content_items(config, records, modality)
             limit = config.data.image.max_pixels
             store = _with_missing(store, items, encode, limit)
         keys = content_keys(config, records, modality)
-        found[modality] = find_features(store, keys, modality=modality)
+        told = {"modality": modality, "records": records}
+        found[modality] = find_features(store, keys, **told)
     return found
 
 

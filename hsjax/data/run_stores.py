@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hsjax.data.features import stores_of
+from hsjax.data.features import check_modality, stores_of
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import differences, store_facts
 
@@ -13,15 +13,15 @@ def described_stores(config) -> dict[str, dict]:
     """{modality: {"folder": absolute path, "facts": of store.json}} of a whole config.
 
     Raises:
-      CatalogueError: there is no such store.
+      CatalogueError: there is no such store, or it is one of texts where pictures are
+        wanted, or the other way round.
     """
-    return {
-        modality: {
-            "folder": str(Path(folder).expanduser().resolve()),
-            "facts": store_facts(folder),
-        }
-        for modality, folder in stores_of(config).items()
-    }
+    found = {}
+    for modality, folder in stores_of(config).items():
+        facts, place = store_facts(folder), Path(folder).expanduser().resolve()
+        check_modality(folder, facts, modality)
+        found[modality] = {"folder": str(place), "facts": facts}
+    return found
 
 
 def check_stores(
@@ -72,7 +72,8 @@ def located(
             raise CatalogueError(
                 f"{folder} holds no features (no store.json): {workdir} was trained on"
                 f" those of its {modality}; if they have moved,"
-                f" name their folder with --features={modality}=DIR"
+                f" name their folder with --features={modality}=DIR, in Python with"
+                f" features={{{modality!r}: DIR}}"
             )
     config = config.copy_and_resolve_references().unlock()
     config.data.features.update(folders)
@@ -80,7 +81,8 @@ def located(
         described_stores(config),
         kept,
         workdir,
-        "name them with --features=MODALITY=DIR",
+        "name them with --features=MODALITY=DIR, in Python with"
+        " features={MODALITY: DIR}",
     )
     return config.lock()
 

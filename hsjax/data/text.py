@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from tokenizers import (
 )
 
 from hsjax.data.records import CatalogueError, Record
+from hsjax.data.tokenizer_folder import load_tokenizer
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BETWEEN_COLUMNS = " ; "
@@ -132,26 +132,6 @@ def _finish(tokenizer: Tokenizer) -> Tokenizer:
         single="[CLS] $A [SEP]", special_tokens=ends
     )
     return tokenizer
-
-
-def load_tokenizer(name: str) -> Tokenizer:
-    """From a `tokenizer.json`, a directory in Hugging Face's layout, or a hub name."""
-    path = Path(name)
-    if path.is_file():
-        return Tokenizer.from_file(str(path))
-    if (path / "tokenizer.json").is_file():
-        return Tokenizer.from_file(str(path / "tokenizer.json"))
-    # a directory with vocab.txt or merges.txt only, or a hub name: transformers
-    # converts
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name).backend_tokenizer
-    except (OSError, ValueError) as error:
-        raise CatalogueError(
-            f"data.text.tokenizer={name!r}: no tokenizer there. Give a directory with"
-            f" tokenizer.json or vocab.txt, a hub name, or `train`. ({error})"
-        ) from None
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tokens:

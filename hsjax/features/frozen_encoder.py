@@ -13,10 +13,10 @@ import numpy as np
 
 from hsjax.batch import IMAGE
 from hsjax.data.store import SOURCE
-from hsjax.data.text import load_tokenizer
+from hsjax.data.tokenizer_folder import load_tokenizer, tokenizer_files
 from hsjax.features.encoded_batches import EncodedBatch, encode_pictures, encode_texts
-from hsjax.models.dual_encoder import families_of, tower_of
 from hsjax.models.families import Family
+from hsjax.models.one_tower import tower_family, tower_of
 from hsjax.models.preprocessing import Preprocessing, read_preprocessing
 from hsjax.models.published_files import (
     PublishedError,
@@ -24,11 +24,10 @@ from hsjax.models.published_files import (
     read_published,
 )
 from hsjax.models.published_towers import POOLS, tower_settings
-from hsjax.models.published_weights import find_family, load_parameters
+from hsjax.models.published_weights import load_parameters
 from hsjax.models.vgg import VGG
 
 STATES = "none"  # the pool that keeps every token, patch or cell
-TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
 
 
 class FrozenEncoder(NamedTuple):
@@ -56,6 +55,7 @@ def text_encoder(c) -> FrozenEncoder:
       CatalogueError: it has no tokenizer.
     """
     loaded = _load(c, "text")
+    tokenizer = _tokenizer(loaded.published, loaded.settings["vocab_size"])
     length = min(c.length, loaded.settings["max_length"])
     directory = loaded.published.directory
     own = {"length": length, "tokenizer": _tokenizer_hash(directory)}
@@ -64,7 +64,7 @@ def text_encoder(c) -> FrozenEncoder:
     encode = functools.partial(
         encode_texts,
         apply,
-        tokenizer=_tokenizer(loaded.published, loaded.settings["vocab_size"]),
+        tokenizer=tokenizer,
         length=length,
         tokens=c.tokens,
         prefix=c.prefix,
@@ -120,7 +120,8 @@ class _Loaded(NamedTuple):
 
 def _load(c, tower: str) -> _Loaded:
     published = tower_of(read_published(c.encoder), tower)
-    family = find_family(published, families_of(tower))
+    asked = f"extract.modality is {c.modality}"
+    family = tower_family(published, tower, asked=asked)
     settings, params, stats = load_parameters(family, published)
     settings |= tower_settings(tower, published.config)  # as a pair says it pools
     pool = STATES if c.states else c.pool or settings["pool"]
@@ -193,7 +194,6 @@ def _tokenizer(published: PublishedModel, vocab_size: int):
 def _tokenizer_hash(directory: Path) -> str:
     """sha256 of its files: other pieces of a text are other vectors."""
     digest = hashlib.sha256()
-    for name in TOKENIZER:
-        if (directory / name).is_file():
-            digest.update(name.encode() + (directory / name).read_bytes())
+    for path in tokenizer_files(directory):
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from hsjax.batch import IMAGE
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import SOURCE, differences
 from hsjax.features.frozen_encoder import (
@@ -15,7 +16,7 @@ from hsjax.features.frozen_encoder import (
     text_encoder,
 )
 from hsjax.features.reduce import PCA_FACTS
-from hsjax.models.dual_encoder import tower_of
+from hsjax.models.one_tower import tower_of
 from hsjax.models.preprocessing import Preprocessing, from_facts
 from hsjax.models.published_files import (
     PublishedError,
@@ -31,6 +32,7 @@ class _Use(NamedTuple):
     """How a store used its encoder, by the names of a config's `extract` group."""
 
     encoder: str
+    modality: str  # text or image: streams of one encoder share it
     pool: str
     length: int
     dtype: str
@@ -54,6 +56,7 @@ def store_encoder(
     """
     use = _Use(
         encoder=encoder_source(folder, facts),
+        modality=IMAGE if "preprocessing" in facts else "text",
         pool="" if facts["pool"] == STATES else facts["pool"],
         length=facts.get("length", 0),
         dtype=facts["compute"],

@@ -4,7 +4,6 @@ Of a run on texts and pictures that is a pair, VisionTextDualEncoder; of a run w
 published tower, that encoder alone.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,28 +14,29 @@ from tokenizers import Tokenizer
 
 from hsjax.batch import IMAGE
 from hsjax.data.features import stores_of
-from hsjax.data.store import store_facts
-from hsjax.data.text import load_tokenizer
+from hsjax.data.store import SOURCE, store_facts
+from hsjax.data.tokenizer_folder import load_tokenizer
 from hsjax.features.frozen_encoder import STATES
 from hsjax.features.reduce import load_reduction
 from hsjax.features.store_encoder import encoder_source, store_model
+from hsjax.inference.export_folder import Exported, check_output, write_card
 from hsjax.inference.predict import Run, load_run
 from hsjax.inference.tokenizer_files import write_tokenizer
 from hsjax.models.dual_encoder import (
-    KIND,
     Tower,
+    alone,
     caveats,
-    families_of,
     write_encoder,
     write_pair,
     write_preprocessor,
 )
+from hsjax.models.one_tower import KIND, families_of
 from hsjax.models.preprocessing import Preprocessing, from_facts
 from hsjax.models.published_files import PublishedError, find_directory
 from hsjax.models.published_towers import tower_settings
 from hsjax.models.published_weights import load_parameters
 from hsjax.train.config import read_config
-from hsjax.train.kept import kept_published
+from hsjax.train.kept import kept_encoders, kept_published
 
 
 class _Reading(NamedTuple):
@@ -62,7 +62,8 @@ def export_run(
       features: modality -> folder, of feature stores that have moved.
 
     Returns:
-      What a reader of the directory has to know, a sentence each.
+      What a reader of the directory has to know, a sentence each; its README.md says
+      the same.
 
     Raises:
       PublishedError: towers from scratch, a pooling with parameters that no layout
@@ -71,7 +72,7 @@ def export_run(
         is no longer what the features came from.
     """
     sides = _sides(workdir)
-    _check_output(output, KIND if len(sides) > 1 else "")
+    check_output(output, KIND if len(sides) > 1 else "")
     # an encoder alone is the run's own, whose stores nobody asks for
     run = load_run(workdir, features=features, answering=len(sides) > 1)
     if len(sides) == 1:
@@ -120,27 +121,9 @@ def _side(modality: str) -> str:
     return IMAGE if modality == IMAGE else "text"
 
 
-def _check_output(output: Path, kind: str) -> None:
-    """PublishedError where the folder holds anything but a pair written before."""
-    names = [n for n in ("store.json", "taxonomy.json") if (output / n).exists()]
-    path = output / "config.json"
-    if path.exists() and not (kind and _model_type(path) == kind):
-        names.append(path.name)
-    if names:
-        raise PublishedError(
-            f"{output} holds something else ({names[0]}); take another --output"
-        )
-
-
-def _model_type(path: Path) -> str:
-    try:
-        return str(json.loads(path.read_text()).get("model_type"))
-    except (OSError, ValueError, AttributeError):  # torn, or another program's
-        return ""
-
-
 def _export_pair(run: Run, workdir: Path, output: Path, sides) -> list[str]:
-    towers = {_side(m): _tower(run, workdir, m) for m in sides}
+    by_modality = {m: _tower(run, workdir, m) for m in sides}
+    towers = {_side(m): tower for m, tower in by_modality.items()}
     reading, look = _reading(run, sides[0]), _look(run)
     write_pair(output, towers, scale=_scale(run), look=look)
     write_tokenizer(output, reading.tokenizer, length=reading.length)
@@ -148,6 +131,7 @@ def _export_pair(run: Run, workdir: Path, output: Path, sides) -> list[str]:
     texts = [m for m in run.config.model.modalities if m != IMAGE]
     if texts[1:]:
         told.append(f"of the text streams {', '.join(texts)} it holds the first")
+    _write_card(run, workdir, output, by_modality, told)
     return told
 
 
@@ -158,10 +142,24 @@ def _export_encoder(run: Run, workdir: Path, output: Path, modality) -> list[str
     told = [f"one vector of its states is their {tower.pool}, as config.json says"]
     if modality == IMAGE:
         write_preprocessor(output, _look(run))
-        return told
-    reading = _reading(run, modality)
-    write_tokenizer(output, reading.tokenizer, length=reading.length)
-    return told + _told(reading)
+    else:
+        reading = _reading(run, modality)
+        write_tokenizer(output, reading.tokenizer, length=reading.length)
+        told += _told(reading)
+    _write_card(run, workdir, output, {modality: tower}, told)
+    return told
+
+
+def _write_card(run: Run, workdir: Path, output: Path, towers: Mapping, told) -> None:
+    """`towers`: by modality."""
+    stores, entries = stores_of(run.config), kept_encoders(workdir)
+    encoders = []
+    for modality, tower in towers.items():
+        side, folder = _side(modality), stores.get(modality)
+        source = store_facts(folder)[SOURCE] if folder else entries[side]["source"]
+        family = alone(side, tower.config)["model_type"]
+        encoders.append(Exported(modality, source, family, tower.pool))
+    write_card(output, workdir.resolve().name, encoders, told)
 
 
 def _told(reading: _Reading) -> list[str]:

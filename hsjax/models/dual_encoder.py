@@ -19,28 +19,17 @@ import numpy as np
 from jaxtyping import Float
 
 from hsjax.batch import IMAGE
-from hsjax.models.families import Family
-from hsjax.models.image_families import IMAGE_FAMILIES
+from hsjax.models.one_tower import KIND, PARTS, families_of
 from hsjax.models.preprocessing import RESAMPLINGS, Preprocessing
 from hsjax.models.published_files import (
     CONFIG,
     PREPROCESSOR,
     SINGLE,
-    LazyTensors,
-    PublishedError,
-    PublishedModel,
     write_tensors,
 )
 from hsjax.models.published_weights import to_tensors
-from hsjax.models.text_families import TEXT_FAMILIES
 
-KIND = "vision-text-dual-encoder"
 SMALL = 2.0**-14
-# of a tower: its config, the start of its tensors' names, its projection
-PARTS = {
-    "text": ("text_config", "text_model.", "text_projection"),
-    IMAGE: ("vision_config", "vision_model.", "visual_projection"),
-}
 ALONE = {"text": "clip_text_model", IMAGE: "clip_vision_model"}  # a tower of `clip`
 # where transformers pools by a layer and tanh
 POOLERS = {"albert": "pooler"}
@@ -65,40 +54,6 @@ class Tower(NamedTuple):
     pool: str
     kernel: Float[np.ndarray, "D E"]
     bias: Float[np.ndarray, "E"] | None
-
-
-def families_of(tower: str) -> dict[str, Family]:
-    """By model_type; texts and images of one name (clip) are two."""
-    return IMAGE_FAMILIES if tower == IMAGE else TEXT_FAMILIES
-
-
-def tower_of(published: PublishedModel, tower: str) -> PublishedModel:
-    """`text` or `image` of a pair in this layout; any other model as it is.
-
-    Raises:
-      PublishedError: the pair's config.json lacks the tower.
-    """
-    if published.config.get("model_type") != KIND:
-        return published
-    key, prefix, _ = PARTS[tower]
-    if not isinstance(config := published.config.get(key), dict):
-        raise PublishedError(f"{published.directory / CONFIG} lacks {key}")
-    return published._replace(config=config, tensors=_Part(published, prefix))
-
-
-class _Part(LazyTensors):
-    """The tensors whose names start alike, without that start."""
-
-    def __init__(self, published: PublishedModel, prefix: str):
-        self._whole, self._prefix = published.tensors, prefix
-        names = [n for n in published.tensors if n.startswith(prefix)]
-        super().__init__(dict.fromkeys(n.removeprefix(prefix) for n in names))
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._whole[self._prefix + name]
-
-    def header(self, name: str) -> tuple[tuple[int, ...], str]:
-        return self._whole.header(self._prefix + name)
 
 
 def write_pair(

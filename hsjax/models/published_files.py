@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,7 +18,7 @@ from hsjax.atomic import finished
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack"}
-DOWNLOADED = ["*.safetensors", "*.json", "*.txt"]
+DOWNLOADED = ["*.safetensors", "*.json", "*.txt", "*.model"]
 OTHER_RUNTIMES = ["onnx/*", "openvino/*", "coreml/*"]
 HUB_NAME = re.compile(r"([\w.-]+/)?[\w.-]+(@[\w./-]+)?")
 
@@ -30,16 +30,20 @@ class PublishedError(ValueError):
 class LazyTensors(Mapping):
     """Tensor name -> numpy array, read when asked for; of one file or many."""
 
-    def __init__(self, files: Mapping[str, object]):
-        """`files`: tensor name -> the open safetensors file that holds it."""
+    def __init__(self, files: Mapping[str, tuple[Path, Any]]):
+        """`files`: tensor name -> (path, open safetensors file) that holds it."""
         self._files = dict(files)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._files[name].get_tensor(name)
+        return self._files[name][1].get_tensor(name)
+
+    def place(self, name: str) -> str:
+        """A tensor's name with its file, for a message."""
+        return f"{name} of {self._files[name][0]}"
 
     def header(self, name: str) -> tuple[tuple[int, ...], str]:
         """(shape, dtype as safetensors writes it) without reading the tensor."""
-        part = self._files[name].get_slice(name)
+        part = self._files[name][1].get_slice(name)
         return tuple(part.get_shape()), part.get_dtype()
 
     def __iter__(self) -> Iterator[str]:
@@ -132,8 +136,9 @@ _INSTEAD = (
 
 def _open_tensors(directory: Path) -> LazyTensors:
     if (directory / SINGLE).is_file():
-        file = _opened(directory / SINGLE)
-        return LazyTensors({name: file for name in file.keys()})  # noqa: SIM118
+        path = directory / SINGLE
+        file = _opened(path)
+        return LazyTensors(dict.fromkeys(file.keys(), (path, file)))
     if (directory / INDEX).is_file():
         return _sharded(directory)
     pickles = sorted(p.name for p in directory.iterdir() if p.suffix in PICKLES)
@@ -167,7 +172,7 @@ def _sharded(directory: Path) -> LazyTensors:
             raise PublishedError(
                 f"{path} and {INDEX} disagree about {', '.join(different[:3])}"
             )
-        files |= dict.fromkeys(names, file)
+        files |= dict.fromkeys(names, (path, file))
     return LazyTensors(files)
 
 

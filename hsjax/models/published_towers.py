@@ -15,8 +15,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
-from hsjax.models.dual_encoder import families_of, tower_of
 from hsjax.models.families import Family, only
+from hsjax.models.one_tower import families_of, tower_family, tower_of
 from hsjax.models.preprocessing import read_preprocessing
 from hsjax.models.published_files import (
     LazyTensors,
@@ -24,7 +24,7 @@ from hsjax.models.published_files import (
     PublishedModel,
     read_published,
 )
-from hsjax.models.published_weights import find_family, load_parameters
+from hsjax.models.published_weights import load_parameters
 from hsjax.models.resnet import ResNet
 from hsjax.models.scratch_towers import SCRATCH_POOL
 from hsjax.models.text import TextEncoder
@@ -98,7 +98,8 @@ def read_towers(
             found[tower] = PublishedModel(entry["config"], LazyTensors({}), place, look)
             continue
         published = tower_of(read_published(name), tower)
-        find_family(published, families_of(tower))
+        asked = f"model.{tower}.published names it"
+        tower_family(published, tower, asked=asked)
         found[tower] = published
     return found
 

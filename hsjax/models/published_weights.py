@@ -26,7 +26,7 @@ from hsjax.models.published_files import (
 )
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
-SHOWN = 12  # names of a list in a message
+SHOWN = 4  # names of a list in a message
 # what the first files of BERT call scale and bias
 OLD_NAMES = ((r"LayerNorm\.gamma$", "LayerNorm.weight"),)
 OLD_NAMES += ((r"LayerNorm\.beta$", "LayerNorm.bias"),)
@@ -56,7 +56,8 @@ def load_parameters(
 
     Raises:
       PublishedError: an option that the module lacks; tensors that are missing or that
-        nobody uses (both lists); a shape that is not the config's; integers.
+        nobody uses (both lists); a shape that is not the config's; integers; a value
+        that is not finite.
     """
     settings = family.settings(published.config)
     entries, names = family.entries(settings), _short_names(family, published)
@@ -71,7 +72,10 @@ def load_parameters(
     flat = {}
     for entry in entries:
         parts = [published.tensors[names[name]] for name in entry.theirs]
-        flat[entry.ours] = _to_ours(entry.layout, parts, shapes[entry.ours])
+        ours = _to_ours(entry.layout, parts, shapes[entry.ours])
+        if not np.isfinite(ours).all():
+            raise _not_finite(published, [names[name] for name in entry.theirs])
+        flat[entry.ours] = ours
     nested = _nested(flat)
     stats = nested.pop("stats", {})
     return settings, nested, stats
@@ -161,6 +165,18 @@ def _listed(names: list[str]) -> str:
     return f"[{', '.join(names[:SHOWN])}{more}]"
 
 
+def _not_finite(published: PublishedModel, names: list[str]) -> PublishedError:
+    for name in names:
+        with np.errstate(over="ignore"):
+            values = np.array(published.tensors[name], np.float32)
+        if count := int((~np.isfinite(values)).sum()):
+            break
+    return PublishedError(
+        f"{published.tensors.place(name)}: {count} of its {values.size} values are not"
+        " finite (NaN or infinite): fetch the model again, or train it anew"
+    )
+
+
 def _check_tensor(name: str, expected, layout: str, published: PublishedModel) -> None:
     shape, dtype = published.tensors.header(name)
     if dtype not in FLOATS:
@@ -208,7 +224,9 @@ def _to_theirs(layout: str, array: np.ndarray) -> np.ndarray:
 def _to_ours(layout: str, parts: list[np.ndarray], shape) -> np.ndarray:
     whole = np.concatenate(parts) if parts[1:] else parts[0]
     axes = np.argsort(_THEIR_AXES.get(layout, range(whole.ndim)))
-    return np.array(whole.transpose(axes), np.float32, order="C").reshape(shape)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 is refused by name
+        ours = np.array(whole.transpose(axes), np.float32, order="C")
+    return ours.reshape(shape)
 
 
 def _flat(tree: Mapping, prefix: str = "") -> dict:

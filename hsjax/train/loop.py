@@ -29,7 +29,14 @@ from hsjax.train.start import (
 from hsjax.train.state import TrainState
 from hsjax.train.step import Running
 from hsjax.train.validation import Validation
-from hsjax.train.watch import CompileCounter, MetricsLog, Stopwatch, TerminationFlag
+from hsjax.train.watch import (
+    CompileCounter,
+    Interrupted,
+    MetricsLog,
+    Stopwatch,
+    TerminationFlag,
+    interrupts_ignored,
+)
 from hsjax.train.workdir import check_manifest
 
 log = logging.getLogger("hsjax")
@@ -37,10 +44,6 @@ log = logging.getLogger("hsjax")
 
 class Diverged(RuntimeError):
     """The loss or the gradient is not finite any more; names the step and its rows."""
-
-
-class Interrupted(RuntimeError):
-    """SIGTERM came; the state is saved."""
 
 
 class Finished(NamedTuple):
@@ -73,7 +76,7 @@ def fit(
     Raises:
       ConfigError: `train.monitor` names no metric, or rules leave a parameter out.
       Diverged: the last good state is saved; the message names the examples.
-      Interrupted: SIGTERM; the state is saved.
+      Interrupted: SIGTERM or Ctrl-C; the state is saved.
       WorkdirError: the checkpoints are of other data.
     """
     steps = total_steps(config, len(parts.train))
@@ -145,13 +148,14 @@ class _Run:
         if start >= steps or self.stopped(state):
             return None
         self.validation.warm_up(state)
-        batches = prefetched(
-            self.data,
-            start=start,
-            threads=config.data.threads,
-            workers=config.data.workers,
-            buffer=config.data.prefetch,
-        )
+        with interrupts_ignored():  # by the workers, whose batches are still wanted
+            batches = prefetched(
+                self.data,
+                start=start,
+                threads=config.data.threads,
+                workers=config.data.workers,
+                buffer=config.data.prefetch,
+            )
         running, seen = empty_running(config, self.mesh), start
         shapes = self.parts.train.spec.shapes(config.data.batch_size)
         shapes = batch_shapes(shapes, self.mesh)
@@ -162,7 +166,7 @@ class _Run:
                 batch = place_batch(watch.wait(batches), self.mesh)
                 state, running = step(state, running, batch)
                 bar.update()
-                stop = termination.raised
+                stop = termination.came
                 evaluate = done % self.eval_every == 0 or done == steps
                 save = evaluate or stop or done % self.save_every == 0
                 if save or done % config.train.log_every == 0:
@@ -174,12 +178,13 @@ class _Run:
                     with compiled.first_of("evaluation"):
                         state = self.evaluate(state)
                     watch.restart()
-                    stop = termination.raised  # perhaps meanwhile
+                    stop = termination.came  # perhaps meanwhile
                 elif save:
                     with compiled.first_of("save"):
                         self.save(state)
                 if stop:
-                    self.interrupt(done)
+                    self.checkpoints.wait()
+                    raise Interrupted(stop, done, self.checkpoints.directory.parent)
                 if evaluate and self.stopped(state):
                     break
             return compiled.count
@@ -237,11 +242,6 @@ class _Run:
             "manifest": self.parts.manifest,
         }
         self.checkpoints.save(step, state, position, monitor)
-
-    def interrupt(self, step: int) -> None:
-        self.checkpoints.wait()
-        folder = self.checkpoints.directory.parent
-        raise Interrupted(f"SIGTERM: saved step {step} in {folder}")
 
     def stopped(self, state: TrainState) -> bool:
         patience = self.config.train.patience

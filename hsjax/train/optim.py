@@ -47,6 +47,37 @@ def parameter_rules(config, params):
     return tuple(jax.tree.unflatten(structure, column) for column in columns)
 
 
+def idle_rules(config, params) -> list[str]:
+    """Sentences on rules, and on a layer decay, that act on no parameter.
+
+    A last rule for whatever is left may find nothing left.
+
+    Raises:
+      ConfigError: a parameter that no rule covers.
+    """
+    multipliers, _ = parameter_rules(config, params)
+    names, told = parameter_names(params), []
+    left = names
+    for number, (pattern, *_) in enumerate(config.rules, 1):
+        mine = {name for name in left if re.fullmatch(pattern, name)}
+        spare = pattern == ".*" and number == len(config.rules)
+        if not mine and not spare:
+            late = any(re.fullmatch(pattern, name) for name in names)
+            why = (
+                "earlier rules match first" if late else "see parameters.txt for names"
+            )
+            told.append(f"optim.rules: {pattern!r} decides for no parameter; {why}")
+        left = [name for name in left if name not in mine]
+    scales = layer_scales(names, config.layer_decay)
+    pairs = zip(scales, jax.tree.leaves(multipliers), strict=True)
+    if config.layer_decay != 1 and all(s == 1 or not m for s, m in pairs):
+        told.append(
+            f"optim.layer_decay of {config.layer_decay:g} does nothing: no tower of"
+            " transformer layers is trained"
+        )
+    return told
+
+
 def layer_scales(names: Sequence[str], decay: float) -> list[float]:
     """Layer-wise decay of the learning rate (Clark et al., 2020, ELECTRA).
 

@@ -17,7 +17,7 @@ from hsjax.models.build import Model
 from hsjax.sharding import make_mesh, replicated, state_specs
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import training_metrics
-from hsjax.train.optim import frozen_leaves, make_optimizer
+from hsjax.train.optim import frozen_leaves, idle_rules, make_optimizer
 from hsjax.train.state import TrainState, make_state
 from hsjax.train.step import Running, make_step
 from hsjax.train.workdir import ConfigError, WorkdirError, blamed_on
@@ -125,6 +125,32 @@ def tell_few_steps(config, examples: int) -> None:
             steps,
             examples,
         )
+
+
+def tell_rules(config, params) -> None:
+    """Log lines of what `optim.rules` freeze, and of rules that act on nothing.
+
+    Args:
+      config: the `optim` section.
+      params: dict of arrays, or of their shapes.
+    """
+    frozen = frozen_leaves(config, params)
+
+    def size(tree, frozen):
+        sizes = jax.tree.map(lambda leaf, f: leaf.size * f, tree, frozen)
+        return sum(jax.tree.leaves(sizes))
+
+    still = {name: size(part, frozen[name]) for name, part in params.items()}
+    if any(still.values()):
+        whole = sum(leaf.size for leaf in jax.tree.leaves(params))
+        log.info(
+            "optim.rules train %s of %s parameters; frozen: %s",
+            f"{whole - sum(still.values()):,}",
+            f"{whole:,}",
+            ", ".join(f"{name} {n:,}" for name, n in still.items() if n),
+        )
+    for sentence in idle_rules(config, params):
+        log.warning("%s", sentence)
 
 
 def check_length(before, config, examples: int) -> None:

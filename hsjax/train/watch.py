@@ -6,6 +6,7 @@ import logging
 import re
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -189,20 +190,56 @@ class CompileCounter:
         jax.monitoring.unregister_event_duration_listener(self._hear)
 
 
-class TerminationFlag:
-    """Remembers SIGTERM, so that the loop can save and leave between two steps.
+@contextlib.contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C, which reaches all processes of a terminal, does nothing here.
 
-    Of this process alone: where several train together and only some are told, they
-    would save at different steps.
+    A process that is started inside ignores it for good.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM came; the state is saved.
+
+    Attributes:
+      number: the signal.
+    """
+
+    def __init__(self, number: signal.Signals, step: int, folder: Path):
+        super().__init__(f"{number.name}: saved step {step} in {folder}")
+        self.number = number
+
+
+class TerminationFlag:
+    """Remembers SIGTERM or Ctrl-C, so that the loop can save and leave between steps.
+
+    A second Ctrl-C ends at once. Of this process alone: where several train together
+    and only some are told, they would save at different steps.
+
+    Attributes:
+      came: the first signal that came, None so far.
     """
 
     def __enter__(self):
-        self.raised = False
-        self._before = signal.signal(signal.SIGTERM, self._set)
+        self.came: signal.Signals | None = None
+        # what is ignored stays so: a job in the background of a script has no Ctrl-C
+        self._before = {
+            number: signal.signal(number, self._set)
+            for number in (signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
         return self
 
-    def _set(self, *_):
-        self.raised = True
+    def _set(self, number, _):
+        self.came = self.came or signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(number, self._before[number])
 
     def __exit__(self, *exc):
-        signal.signal(signal.SIGTERM, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)

@@ -19,7 +19,13 @@ from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import load_records
 from hsjax.data.text import load_tokenizer
 from hsjax.extraction import open_encoder
-from hsjax.features.encoded_batches import encode_pictures, encode_texts, fetched
+from hsjax.features.encoded_batches import (
+    encode_pictures,
+    encode_texts,
+    fetched,
+    pad,
+    token_ids,
+)
 from hsjax.features.frozen_encoder import FrozenEncoder
 from hsjax.models.preprocessing import from_facts
 from hsjax.timing import THREADS, alternate
@@ -162,12 +168,9 @@ def _torch_texts(config, facts: dict) -> dict[str, Encode]:
         vectors = []
         for first in range(0, len(texts), ROWS):
             here = [options["prefix"] + text for text in texts[first : first + ROWS]]
-            ids = [e.ids for e in tokenizer.encode_batch_fast(here)]
-            padded = np.zeros((len(ids), max(map(len, ids))), np.int64)
-            lengths = np.array([len(x) for x in ids])
-            mask = np.arange(padded.shape[1])[None] < lengths[:, None]
-            padded[mask] = np.concatenate(ids)
-            vectors.append(apply(padded, mask))
+            ids = token_ids(tokenizer, here)
+            width = max(map(len, ids))
+            vectors.append(apply(*pad(ids, rows=len(ids), width=width)))
         return np.concatenate(vectors)
 
     def on_ours(texts):

@@ -53,7 +53,7 @@ def evaluate_run(
       WorkdirError: the run's own catalogue has changed since.
     """
     config = run_config(workdir, features)
-    _check_asked(output, source, corrupt)
+    _check_asked(config, output, source, corrupt, confidence)
     catalogue, flaws = None, output / "quarantine.csv"
     if source is None or config.task == "baseline":
         catalogue = _own_catalogue(config, workdir, flaws)
@@ -92,7 +92,9 @@ def _write_scored(
     write_results(output, predictions, config=config, context=context, **known)
 
 
-def _check_asked(output: Path, source: str | None, corrupt: str) -> None:
+def _check_asked(
+    config, output: Path, source: str | None, corrupt: str, confidence: float | None
+) -> None:
     """CatalogueError: a word of the command is wrong, which costs no time to see."""
     if (output / "config.json").exists():
         raise CatalogueError(f"{output} is a workdir of a run; take another --output")
@@ -100,6 +102,12 @@ def _check_asked(output: Path, source: str | None, corrupt: str) -> None:
         raise CatalogueError(f"--input={source}: no such file")
     if corrupt:
         read_corruption(corrupt)
+    answers = config.task == "baseline" or config.objective.classification
+    if confidence is not None and not answers:
+        raise CatalogueError(
+            "--confidence: the run was trained without classification, so no class has"
+            " a probability"
+        )
 
 
 def _loaded(config, workdir: Path, zero_shot: str, features) -> Run | None:
@@ -116,11 +124,6 @@ def _answers(
     """Of a trained run, or of a baseline where there is none."""
     if run is None:
         return baseline_predictions(config, catalogue, records, groups)
-    if confidence is not None and not config.objective.classification:
-        raise CatalogueError(
-            "--confidence: the run was trained without classification, so no class has"
-            " a probability"
-        )
     return run.predict(
         records, groups=groups, confidence=confidence, progress="products"
     )

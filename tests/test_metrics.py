@@ -527,6 +527,8 @@ def test_plots_are_written(tmp_path):
     rows += [{"step": 25, "val/loss": 1.0, "val/level3/accuracy": 0.5, "x": None}]
     plot_curves(rows, tmp_path / "curves.png")
     plot_curves([], tmp_path / "empty.png")
+    # a level that no row of validation has
+    plot_curves([{"step": 1, "val/level3/accuracy": None}], tmp_path / "none.png")
     plot_reliability(predictions, tmp_path / "reliability.png")
     plot_confusion(predictions, tmp_path / "confusion.png")
     for path in tmp_path.iterdir():

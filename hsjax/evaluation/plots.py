@@ -93,7 +93,9 @@ def plot_confusion(
     More than `limit` classes are too many to read: those with the most mistakes are
     kept, in the order of their codes, and the others joined.
     """
-    level = int(np.flatnonzero((predictions.truth != "").any(axis=0))[-1])
+    level = max(
+        np.flatnonzero((predictions.truth != "").any(axis=0)).tolist(), default=0
+    )
     truth = predictions.truth[:, level]
     answer = answers(predictions)[:, level][truth != ""]
     truth = truth[truth != ""]
@@ -169,7 +171,7 @@ def _metric_lines(axes: Axes, rows: Sequence[Mapping]) -> None:
         mark = {"marker": marker, "markersize": 2 * width + 1}
         steps, shares = _series(rows, name)
         axes.plot(steps, shares, label=title, **line, **mark)
-        lowest = min(lowest, *shares)
+        lowest = min([lowest, *shares])  # a level without labels has none
     # differences near 1 are what is looked for; a tenth below the lowest is room enough
     low = max(0.0, np.floor(10 * lowest - 1) / 10)
     axes.set(title="validation", ylabel="share", ylim=(low, 1 + 0.02 * (1 - low)))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int32, Integer, UInt8
+from jaxtyping import Bool, Float, Int32, Integer, UInt8
 from tokenizers import Tokenizer
 
 from hsjax.data.image import ImageError, cores, decode_image
@@ -65,15 +65,16 @@ def encode_texts(
     tokenizer.enable_truncation(length)
     rest, first = iter(texts), 0
     while window := list(islice(rest, WINDOW)):
-        ids = _token_ids(tokenizer, [prefix + text for text in window])
+        ids = token_ids(tokenizer, [prefix + text for text in window])
         for batch in _by_length(apply, ids, length=length, tokens=tokens):
             yield batch._replace(positions=batch.positions + first)
         first += len(window)
 
 
-def _token_ids(
+def token_ids(
     tokenizer: Tokenizer, texts: Sequence[str]
 ) -> list[Int32[np.ndarray, "_"]]:
+    """Of each text, as the tokenizer is set."""
     found = []
     for first in range(0, len(texts), CHUNK):
         encodings = tokenizer.encode_batch_fast(texts[first : first + CHUNK])
@@ -92,15 +93,23 @@ def _by_length(
         rows = _rows(max(1, tokens // width), len(members))
         for first in range(0, len(members), rows):
             here = members[first : first + rows]
-            padded = np.zeros((rows, width), np.int32)
-            mask = np.zeros((rows, width), bool)
-            for row, i in enumerate(here.tolist()):
-                padded[row, : lengths[i]] = ids[i]
-                mask[row, : lengths[i]] = True
-            vectors = apply(padded, mask)[: len(here)]
+            batch = pad([ids[i] for i in here.tolist()], rows=rows, width=width)
+            vectors = apply(*batch)[: len(here)]
             yield EncodedBatch(
                 here, vectors, lengths[here] if vectors.ndim > 2 else None
             )
+
+
+def pad(
+    ids: Sequence[Int32[np.ndarray, "_"]], *, rows: int, width: int
+) -> tuple[Int32[np.ndarray, "B T"], Bool[np.ndarray, "B T"]]:
+    """(ids, mask) of texts; rows beyond them are empty."""
+    padded = np.zeros((rows, width), np.int32)
+    mask = np.zeros((rows, width), bool)
+    for row, text in enumerate(ids):
+        padded[row, : len(text)] = text
+        mask[row, : len(text)] = True
+    return padded, mask
 
 
 def _rows(most: int, items: int) -> int:

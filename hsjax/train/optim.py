@@ -57,17 +57,15 @@ def idle_rules(config, params) -> list[str]:
     """
     multipliers, _ = parameter_rules(config, params)
     names, told = parameter_names(params), []
-    left = names
-    for number, (pattern, *_) in enumerate(config.rules, 1):
-        mine = {name for name in left if re.fullmatch(pattern, name)}
-        spare = pattern == ".*" and number == len(config.rules)
-        if not mine and not spare:
+    rules = [(pattern, place) for place, (pattern, *_) in enumerate(config.rules)]
+    deciding = {first_match(name, rules)[0] for name in names}
+    for pattern, place in rules:
+        spare = pattern == ".*" and place == len(rules) - 1
+        if place not in deciding and not spare:
             late = any(re.fullmatch(pattern, name) for name in names)
-            why = (
-                "earlier rules match first" if late else "see parameters.txt for names"
-            )
+            known, none = "earlier rules match first", "see parameters.txt for names"
+            why = known if late else none
             told.append(f"optim.rules: {pattern!r} decides for no parameter; {why}")
-        left = [name for name in left if name not in mine]
     scales = layer_scales(names, config.layer_decay)
     pairs = zip(scales, jax.tree.leaves(multipliers), strict=True)
     if config.layer_decay != 1 and all(s == 1 or not m for s, m in pairs):

@@ -174,7 +174,17 @@ def objective() -> ConfigDict:
     c = ConfigDict()
     c.classification = 1.0  # weight of the hierarchical cross-entropy
     c.level_reduction = "sum"  # over present levels: sum (the path likelihood) | mean
-    c.contrastive = 1.0  # weight of InfoNCE; 0 = not traced at all
+    # a long tail: both count training rows among siblings, and add to weighted_sampling
+    c.class_balance = 0.0  # beta of the effective number (Cui et al.): 0 = off, .999
+    c.logit_adjustment = 0.0  # tau of log p(node | parent) (Menon et al.): 0 = off, 1
+    c.contrastive = 1.0  # weight of the contrastive loss; 0 = not traced at all
+    c.contrastive_kind = (
+        "info_nce"  # info_nce | sigmoid | supervised | tree_positives | tree_negatives
+    )
+    c.contrastive_bias = -10.0  # initial, learned: of sigmoid
+    c.tree_softness = 0.5  # of tree_positives and tree_negatives: 0 (as info_nce) to 1
+    c.negatives = "all"  # products of other groups: all | branch (of one level 1 node)
+    c.hardest = 0  # only so many most similar negatives of each anchor; 0 = all
     c.direction = "both"  # text -> image, image -> text: both | t2i | i2t
     c.temperature = 0.07  # initial
     c.learn_temperature = True  # False = stays as it starts

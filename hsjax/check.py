@@ -193,7 +193,12 @@ def make_timed_step(config, catalogue: Catalogue, encoders: Encoders, mesh):
         config, model, catalogue.spec, mesh, steps=steps
     )
     modalities = tuple(config.model.modalities)
-    objective = make_objective(config.objective, catalogue.tree, modalities)
+    objective = make_objective(
+        config.objective,
+        catalogue.tree,
+        modalities,
+        train_labels=catalogue.labels[catalogue.rows("train")],
+    )
     step = training_step(config, model, objective, optimizer, shardings, mesh)
     return step, state, empty_running(config, mesh)
 

@@ -1,9 +1,11 @@
-"""Scores a trained run, or compares scored runs.
+"""Scores a trained run, compares scored runs, or doubts declared labels.
 
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --part=test --corrupt=word_drop:0.5 --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --zero_shot=path --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --corrupt=typos@3+no_image:0.5 --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --audit-labels --output=DIR
 python -m hsjax.evaluate --compare=DIR,DIR --against=DIR,DIR --output=DIR
 """
 
@@ -20,8 +22,10 @@ INPUT = flags.DEFINE_string(
 )
 PART = flags.DEFINE_string("part", "test", "Part of the run's own catalogue.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder for report and predictions.")
-CORRUPT = flags.DEFINE_string("corrupt", "", "Damage first, for example word_drop:0.5.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the damage.")
+CORRUPT = flags.DEFINE_string(
+    "corrupt", "", "Damage first: NAME:STRENGTH or NAME@SEVERITY, joined by +."
+)
+SEED = flags.DEFINE_integer("seed", 0, "Of the damage, folds and planted errors.")
 CONFIDENCE = flags.DEFINE_float(
     "confidence",
     None,
@@ -34,6 +38,12 @@ ZERO_SHOT = flags.DEFINE_string(
 )
 FEATURES = flags.DEFINE_multi_string(
     "features", [], "MODALITY=DIR of a feature store of the run that has moved."
+)
+AUDIT_LABELS = flags.DEFINE_boolean(
+    "audit-labels", False, "Rank the declared labels of the catalogue by doubt."
+)
+PLANTED = flags.DEFINE_float(
+    "planted", 0.05, "Share of labels made wrong to see how many the audit finds."
 )
 COMPARE = flags.DEFINE_list("compare", [], "Folders with predictions, one per seed.")
 AGAINST = flags.DEFINE_list("against", [], "Folders of the reference.")
@@ -50,10 +60,19 @@ def run(argv) -> None:
     from hsjax.data.run_stores import read_places
     from hsjax.evaluation.comparison import compare_runs
     from hsjax.scoring import evaluate_run
+    from hsjax.suspects import audit_run_labels
     from hsjax.tasks import user_errors
 
     with user_errors():
-        if RUN.value:
+        if RUN.value and AUDIT_LABELS.value:
+            audit_run_labels(
+                Path(RUN.value),
+                Path(OUTPUT.value),
+                source=INPUT.value,
+                seed=SEED.value,
+                planted=PLANTED.value,
+            )
+        elif RUN.value:
             evaluate_run(
                 Path(RUN.value),
                 Path(OUTPUT.value),

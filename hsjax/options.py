@@ -1,6 +1,7 @@
 """The words, numbers and rules that keys of a config may hold."""
 
 from hsjax.hierarchy import DECODES
+from hsjax.losses import CONTRASTS
 from hsjax.models.fusion import FUSIONS
 from hsjax.models.scratch_towers import IMAGE_ENCODERS
 from hsjax.sharding import AXES
@@ -21,6 +22,8 @@ CHOICES = {
     "model.head.norm": ("layer", "batch", "none"),
     "model.head.feed": ("probabilities", "none"),
     "objective.level_reduction": ("sum", "mean"),
+    "objective.contrastive_kind": tuple(CONTRASTS),
+    "objective.negatives": ("all", "branch"),
     "objective.direction": ("both", "t2i", "i2t"),
     "optim.name": ("adamw", "adam"),
     "optim.schedule": ("cosine", "constant", "linear"),
@@ -75,6 +78,10 @@ NUMBERS = {
     "model.head.dropout": SHARE,
     "objective.classification": NOT_NEGATIVE,
     "objective.contrastive": NOT_NEGATIVE,
+    "objective.class_balance": ("0 or more and below 1", lambda x: 0 <= x < 1),
+    "objective.logit_adjustment": NOT_NEGATIVE,
+    "objective.tree_softness": SHARE,
+    "objective.hardest": NOT_NEGATIVE,
     "objective.temperature": POSITIVE,
     "objective.max_scale": POSITIVE,
     "optim.learning_rate": NOT_NEGATIVE,

@@ -61,7 +61,7 @@ def evaluate_run(
     model = run or catalogue
     asked = (source, part, flaws, zero_shot, workdir)
     rows = _asked_rows(config, model, catalogue, *asked)
-    records, damage = _damaged(rows.records, corrupt, seed)
+    records, damage = _damaged(rows, corrupt, seed, config.data.image)
     predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
     context = {
         "run": workdir.name + damage,
@@ -129,14 +129,15 @@ def _answers(
     )
 
 
-def _damaged(records: Sequence[Record], corrupt: str, seed: int):
+def _damaged(rows: "_Rows", corrupt: str, seed: int, config_image):
     """The damaged records, and the damage in words, its strength written out."""
     if not corrupt:
-        return records, ""
-    name, strength = read_corruption(corrupt)
-    damage = f", {name}:{strength:g} (seed {seed})"
+        return rows.records, ""
+    told = "+".join(map(str, read_corruption(corrupt)))
+    damage = f", {told} (seed {seed})"
     log.info("damaged first%s", damage)
-    return corrupt_records(records, corrupt, seed=seed), damage
+    options = {"seed": seed, "groups": rows.groups, "config_image": config_image}
+    return corrupt_records(rows.records, corrupt, **options), damage
 
 
 def _write_unscored(

@@ -9,7 +9,7 @@ import pytest
 from jax.test_util import check_grads
 from tiny import ragged_tree, random_labels, random_logits
 
-from hsjax.losses import hierarchical_cross_entropy, info_nce, weighted_mean
+from hsjax.losses import Pairs, hierarchical_cross_entropy, info_nce, weighted_mean
 
 TREE = ragged_tree(0)
 ROWS, WIDTH, SCALE = 7, 5, 3.0
@@ -33,7 +33,7 @@ LABELS = jnp.asarray(random_labels(TREE, ROWS, seed=4))
 @functools.partial(jax.jit, static_argnames="direction")
 def contrast(text, image, scale=SCALE, group=GROUP, weight=WEIGHT, direction="both"):
     scale = jnp.asarray(scale, jnp.float32)
-    return info_nce(text, image, scale, group=group, weight=weight, direction=direction)
+    return info_nce(text, image, scale, Pairs(group, weight, direction))
 
 
 @functools.partial(jax.jit, static_argnames="reduction")

@@ -311,6 +311,25 @@ def test_few_and_many_training_rows():
     assert found["leaf/few_shot_accuracy"] == 0
 
 
+def test_macro_figures_of_rare_and_frequent_classes_equal_scikit_learn():
+    predictions = random_tree_predictions()
+    truth = np.array([path[-1] for path in predictions.truth])
+    answer = np.array([path[-1] for path in predictions.decoded["path"]])
+    codes, rows = np.unique(truth, return_counts=True)
+    train_counts = {str(c): 7 * int(n) for c, n in zip(codes, rows, strict=True)}
+    found = points(predictions, train_counts=train_counts)
+    seen = 7 * rows
+    bands = {"few": seen < 20, "many": seen > 100}
+    bands["medium"] = ~(bands["few"] | bands["many"])
+    for name, kept in bands.items():
+        assert kept.any()
+        labels = codes[kept].tolist()
+        options = {"labels": labels, "average": "macro", "zero_division": 0}
+        _, recall, f1, _ = precision_recall_fscore_support(truth, answer, **options)
+        assert found[f"leaf/{name}_shot_macro_recall"] == pytest.approx(recall)
+        assert found[f"leaf/{name}_shot_macro_f1"] == pytest.approx(f1)
+
+
 def test_retrieval_ranks_and_ties():
     items = np.eye(12)
     np.testing.assert_array_equal(recall_at(items, items), np.ones((12, 3)))

@@ -1,10 +1,13 @@
 """The objective: a term of weight 0 is not there at all."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from tiny import bitwise_equal, ragged_tree, tiny_config, tiny_model
 
 from configs.base import get_config
+from hsjax.losses import CONTRASTS, Pairs, tree_similarity, weighted_mean
 from hsjax.train.objective import make_objective
 
 TREE = ragged_tree(0)
@@ -44,3 +47,38 @@ def test_objectives_that_cannot_work_are_refused():
     config.update(contrastive=0.0, classification=0.0)
     with pytest.raises(ValueError, match="both weights are 0"):
         make_objective(config, TREE, ("title", "image"))
+
+
+@pytest.mark.parametrize("kind", CONTRASTS)
+def test_each_kind_of_contrast_is_reached_by_config(kind):
+    """Value of the config's loss = the loss itself; the gradient reaches its bias."""
+    options = {"contrastive_kind": kind, "negatives": "branch", "tree_softness": 0.3}
+    changes = {f"objective__{k}": v for k, v in options.items()}
+    config = tiny_config(objective__classification=0.0, **changes, **SMALLER)
+    config.objective.contrastive_bias = -2.0
+    model, params, stats, batch = tiny_model(config, TREE, rows=7)
+    batch["has_title"] = np.arange(7) > 0
+    objective = make_objective(config.objective, TREE, PAIR)
+
+    def loss(params, batch):
+        outputs, _ = model.apply(params, stats, batch)
+        return objective(outputs, batch)[0], outputs
+
+    (value, outputs), grads = quick_jit(jax.value_and_grad(loss, has_aux=True))(
+        params, batch
+    )
+    near = tree_similarity(jnp.asarray(batch["labels"]), TREE)
+    pairs = Pairs(
+        group=jnp.asarray(batch["group"]),
+        weight=jnp.asarray(batch["has_title"], jnp.float32),
+        mask=near > 0,
+        near=near,
+        softness=0.3,
+        bias=outputs.bias,
+    )
+    found = CONTRASTS[kind](outputs.text, outputs.image, outputs.scale, pairs)
+    assert float(value) == pytest.approx(float(weighted_mean(*found)), rel=1e-5)
+    assert float(value) > 0
+    assert ("contrastive_bias" in params) == (kind == "sigmoid")
+    if kind == "sigmoid":
+        assert abs(float(grads["contrastive_bias"])) > 1e-4

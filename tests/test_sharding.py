@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from tiny import largest_difference, ragged_tree, tiny_config, tiny_model
 
-from hsjax.losses import info_nce, weighted_mean
+from hsjax.losses import Pairs, info_nce, weighted_mean
 from hsjax.models.joint import Projection
 from hsjax.sharding import (
     BATCH,
@@ -120,7 +120,7 @@ def contrastive_parts():
 
 def contrastive(text, image, group, weight):
     scale = jnp.float32(5.0)
-    return weighted_mean(*info_nce(text, image, scale, group=group, weight=weight))
+    return weighted_mean(*info_nce(text, image, scale, Pairs(group, weight)))
 
 
 def per_shard(mesh):

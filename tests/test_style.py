@@ -37,6 +37,10 @@ ARROWS = {
     "hsjax.check": EVERYTHING,
     "hsjax.choices": EVERYTHING,
     "hsjax.options": EVERYTHING,
+    "hsjax.audit": EVERYTHING,
+    "hsjax.suspects": EVERYTHING,
+    "hsjax.sweeps": EVERYTHING,
+    "hsjax.launchers": EVERYTHING,
     "hsjax.baselines": (
         "hsjax.evaluation",
         "hsjax.data",

@@ -127,6 +127,7 @@ def paired_difference(
     count: int = 1000,
     gallery_size: int = 1000,
     seed: int = 0,
+    train_counts: Mapping[str, int] | None = None,
 ) -> dict[str, Interval]:
     """Mean over the runs of `a` minus mean over those of `b`, with 95 % intervals.
 
@@ -137,6 +138,7 @@ def paired_difference(
     Args:
       names: of metrics, as `score` gives them.
       by: column that joins the rows: `row` or `id`.
+      train_counts: node code -> training rows, the same in all runs.
 
     Raises:
       CatalogueError: the runs do not cover the same rows with the same labels.
@@ -149,6 +151,7 @@ def paired_difference(
     aliases = digit_aliases(first.truth, first.separator)
     plain = {name: _unalias(name, aliases) for name in names}
     options = {"gallery_size": gallery_size, "seed": seed}
+    options["train_counts"] = train_counts
     measures = [statistic(run, names=set(plain.values()), **options) for run in runs]
 
     def difference(weights):
@@ -160,6 +163,22 @@ def paired_difference(
         }
 
     return bootstrap(difference, first.group, count=count, seed=seed)
+
+
+def measurable(
+    run: Predictions,
+    names: Sequence[str],
+    *,
+    train_counts: Mapping[str, int] | None = None,
+) -> list[str]:
+    """Those of the metrics that can be computed from these predictions."""
+    run = labelled(run)
+    aliases = digit_aliases(run.truth, run.separator)
+    plain = {name: _unalias(name, aliases) for name in names}
+    measure = statistic(run, names=set(plain.values()), train_counts=train_counts)
+    found = measure(np.ones((len(run), 1)))
+    # embeddings are not kept in files, so that retrieval is there but undefined
+    return [n for n, k in plain.items() if k in found and np.isfinite(found[k]).all()]
 
 
 def align(run: Predictions, reference: Predictions, *, by: str = "row") -> Predictions:

@@ -18,7 +18,10 @@ def seeds_table(
       runs: side -> how many runs it has, which says what its bounds are.
     """
     rows = [
-        [name, *(_mean(name, found[name], runs[side]) for side, found in sides.items())]
+        [
+            name,
+            *(mean_cell(name, of[name], runs[side]) for side, of in sides.items()),
+        ]
         for name in next(iter(sides.values()))
     ]
     text = table(["metric", *sides], rows)
@@ -40,7 +43,7 @@ def comparison_table(
     """Markdown of paired differences (see `comparison.paired_difference`)."""
     rows = []
     for name, (value, low, high) in differences.items():
-        numbers = [signed(_scale(name) * x) for x in (value, low, high)]
+        numbers = [signed(scale_of(name) * x) for x in (value, low, high)]
         clear = low > 0 or high < 0
         verdict = "yes" if clear else "no" if math.isfinite(low) else DASH
         rows.append([name, numbers[0], f"{numbers[1]} to {numbers[2]}", verdict])
@@ -64,15 +67,22 @@ def footnote(
     return text
 
 
-def _mean(name: str, interval: Interval, runs: int) -> str:
-    value, low, high = (cell({name: x}, name, scale=_scale(name)) for x in interval)
+def mean_cell(name: str, interval: Interval, runs: int) -> str:
+    """`91.2 [90.5, 91.9]` over 3 runs or more, `91.2 (90.5 to 91.9)` over two.
+
+    Args:
+      name: of the metric, which says its unit.
+      interval: see `intervals.seed_interval`.
+    """
+    value, low, high = (cell({name: x}, name, scale=scale_of(name)) for x in interval)
     if DASH in (low, high):
         return value
     range_only = runs < MIN_RUNS
     return f"{value} ({low} to {high})" if range_only else f"{value} [{low}, {high}]"
 
 
-def _scale(name: str) -> float:
+def scale_of(name: str) -> float:
+    """What a metric is shown times: shares are in %."""
     return 1.0 if name.startswith("severity/") else 100.0
 
 

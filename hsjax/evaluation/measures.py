@@ -43,22 +43,12 @@ def class_averages(
     anew in each resample, rarer ones would come and go, and the interval would not be
     that of one quantity.
     """
-    kept = truth != ""
-    codes = np.unique(np.concatenate([truth[kept], answer[kept]]))
-    labels, answered = np.searchsorted(codes, truth), np.searchsorted(codes, answer)
-    support_of = _membership(labels, kept, len(codes))
-    answered_of = _membership(answered, kept, len(codes))
-    hits_of = _membership(labels, kept & (truth == answer), len(codes))
-    steady = support_of @ np.ones((len(truth), 1)) >= MIN_SUPPORT  # (C, 1)
+    _, figures = class_figures(truth, answer)
+    steady = figures(np.ones((len(truth), 1)))["support"] >= MIN_SUPPORT  # (C, 1)
 
     def average(weights: np.ndarray) -> dict[str, np.ndarray]:
-        support, hits = support_of @ weights, hits_of @ weights
-        given = answered_of @ weights
-        per_class = {
-            "precision": hits / np.maximum(given, 1),
-            "recall": hits / np.maximum(support, 1),
-            "f1": 2 * hits / np.maximum(support + given, 1),
-        }
+        per_class = figures(weights)
+        support = per_class.pop("support")
         present = support > 0
         counted = present & steady
         result = {
@@ -74,6 +64,30 @@ def class_averages(
         return result
 
     return average
+
+
+def class_figures(
+    truth: Shaped[np.ndarray, "N"], answer: Shaped[np.ndarray, "N"]
+) -> tuple[np.ndarray, Callable[[Float[np.ndarray, "N R"]], dict[str, np.ndarray]]]:
+    """(C,) codes, and row weights -> (C, R) `support`, precision, recall and F1."""
+    kept = truth != ""
+    codes = np.unique(np.concatenate([truth[kept], answer[kept]]))
+    labels, answered = np.searchsorted(codes, truth), np.searchsorted(codes, answer)
+    support_of = _membership(labels, kept, len(codes))
+    answered_of = _membership(answered, kept, len(codes))
+    hits_of = _membership(labels, kept & (truth == answer), len(codes))
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        support, hits = support_of @ weights, hits_of @ weights
+        given = answered_of @ weights
+        return {
+            "support": support,
+            "precision": hits / np.maximum(given, 1),
+            "recall": hits / np.maximum(support, 1),
+            "f1": 2 * hits / np.maximum(support + given, 1),
+        }
+
+    return codes, figures
 
 
 def _membership(index: np.ndarray, rows: Bool[np.ndarray, "N"], size: int):
@@ -197,10 +211,40 @@ def rarity_ratios(predictions: Predictions, train_counts: Mapping[str, int]) -> 
     if not train_counts:
         return {}
     leaf = deepest(predictions.truth)
-    seen = np.array([train_counts.get(code, 0) for code in leaf.tolist()])
     right = deepest(answers(predictions)) == leaf
+    bands = _bands(leaf, train_counts).items()
+    return {f"leaf/{k}_shot_accuracy": (right & rows, rows) for k, rows in bands}
+
+
+def rarity_averages(
+    predictions: Predictions, train_counts: Mapping[str, int]
+) -> Statistic:
+    """Macro recall and F1 over the leaves of each band of training rows.
+
+    A class counts where it has support; false answers from rows of other bands lower
+    its F1 as they do in the macro F1 of all classes.
+    """
+    truth, answer = deepest(predictions.truth), deepest(answers(predictions))
+    codes, figures = class_figures(truth, answer)
+    bands = _bands(codes, train_counts)
+
+    def average(weights: np.ndarray) -> dict[str, np.ndarray]:
+        per_class, result = figures(weights), {}
+        for band, rows in bands.items():
+            counted = rows[:, None] & (per_class["support"] > 0)
+            for name in ("recall", "f1"):
+                total = (per_class[name] * counted).sum(axis=0)
+                mean = _share(total, counted.sum(axis=0))
+                result[f"leaf/{band}_shot_macro_{name}"] = mean
+        return result
+
+    return average
+
+
+def _bands(
+    codes: Shaped[np.ndarray, "N"], train_counts: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Which leaves are rare, frequent, or neither, by their training rows."""
+    seen = np.array([train_counts.get(code, 0) for code in codes.tolist()])
     bands = {"few": seen < FEW, "many": seen > MANY}
-    bands["medium"] = ~(bands["few"] | bands["many"])
-    return {
-        f"leaf/{k}_shot_accuracy": (right & rows, rows) for k, rows in bands.items()
-    }
+    return bands | {"medium": ~(bands["few"] | bands["many"])}

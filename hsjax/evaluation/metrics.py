@@ -22,6 +22,7 @@ from hsjax.evaluation.measures import (
     level_ratios,
     level_statistics,
     mistake_ratios,
+    rarity_averages,
     rarity_ratios,
     ratio_statistic,
 )
@@ -78,6 +79,7 @@ def statistic(
 
     Args:
       names: compute these only (whole families may come along), for speed.
+      train_counts: node code -> training rows; None = no `leaf/...`.
     """
     ratios = decode_ratios(predictions) | mistake_ratios(predictions)
     for level in range(predictions.num_levels):
@@ -92,6 +94,8 @@ def statistic(
         prefix = f"level{level + 1}/"
         if names is None or any(name.startswith(prefix) for name in names):
             families += level_statistics(predictions, level)
+    if train_counts and (names is None or any(n[:5] == "leaf/" for n in names)):
+        families.append(rarity_averages(predictions, train_counts))
 
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {k: v for family in families for k, v in family(weights).items()}

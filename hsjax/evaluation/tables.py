@@ -200,12 +200,14 @@ def _retrieval(metrics: Mapping) -> str:
 
 def _frequency(metrics: Mapping) -> str:
     bands = {"few": "below 20", "medium": "20 to 100", "many": "above 100"}
+    figures = ("accuracy", "macro_recall", "macro_f1")
     rows = [
-        [title, cell(metrics, f"leaf/{name}_shot_accuracy")]
+        [title, *(cell(metrics, f"leaf/{name}_shot_{figure}") for figure in figures)]
         for name, title in bands.items()
     ]
     empty = "Not measured: the training rows of each leaf are not known."
-    return table(["training rows of the true leaf", "leaf accuracy"], rows, empty=empty)
+    head = ["training rows of the true leaf", "leaf accuracy", "macro recall"]
+    return table([*head, "macro F1"], rows, empty=empty)
 
 
 def _modalities(p: Predictions) -> str:

@@ -33,6 +33,7 @@ class Outputs(NamedTuple):
         text is zero and image is that of a black picture.
       fused: (B, F).
       scale: () 1 / temperature of the contrastive loss.
+      bias: () of the sigmoid loss, None with another.
     """
 
     logits: tuple[Float[Array, "B _"], ...]
@@ -40,6 +41,7 @@ class Outputs(NamedTuple):
     image: Float[Array, "B E"] | None
     fused: Float[Array, "B F"]
     scale: Float[Array, ""]
+    bias: Float[Array, ""] | None = None
 
 
 class Model(NamedTuple):
@@ -54,6 +56,11 @@ class Model(NamedTuple):
 
     init: Callable
     apply: Callable
+
+
+# keys of the objective that are parameters of the model, or say that there are any
+CONTRASTIVE = ("temperature", "learn_temperature", "max_scale")
+CONTRASTIVE += ("contrastive_kind", "contrastive_bias")
 
 
 class ProductClassifier(nn.Module):
@@ -99,7 +106,7 @@ class ProductClassifier(nn.Module):
             name="head",
         )(fused, batch["weight"], training)
         image = unit_length(embeddings[IMAGE]) if IMAGE in names else None
-        return Outputs(logits, text, image, fused, self._scale())
+        return Outputs(logits, text, image, fused, self._scale(), self._bias())
 
     @property
     def _dtype(self) -> jnp.dtype:
@@ -184,6 +191,12 @@ class ProductClassifier(nn.Module):
         log_scale = self.param("temperature", lambda key: start)
         return jnp.exp(jnp.minimum(log_scale, jnp.log(self.config.max_scale)))
 
+    def _bias(self) -> Float[Array, ""] | None:
+        if self.config.contrastive_kind != "sigmoid":
+            return None
+        start = jnp.float32(self.config.contrastive_bias)
+        return self.param("contrastive_bias", lambda key: start)
+
 
 def build_model(
     config,
@@ -209,7 +222,7 @@ def build_model(
         )
     settings = config.model.copy_and_resolve_references()
     with settings.unlocked():
-        for key in ("temperature", "learn_temperature", "max_scale"):
+        for key in CONTRASTIVE:
             settings[key] = config.objective[key]
     module = ProductClassifier(
         FrozenConfigDict(settings), spec, tree, vocab_size, dict(published)

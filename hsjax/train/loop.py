@@ -123,7 +123,9 @@ class _Run:
         self.config, self.parts, self.mesh = config, parts, mesh
         self.checkpoints, self.lines = checkpoints, lines
         modalities = tuple(config.model.modalities)
-        objective = make_objective(config.objective, parts.tree, modalities)
+        objective = make_objective(
+            config.objective, parts.tree, modalities, train_labels=parts.train.labels
+        )
         self.validation = Validation(
             config,
             model,

@@ -3,9 +3,22 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 
 from hsjax.batch import IMAGE
-from hsjax.losses import hierarchical_cross_entropy, info_nce, weighted_mean
+from hsjax.losses import (
+    CONTRASTS,
+    Pairs,
+    hierarchical_cross_entropy,
+    tree_similarity,
+    weighted_mean,
+)
+from hsjax.losses.classification import (
+    balanced_weights,
+    label_counts,
+    logit_adjustments,
+)
+from hsjax.losses.contrastive import LABEL_AWARE
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError
 
@@ -33,39 +46,27 @@ def check_objective(config, modalities: tuple[str, ...]) -> None:
         raise ConfigError("objective: both weights are 0, nothing would be learnt")
 
 
-def make_objective(config, tree: Taxonomy, modalities: tuple[str, ...]) -> Callable:
+def make_objective(
+    config,
+    tree: Taxonomy,
+    modalities: tuple[str, ...],
+    *,
+    train_labels: np.ndarray | None = None,
+) -> Callable:
     """`objective(outputs, batch) -> (loss, metrics)`.
 
     metrics: name -> (mean, sum of weights), so that means of means stay exact. A term
     of weight 0 is not traced.
 
+    Args:
+      train_labels: (N, L) of the training rows, counted where the config corrects for
+        a long tail; not needed otherwise.
+
     Raises:
       ConfigError: see `check_objective`.
     """
     check_objective(config, modalities)
-    texts = tuple(m for m in modalities if m != IMAGE)
-
-    def terms(outputs, batch) -> Terms:
-        found, weight = {}, batch["weight"]
-        if config.classification:
-            found["classification"] = hierarchical_cross_entropy(
-                outputs.logits,
-                batch["labels"],
-                tree,
-                weight=weight,
-                reduction=config.level_reduction,
-            )
-        if config.contrastive:
-            text = jnp.stack([batch[f"has_{m}"] for m in texts]).any(axis=0)
-            found["contrastive"] = info_nce(
-                outputs.text,
-                outputs.image,
-                outputs.scale,
-                group=batch["group"],
-                weight=jnp.where(text & batch["has_image"], weight, 0.0),
-                direction=config.direction,
-            )
-        return found
+    terms = _make_terms(config, tree, modalities, train_labels)
 
     def objective(outputs, batch):
         found = terms(outputs, batch)
@@ -77,3 +78,69 @@ def make_objective(config, tree: Taxonomy, modalities: tuple[str, ...]) -> Calla
         return loss, {"loss": (loss, batch["weight"].sum()), **metrics}
 
     return objective
+
+
+def _make_terms(config, tree: Taxonomy, modalities, train_labels) -> Callable:
+    """`terms(outputs, batch) -> Terms`: those of the objective that have a weight."""
+    texts = tuple(m for m in modalities if m != IMAGE)
+    long_tail = _long_tail(config, tree, train_labels)
+
+    def terms(outputs, batch) -> Terms:
+        found, weight = {}, batch["weight"]
+        if config.classification:
+            found["classification"] = hierarchical_cross_entropy(
+                outputs.logits,
+                batch["labels"],
+                tree,
+                weight=weight,
+                reduction=config.level_reduction,
+                **long_tail,
+            )
+        if config.contrastive:
+            text = jnp.stack([batch[f"has_{m}"] for m in texts]).any(axis=0)
+            weight = jnp.where(text & batch["has_image"], weight, 0.0)
+            pairs = make_pairs(config, batch, tree, weight=weight, bias=outputs.bias)
+            contrast = CONTRASTS[config.contrastive_kind]
+            found["contrastive"] = contrast(
+                outputs.text, outputs.image, outputs.scale, pairs
+            )
+        return found
+
+    return terms
+
+
+def make_pairs(config, batch, tree: Taxonomy, *, weight, bias) -> Pairs:
+    """What the contrastive loss of a config asks of a batch.
+
+    Args:
+      weight: (B,) 0 where a modality is absent.
+      bias: () of the sigmoid loss, None for others.
+    """
+    branch = config.negatives == "branch"
+    reads_labels = branch or config.contrastive_kind in LABEL_AWARE
+    near = tree_similarity(batch["labels"], tree) if reads_labels else None
+    return Pairs(
+        group=batch["group"],
+        weight=weight,
+        direction=config.direction,
+        mask=near > 0 if branch else None,
+        hardest=config.hardest,
+        near=near,
+        softness=config.tree_softness,
+        bias=bias,
+    )
+
+
+def _long_tail(config, tree: Taxonomy, train_labels: np.ndarray | None) -> dict:
+    """Arguments of the cross-entropy that correct for frequency, none by default."""
+    if not (config.class_balance or config.logit_adjustment):
+        return {}
+    if train_labels is None:
+        raise ValueError("class_balance and logit_adjustment need the training labels")
+    counts, found = label_counts(train_labels, tree), {}
+    if config.class_balance:
+        found["class_weights"] = balanced_weights(counts, tree, config.class_balance)
+    if config.logit_adjustment:
+        tau = config.logit_adjustment
+        found["adjustments"] = logit_adjustments(counts, tree, tau)
+    return found

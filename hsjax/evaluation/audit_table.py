@@ -1,0 +1,221 @@
+"""Tables of scores, from papers and from reports, and what the auditor says of them."""
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hsjax.data.records import CatalogueError
+from hsjax.evaluation.audit import Facts, FactsOf, Figure, Finding, audit_figures
+from hsjax.evaluation.predictions import read_predictions
+
+_LEVEL = re.compile(r"\b(level|digits) ?(\d+)\b|\b(\d+) digits?\b")
+_WORDS = {  # what a table says -> what we call it
+    **{"accuracy": "accuracy", "acc": "accuracy", "f1": "f1", "precision": "precision"},
+    **{"recall": "recall", "macro": "macro", "weighted": "weighted", "f measure": "f1"},
+    **{"hierarchical": "hierarchical", "f score": "f1", "f1 score": "f1", "f 1": "f1"},
+    **{"hp": "hierarchical precision", "hr": "hierarchical recall"},
+    **{"hf1": "hierarchical f1", "hf": "hierarchical f1", "avg": "", "averaged": ""},
+}
+_KNOWN = re.compile(
+    r"(hierarchical/)?(f1|precision|recall)|accuracy|(macro|weighted)_(f1|precision|recall)"
+)
+_NUMBER = re.compile(r"(\d+)(?:\.(\d+))?\s*(%?)")
+
+
+class Audit(NamedTuple):
+    """What was found in the figures of one model.
+
+    Attributes:
+      swapped: the figures are possible with the macro and weighted F1 exchanged.
+    """
+
+    model: str
+    figures: int
+    findings: list[Finding]
+    swapped: bool
+
+
+def audit_models(
+    models: Mapping[str, Mapping[str, Figure]], facts: FactsOf
+) -> list[Audit]:
+    """The findings of each model, and whether an exchange of two rows explains them.
+
+    Raises:
+      CatalogueError: the facts contradict each other.
+    """
+    audits = []
+    for model, figures in models.items():
+        try:
+            findings = audit_figures(figures, facts)
+            other = _exchanged(figures)
+            swapped = findings and other != figures and not audit_figures(other, facts)
+        except ValueError as error:
+            raise CatalogueError(f"what is known of the classes: {error}") from None
+        audits.append(Audit(model, len(figures), findings, bool(swapped)))
+    return audits
+
+
+def _exchanged(figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Macro F1 as weighted F1 and the other way round."""
+    other = {"macro_f1": "weighted_f1", "weighted_f1": "macro_f1"}
+    parts = {name: name.rpartition("/") for name in figures}
+    return {
+        level + slash + other.get(score, score): figures[name]
+        for name, (level, slash, score) in parts.items()
+    }
+
+
+def audit_text(audits: list[Audit], facts: FactsOf) -> str:
+    """What to print: every model, what is impossible in it, what was not checked."""
+    lines = []
+    for audit in audits:
+        told = f"{len(audit.findings)} impossible" if audit.findings else "possible"
+        lines.append(f"{audit.model}: {audit.figures} figures, {told}")
+        lines += [f"  - {finding.sentence}" for finding in audit.findings]
+        if audit.swapped:
+            lines.append("  = all possible if macro and weighted F1 were exchanged")
+    if not any(known.classes for known in facts.values()):
+        lines.append(
+            "macro against weighted scores was not checked: say how many classes there"
+            " are, for example --classes=level2:8"
+        )
+    return "\n".join(lines)
+
+
+def metric_name(text: str) -> str:
+    """Our name of what a table calls a metric; '' = none that is audited.
+
+    >>> metric_name("Macro F1 (Level 2)"), metric_name("hF1"), metric_name("Top-3 acc")
+    ('level2/macro_f1', 'hierarchical/f1', '')
+    """
+    plain = re.sub(r"<[^>]*>|[^a-z0-9]+", " ", text.lower()).strip()
+    level = ""
+    if match := _LEVEL.search(plain):
+        kind, number, digits = match.groups()
+        level = f"{kind}{number}/" if kind else f"digits{digits}/"
+        plain = f"{plain[: match.start()]} {plain[match.end() :]}"
+    for said, ours in sorted(_WORDS.items(), key=lambda pair: -len(pair[0])):
+        plain = re.sub(rf"\b{said}\b", ours, plain)
+    words = sorted(
+        plain.split(), key=("hierarchical", "macro", "weighted").__contains__
+    )
+    name = "_".join(reversed(words)).replace("hierarchical_", "hierarchical/")
+    return level + name if _KNOWN.fullmatch(name) else ""
+
+
+def read_figure(text: str, *, percent: bool) -> Figure | None:
+    """The values that round to a printed number; None where there is none.
+
+    Args:
+      percent: a number without a sign is in percent, too.
+
+    >>> read_figure("<b>98.66%</b>", percent=False)[:2]
+    (0.98655, 0.98665)
+    """
+    text = re.sub(r"<[^>]*>|\*", "", text).strip()
+    match = _NUMBER.match(text)
+    if not match:
+        return None
+    whole, decimals, sign = match.groups()
+    scale = 100 if sign or percent else 1
+    half = 0.5 * 10.0 ** -len(decimals or "")
+    value = float(f"{whole}.{decimals or 0}")
+    low, high = (round(x / scale, 12) for x in (value - half, value + half))
+    averaged = "±" in text or "+-" in text
+    return Figure(max(low, 0.0), min(high, 1.0), text, averaged)
+
+
+def read_table(path: Path) -> dict[str, dict[str, Figure]]:
+    """Model -> metric -> figure of a CSV file.
+
+    Models are columns and metrics rows, or the other way round; where the metrics are
+    rows, a row without figures is a heading of those below it. Numbers are shares or
+    percentages, told by a percent sign or by any number above 1.
+
+    Raises:
+      CatalogueError: no such file, or nothing in it that is audited.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if any(map(str.strip, line))]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CatalogueError(f"{path}: no table to read: {error}") from None
+    if lines and sum(bool(metric_name(name)) for name in lines[0][1:]) > 1:
+        columns = itertools.zip_longest(*lines, fillvalue="")
+        lines = [list(column) for column in columns]
+    models = _columns(lines)
+    if not any(models.values()):
+        raise CatalogueError(
+            f"{path}: no metric was recognised; name rows or columns like 'Macro F1"
+            " Level 2', 'weighted recall', 'accuracy', 'hF1' or 'level3/macro_f1'"
+        )
+    return {model: figures for model, figures in models.items() if figures}
+
+
+def _columns(lines: list[list[str]]) -> dict[str, dict[str, Figure]]:
+    """Of a table whose first line names models and whose first column metrics."""
+    head, *body = lines or [[]]
+    cells = [cell for line in body for cell in line[1:]]
+    found = [read_figure(cell, percent=False) for cell in cells]
+    percent = any(figure and figure.low > 1 for figure in found)
+    models: dict[str, dict[str, Figure]] = {name: {} for name in head[1:]}
+    heading = ""
+    for name, *values in body:
+        if not any(map(str.strip, values)):
+            heading = name
+            continue
+        metric = metric_name(name) or metric_name(f"{heading} {name}")
+        for model, value in zip(models, values, strict=False):
+            figure = read_figure(value, percent=percent)
+            if metric and figure:
+                models[model][metric] = figure
+    return models
+
+
+def read_report(path: Path) -> tuple[dict[str, dict[str, Figure]], dict[str, Facts]]:
+    """The figures of a `report.json`, and what it knows of the rows.
+
+    The class shares come from the predictions beside it, where there are any.
+
+    Raises:
+      CatalogueError: it is no report.
+    """
+    try:
+        report = json.loads(path.read_text())
+        metrics, run = report["metrics"], report["context"]["run"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CatalogueError(f"{path}: no report of a run: {error}") from None
+    figures = {
+        name: Figure(value - 1e-9, value + 1e-9, f"{value:.6g}")
+        for name, value in metrics.items()
+        if value is not None and metric_name(name) == name and "digits" not in name
+    }
+    levels = {name.rpartition("/")[0] for name in figures} - {"hierarchical"}
+    predictions = path.with_name("predictions.parquet")
+    shares = _shares(predictions) if predictions.exists() else {}
+    facts = {
+        level: Facts(
+            classes=int(metrics[f"count/{level}_classes"]),
+            rows=int(metrics[f"count/{level}_rows"]),
+            shares=shares.get(level),
+        )
+        for level in levels
+    }
+    return {str(run): figures}, facts
+
+
+def _shares(path: Path) -> dict[str, np.ndarray]:
+    """Class shares of each level."""
+    truth = read_predictions(path).truth
+    found = {}
+    for level in range(truth.shape[1]):
+        codes = truth[:, level]
+        counts = np.unique(codes[codes != ""], return_counts=True)[1]
+        found[f"level{level + 1}"] = counts / counts.sum()
+    return found

@@ -1,0 +1,193 @@
+"""Rows of a sweep: each over its seeds, and each against its reference row.
+
+A difference has two intervals that are never mixed. Resampled groups say how much the
+scored products decide, Welch's t how much the seeds do. It is called significant only
+where neither of those that could be measured holds 0.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from hsjax.data.records import CatalogueError
+from hsjax.evaluation.comparison import measurable, paired_difference
+from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval
+from hsjax.evaluation.predictions import Predictions, read_predictions
+
+
+class Row(NamedTuple):
+    """One model of a table.
+
+    Attributes:
+      name: of the row.
+      folders: with `report.json` and `predictions.parquet`, one per seed that is done.
+      planned: how many seeds there will be.
+      reference: name of the row that it is compared with, '' = none.
+    """
+
+    name: str
+    folders: tuple[Path, ...]
+    planned: int
+    reference: str = ""
+
+
+class Figure(NamedTuple):
+    """A metric of a row.
+
+    Attributes:
+      runs: seeds in which the metric was measured.
+      mean: over these, see `intervals.seed_interval`.
+      paired: mean minus that of the reference row with the 95 % interval over resampled
+        groups of products; None = not compared.
+      seeds: the same with Welch's 95 % interval over the seeds; None = a side has fewer
+        than 3 runs.
+    """
+
+    runs: int
+    mean: Interval
+    paired: Interval | None = None
+    seeds: Interval | None = None
+
+    @property
+    def verdict(self) -> str:
+        """`yes`, `no`, `yes, by rows alone`, or '' where nothing is compared."""
+        if self.paired is None:
+            return ""
+        if not _clear(self.paired):
+            return "no"
+        if self.seeds is None:
+            return "yes, by rows alone"
+        return "yes" if _clear(self.seeds) else "no"
+
+
+class Comparison(NamedTuple):
+    """What a table shows.
+
+    Attributes:
+      rows: in order.
+      figures: row -> metric -> figure.
+      notes: why something is not compared, a sentence each.
+    """
+
+    rows: tuple[Row, ...]
+    figures: dict[str, dict[str, Figure]]
+    notes: list[str]
+
+
+def compare_rows(
+    rows: Sequence[Row], metrics: Sequence[str], *, count: int = 1000
+) -> Comparison:
+    """Each row over its seeds, and its difference from its reference row.
+
+    Means are those of the reports. Differences come from the predictions, so that both
+    sides are resampled together; they are missing where a metric cannot be computed
+    from a file (retrieval), and where the rows were scored on other products.
+
+    Args:
+      metrics: names as in report.json.
+      count: resamples of groups.
+
+    Raises:
+      CatalogueError: a reference that is no row, or a report that cannot be read.
+    """
+    by_name = {row.name: row for row in rows}
+    values = {row.name: _reported(row, metrics) for row in rows}
+    figures: dict[str, dict[str, Figure]] = {}
+    notes: list[str] = []
+    held: dict[str, list[Predictions]] = {}  # of references, which come back
+    for row in rows:
+        if row.reference and row.reference not in by_name:
+            raise CatalogueError(
+                f"{row.name}: its reference {row.reference!r} is no row of the table"
+            )
+        own = values[row.name]
+        figures[row.name] = {
+            n: Figure(len(v), seed_interval(v)) for n, v in own.items()
+        }
+        if row.reference in ("", row.name):
+            continue
+        other = by_name[row.reference]
+        if not (row.folders and other.folders):
+            continue
+        try:
+            if other.name not in held:
+                held[other.name] = _predictions(other)
+            sides = _predictions(row), held[other.name]
+            found = _differences(row, other, sides, metrics, count)
+        except CatalogueError as error:
+            notes.append(f"{row.name} is not compared with {other.name}: {error}.")
+            continue
+        for name, paired in found.items():
+            seeds = seed_difference(own[name], values[other.name][name])
+            plain = figures[row.name][name]
+            figures[row.name][name] = plain._replace(paired=paired, seeds=seeds)
+    return Comparison(tuple(rows), figures, notes)
+
+
+def seed_difference(a: Sequence[float], b: Sequence[float]) -> Interval | None:
+    """mean(a) - mean(b) with Welch's 95 % t-interval; None below 3 runs a side.
+
+    >>> [round(x, 3) for x in seed_difference([0.80, 0.82, 0.84], [0.7, 0.7, 0.7])]
+    [0.12, 0.07, 0.17]
+    """
+    if min(len(a), len(b)) < MIN_RUNS:
+        return None
+    value = float(np.mean(a) - np.mean(b))
+    parts = [np.var(x, ddof=1) / len(x) for x in (a, b)]
+    error = sum(parts)
+    if error == 0:  # runs without chance
+        return Interval(value, value, value)
+    below = sum(p**2 / (len(x) - 1) for p, x in zip(parts, (a, b), strict=True))
+    half = float(stats.t.ppf(0.975, error**2 / below) * math.sqrt(error))
+    return Interval(value, value - half, value + half)
+
+
+def _clear(interval: Interval) -> bool:
+    return interval.low > 0 or interval.high < 0
+
+
+def _reported(row: Row, metrics: Sequence[str]) -> dict[str, list[float]]:
+    """Metric -> its values in the reports of a row, where it was measured."""
+    values: dict[str, list[float]] = {name: [] for name in metrics}
+    for folder in row.folders:
+        found = _json(folder / "report.json").get("metrics", {})
+        for name in metrics:
+            if found.get(name) is not None:
+                values[name].append(float(found[name]))
+    return values
+
+
+def _json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CatalogueError(f"{path} cannot be read: {error}") from None
+
+
+def _predictions(row: Row) -> list[Predictions]:
+    return [read_predictions(folder / "predictions.parquet") for folder in row.folders]
+
+
+def _differences(
+    row: Row, other: Row, sides, metrics: Sequence[str], count: int
+) -> dict[str, Interval]:
+    """Paired differences of the metrics that both sides can be measured by."""
+    counts = [_train_counts(folder) for folder in (*row.folders, *other.folders)]
+    same = counts[0] if all(c == counts[0] for c in counts) else None
+    names = list(metrics)
+    for side in sides:
+        names = measurable(side[0], names, train_counts=same)
+    if not names:
+        return {}
+    return paired_difference(*sides, names, count=count, train_counts=same)
+
+
+def _train_counts(folder: Path) -> Mapping[str, int] | None:
+    """Rare and frequent are comparable only where they mean the same."""
+    path = folder / "train_counts.json"
+    return _json(path) if path.exists() else None

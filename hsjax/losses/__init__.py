@@ -1,0 +1,30 @@
+"""Losses as pure functions: each returns a value and a weight per example.
+
+None has a collective. Under `jax.jit` with the batch sharded over a mesh the plain
+function is the loss of the whole batch. Division happens once, in `weighted_mean`.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hsjax.losses.classification import hierarchical_cross_entropy
+from hsjax.losses.contrastive import CONTRASTS, Pairs, info_nce, tree_similarity
+
+__all__ = [
+    "CONTRASTS",
+    "Pairs",
+    "hierarchical_cross_entropy",
+    "info_nce",
+    "tree_similarity",
+    "weighted_mean",
+]
+
+
+def weighted_mean(
+    value: Float[Array, "B"], weight: Float[Array, "B"]
+) -> Float[Array, ""]:
+    """sum(value * weight) / sum(weight), 0 where nothing has weight."""
+    total = weight.sum()
+    # a row without weight may hold anything, and 0 * inf would be NaN
+    value = jnp.where(weight > 0, value, 0.0)
+    return (value * weight).sum() / jnp.where(total > 0, total, 1.0)

@@ -1,0 +1,250 @@
+"""Lists of runs and definitions of tables, as files that are committed."""
+
+import ast
+import contextlib
+import difflib
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from hsjax.evaluation.comparison import MAIN_METRICS
+from hsjax.evaluation.comparison_report import write_comparison
+from hsjax.evaluation.comparison_rows import Row, compare_rows
+from hsjax.train.workdir import ConfigError, is_done
+
+FIELDS = ("name", "config", "overrides", "seed", "reference")
+TABLE_FIELDS = ("title", "rows", "metrics", "folder")
+NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")  # of folders below the root
+
+
+class Run(NamedTuple):
+    """One experiment of a sweep.
+
+    Attributes:
+      name: its folder below the root.
+      row: its line in a table; runs of a row differ in their seed only.
+      arguments: `--config=FILE --config.KEY=VALUE ... --config.seed=N`.
+      config: what these resolve to, locked.
+      reference: row that its row is compared with, '' = none.
+    """
+
+    name: str
+    row: str
+    arguments: tuple[str, ...]
+    config: ConfigDict
+    reference: str
+
+
+class Table(NamedTuple):
+    """What a table shows.
+
+    Attributes:
+      title: its first line.
+      rows: in order.
+      metrics: metric -> heading; empty = the main ones of the deepest level.
+      folder: below each run, with the report to read; '' = the run's own.
+    """
+
+    title: str
+    rows: tuple[str, ...]
+    metrics: dict[str, str]
+    folder: str = ""
+
+
+def read_runs(path: Path) -> list[Run]:
+    """The runs of a .jsonl file, one line each: see `launch/README.md`.
+
+    A line with several seeds stands for the runs NAME/seed0, NAME/seed1, ... of the row
+    NAME; so does a line of that name and its one seed.
+
+    Raises:
+      ConfigError: names the line that cannot be understood or run.
+    """
+    if not path.is_file():
+        raise ConfigError(f"--runs: there is no file {str(path)!r}")
+    runs: list[Run] = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.strip():
+            place = f"{path}, line {number}"
+            runs += _runs_of(_object(line, place, FIELDS), place)
+    if not runs:
+        raise ConfigError(f"{path} has no run")
+    names, rows = [run.name for run in runs], {run.row for run in runs}
+    for run in runs:
+        if names.count(run.name) > 1:
+            raise ConfigError(f"{path}: the name {run.name!r} stands for two runs")
+        if run.reference and run.reference not in rows:
+            raise ConfigError(
+                f"{path}: the reference of {run.name} is {run.reference!r}, no row"
+                f" of the file.{_meant(run.reference, rows)}"
+            )
+        first = next(other for other in runs if other.row == run.row)
+        if (run.arguments[:-1], run.reference) != (
+            first.arguments[:-1],
+            first.reference,
+        ):
+            raise ConfigError(
+                f"{path}: {run.name} and {first.name} are one row, and may differ in"
+                " their seed only"
+            )
+    return runs
+
+
+def _object(line: str, place: str, known: Sequence[str]) -> dict:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{place}: no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{place}: no JSON object with {', '.join(known)}")
+    for key in found.keys() - set(known):
+        raise ConfigError(
+            f"{place}: {key!r} is unknown.{_meant(key, known)} Known:"
+            f" {', '.join(known)}"
+        )
+    return found
+
+
+def _meant(word: str, known) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _runs_of(line: dict, place: str) -> list[Run]:
+    name, seeds = line.get("name"), line.get("seed", 0)
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ConfigError(f"{place}: the name {name!r} is no name of a folder")
+    overrides = line.get("overrides", {})
+    if not isinstance(overrides, dict) or "seed" in overrides:
+        raise ConfigError(
+            f"{place}: overrides are {{key: value}}, and the seed stands beside them"
+        )
+    several = isinstance(seeds, list)
+    runs = []
+    for seed in seeds if several else [seeds]:
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise ConfigError(f"{place}: the seed {seed!r} is no whole number")
+        arguments = (
+            f"--config={line.get('config', '')}",
+            *(f"--config.{k}={_text(k, v, place)}" for k, v in overrides.items()),
+            f"--config.seed={seed}",
+        )
+        runs.append(
+            Run(
+                f"{name}/seed{seed}" if several else name,
+                name if several else name.removesuffix(f"/seed{seed}"),
+                arguments,
+                resolve(arguments, place),
+                line.get("reference", ""),
+            )
+        )
+    return runs
+
+
+def _text(key: str, value, place: str) -> str:
+    """A value as a flag has it."""
+    if value is None or isinstance(value, dict):
+        raise ConfigError(f"{place}: {key} takes a file of its own, not {value!r}")
+    return value if isinstance(value, str) else repr(_tuples(value))
+
+
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def resolve(arguments: Sequence[str], place: str) -> ConfigDict:
+    """The config that `hsjax.main` makes of these flags.
+
+    Raises:
+      ConfigError: no such file or key, or a value of another type.
+    """
+    file = arguments[0].removeprefix("--config=").partition(":")[0]
+    if not Path(file).is_file():
+        raise ConfigError(f"{place}: there is no config {file!r}")
+    values, words = flags.FlagValues(), ["sweep", *arguments]
+    config_flags.DEFINE_config_file(
+        "config", lock_config=True, flag_values=values, sys_argv=words
+    )
+    try:
+        with warnings.catch_warnings():  # ml_collections loads the file as of old
+            warnings.simplefilter("ignore", DeprecationWarning)
+            values(words)
+        return values["config"].value
+    except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
+        told = str(error.args[0])
+        with contextlib.suppress(SyntaxError, ValueError):
+            told = ast.literal_eval(told)  # a KeyError quotes its text
+        raise ConfigError(f"{place}: {' '.join(str(told).split())}") from None
+
+
+def read_table(path: Path, rows: Sequence[str]) -> Table:
+    """NAME.json beside the runs; without one all rows and the main metrics.
+
+    Args:
+      rows: that there are.
+
+    Raises:
+      ConfigError: an unknown field or row.
+    """
+    if not path.is_file():
+        return Table(path.stem, tuple(rows), {})
+    found = _object(path.read_text(), str(path), TABLE_FIELDS)
+    for name in found.get("rows", []):
+        if name not in rows:
+            raise ConfigError(f"{path}: {name!r} is no row.{_meant(name, rows)}")
+    return Table(
+        found.get("title", path.stem),
+        tuple(found.get("rows", rows)),
+        dict(found.get("metrics", {})),
+        found.get("folder", ""),
+    )
+
+
+def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
+    """Writes ROOT/NAME.md, .csv and .png of what is done, and returns the Markdown.
+
+    Args:
+      path: of the runs; NAME.json beside it may say what is shown.
+
+    Raises:
+      ConfigError: an unknown field or row of the definition, or nothing is done.
+    """
+    names = list(dict.fromkeys(run.row for run in runs))
+    table = read_table(path.with_name(f"{name}.json"), names)
+    rows = [_row(wanted, runs, root, table) for wanted in table.rows]
+    folders = [folder for row in rows for folder in row.folders]
+    if not folders:
+        raise ConfigError(f"--table={name}: no run of it is done in {root}")
+    headings = table.metrics or _main_metrics(folders[0])
+    comparison = compare_rows(rows, list(headings))
+    return write_comparison(
+        comparison, root / name, title=table.title, headings=headings
+    )
+
+
+def _row(name: str, runs: Sequence[Run], root: Path, table: Table) -> Row:
+    """A row with the folders of its runs that are done."""
+    members = [run for run in runs if run.row == name]
+    done = [
+        root / run.name / table.folder
+        for run in members
+        if is_done(run.config, root / run.name)
+        and (root / run.name / table.folder / "report.json").exists()
+    ]
+    reference = members[0].reference
+    shown = reference if reference in table.rows else ""
+    return Row(name, tuple(done), len(members), shown)
+
+
+def _main_metrics(folder: Path) -> dict[str, str]:
+    """Metric -> heading: those of the deepest level, and hF1."""
+    found = json.loads((folder / "report.json").read_text())["metrics"]
+    levels = [int(m[1]) for m in (re.match(r"level(\d+)/", n) for n in found) if m]
+    names = [f"level{max(levels)}/{name}" for name in MAIN_METRICS]
+    return {name: name for name in (*names, "hierarchical/f1")}

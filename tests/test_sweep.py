@@ -1,0 +1,240 @@
+"""Sweeps: lines to runs, runs to reports, reports to a table; and what is refused."""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+from runs import ROOT, SMALL, TEXT
+
+from hsjax import launchers
+from hsjax.launchers import print_commands, run_local, submit_slurm
+from hsjax.sweeps import make_table, read_runs, resolve
+from hsjax.train.config import config_hash
+from hsjax.train.workdir import ConfigError
+
+BASE = "configs/base.py"
+SVM = {**SMALL, **TEXT, "task": "baseline"}
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def write_lines(folder, *lines):
+    path = folder / "runs.jsonl"
+    path.write_text("\n\n".join(json.dumps(line) for line in lines) + "\n")
+    return path
+
+
+def line(name="a", config=BASE, **fields):
+    return {"name": name, "config": config, **fields}
+
+
+def sweep(*arguments):
+    """`python launch/sweep.py ...`, as a user starts it."""
+    return subprocess.run(
+        [sys.executable, "launch/sweep.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_line_with_several_seeds_is_a_row_of_runs(tmp_path):
+    path = write_lines(
+        tmp_path,
+        line("ref", overrides={"data.batch_size": 8, "train.ema": 0}, seed=[0, 3]),
+        line("ref/seed7", overrides={"data.batch_size": 8, "train.ema": 0}, seed=7),
+        line("one", reference="ref"),
+    )
+    runs = read_runs(path)
+    assert [r.name for r in runs] == ["ref/seed0", "ref/seed3", "ref/seed7", "one"]
+    assert [r.row for r in runs] == ["ref"] * 3 + ["one"]
+    assert [r.config.seed for r in runs] == [0, 3, 7, 0]
+    assert runs[0].config.data.batch_size == 8
+    assert runs[3].reference == "ref"
+    assert runs[0].arguments == (
+        "--config=configs/base.py",
+        "--config.data.batch_size=8",
+        "--config.train.ema=0",
+        "--config.seed=0",
+    )
+
+
+def test_values_arrive_as_they_stand_in_json(tmp_path):
+    rules = [["text/.*", 0.0, False], [".*", 1.0, True]]
+    overrides = {
+        "optim.rules": rules,
+        "model.modalities": ["title"],
+        "data.image.flip": False,
+        "data.rows": 5,
+        "eval.parts": [],
+    }
+    (run,) = read_runs(write_lines(tmp_path, line(overrides=overrides)))
+    assert run.config.optim.rules == (("text/.*", 0.0, False), (".*", 1.0, True))
+    assert run.config.model.modalities == ("title",)
+    assert run.config.data.image.flip is False
+    assert run.config.data.rows == 5
+    assert run.config.eval.parts == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([line(sed=1)], r"line 1: 'sed' is unknown. Did you mean 'seed'\?"),
+        ([line("../a")], "the name '../a' is no name of a folder"),
+        ([line(config="gone.py")], "there is no config 'gone.py'"),
+        ([line(overrides={"optim.nam": "adam"})], "line 1: .*nam"),
+        ([line(overrides={"data.batch_size": "many"})], "line 1: .*many"),
+        ([line(overrides={"data.text.streams": {"a": ["a"]}})], "a file of its own"),
+        ([line(overrides={"seed": 3})], "the seed stands beside them"),
+        ([line(seed=[0, "x"])], "the seed 'x' is no whole number"),
+        ([line(), line()], "the name 'a' stands for two runs"),
+        ([line(reference="b")], "the reference of a is 'b', no row of the file"),
+        (
+            [line("a/seed0"), line("a/seed1", seed=1, overrides={"train.ema": 0.5})],
+            "may differ in their seed only",
+        ),
+        ([["a"]], "line 1: no JSON object"),
+    ],
+)
+def test_a_mistake_in_a_line_is_told(tmp_path, lines, told):
+    with pytest.raises(ConfigError, match=told):
+        read_runs(write_lines(tmp_path, *lines))
+
+
+def test_empty_and_missing_files_are_refused(tmp_path):
+    (tmp_path / "runs.jsonl").write_text("\n")
+    with pytest.raises(ConfigError, match="has no run"):
+        read_runs(tmp_path / "runs.jsonl")
+    with pytest.raises(ConfigError, match="there is no file"):
+        read_runs(tmp_path / "gone.jsonl")
+    (tmp_path / "runs.jsonl").write_text("{")
+    with pytest.raises(ConfigError, match="line 1: no JSON"):
+        read_runs(tmp_path / "runs.jsonl")
+
+
+def test_runs_are_done_once_and_become_a_table(tmp_path, capsys):
+    path = write_lines(
+        tmp_path,
+        line("svm", overrides=SVM),
+        line("broken", overrides=SVM | {"model.modalities": []}),
+        line("again", overrides=SVM, seed=1, reference="svm"),
+    )
+    runs, root = read_runs(path), tmp_path / "root"
+    with pytest.raises(ConfigError, match="no run of it is done"):
+        make_table(path, runs, root, "t")
+    (failed,) = run_local(runs[:2], root)
+    assert failed.startswith("broken: model.modalities is empty; name text streams")
+    assert "run.log" in failed
+    report = json.loads((root / "svm/report.json").read_text())
+    assert report["context"]["config_hash"] == config_hash(runs[0].config)
+    made = (root / "svm/report.json").stat().st_mtime_ns
+    # the same run with another seed, as TF-IDF + SVM hardly has any chance in it
+    shutil.copytree(root / "svm", root / "again")
+    report["context"]["config_hash"] = config_hash(runs[2].config)
+    (root / "again/report.json").write_text(json.dumps(report))
+    print_commands(runs, root)
+    (command,) = capsys.readouterr().out.splitlines()
+    assert "--config.model.modalities=()" in shlex.split(command)
+    run_local([runs[0], runs[2]], root)
+    assert (root / "svm/report.json").stat().st_mtime_ns == made
+    (tmp_path / "t.json").write_text(
+        json.dumps({"title": "Two", "rows": ["again", "svm"]})
+    )
+    text = make_table(path, runs, root, "t")
+    assert text.startswith("# Two\n\n| row | runs done | level3/accuracy |")
+    assert "| svm | 1 of 1 |" in text
+    assert "broken" not in text
+    assert "Not significant: again − svm in level3/accuracy" in text
+    assert {p.name for p in root.glob("t.*")} == {"t.md", "t.csv", "t.png"}
+    (tmp_path / "u.json").write_text(json.dumps({"rows": ["svn"]}))
+    with pytest.raises(ConfigError, match=r"'svn' is no row. Did you mean 'svm'\?"):
+        make_table(path, runs, root, "u")
+
+
+def test_a_command_can_be_given_to_a_shell(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv(launchers.CACHE, raising=False)
+    overrides = {"model.modalities": ["title"], "optim.name": "adam"}
+    runs = read_runs(write_lines(tmp_path, line(overrides=overrides, seed=[2])))
+    print_commands(runs, tmp_path / "my root")
+    printed = capsys.readouterr().out
+    ended = printed.replace("python -m hsjax.main", "printf '%s\\n'")
+    words = subprocess.run(["bash", "-c", ended], capture_output=True, text=True)
+    *arguments, workdir = words.stdout.splitlines()
+    assert workdir == f"--workdir={tmp_path / 'my root' / 'a/seed2'}"
+    assert resolve(arguments, "here") == runs[0].config
+    assert printed.startswith(f"env '{launchers.CACHE}={tmp_path}/my root/compiled' ")
+
+
+def test_slurm_is_given_one_job_per_run(tmp_path, capsys, monkeypatch):
+    runs = read_runs(write_lines(tmp_path, line(seed=[0, 1])))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="there is no sbatch"):
+        submit_slurm(runs, tmp_path)
+    fake = tmp_path / "sbatch"
+    fake.write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert submit_slurm(runs, tmp_path, "--gres=gpu:1 --time=60") == []
+    told = capsys.readouterr().out
+    for part in ("<--gres=gpu:1>", "<--time=60>", "<--job-name=a/seed1>", "<--wrap="):
+        assert part in told
+    assert told.count("python -m hsjax.main") == 2
+
+
+def test_a_run_is_stopped_gently(tmp_path, monkeypatch):
+    """Ctrl-C ends the run under way with SIGTERM, and waits for it."""
+    saved = tmp_path / "saved"
+    child = (
+        "import signal, sys, time\n"
+        f"save = lambda *_: (open({str(saved)!r}, 'w').close(), sys.exit(3))\n"
+        "signal.signal(signal.SIGTERM, save)\nprint('ready', flush=True)\n"
+        "time.sleep(60)"
+    )
+    monkeypatch.setattr(launchers, "_command", lambda run, root: ["-c", child])
+
+    def stop(workdir):
+        if "ready" in (workdir / "run.log").read_text():
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr(launchers, "_progress", stop)
+    runs = read_runs(write_lines(tmp_path, line()))
+    with pytest.raises(KeyboardInterrupt):
+        run_local(runs, tmp_path / "root")
+    assert saved.exists()
+
+
+def test_a_run_without_a_report_has_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(launchers, "_command", lambda run, root: ["-c", "pass"])
+    runs = read_runs(write_lines(tmp_path, line()))
+    (failed,) = run_local(runs, tmp_path / "root")
+    assert failed.startswith("a: it left no report of this config")
+
+
+def test_the_command_ends_mistakes_in_a_sentence(tmp_path):
+    path = write_lines(tmp_path, line())
+    done = sweep(f"--runs={path}", f"--root={tmp_path}", "--launcher=tpu")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "hsjax: --launcher=tpu is not built yet; known: local, print, slurm"
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_runs_what_is_left_and_makes_the_table(tmp_path):
+    path, root = write_lines(tmp_path, line(overrides=SVM, seed=[0, 1])), tmp_path / "r"
+    words = (f"--runs={path}", f"--root={root}")
+    done = sweep(*words, "--launcher=print")
+    assert done.stdout.count("--config.task=baseline") == 2
+    assert not root.exists()
+    done = sweep(*words)
+    assert done.returncode == 0, done.stderr
+    done = sweep(*words, "--table=both")
+    assert done.stdout.startswith("# both\n\n| row | runs done |")
+    assert "| a | 2 of 2 |" in done.stdout

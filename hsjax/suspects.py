@@ -102,8 +102,8 @@ def audit_run_labels(
     audit = audit_labels(rows, columns=columns, **asked)
     output.mkdir(parents=True, exist_ok=True)
     write_suspects(output / "label_audit.csv", rows, audit.ranking)
-    heading = f"# Label audit: {name}\n\n"
-    text = heading + audit_markdown(rows, audit, planted, names=code_names(tree))
+    body = audit_markdown(rows, audit, planted, names=code_names(tree))
+    text = f"# Label audit: {name}\n\n{body}"
     (output / "label_audit.md").write_text(text + "\n")
     print(f"{text}\nall files: {output}")
 
@@ -156,9 +156,9 @@ def audit_labels(
 
     def ranked(labels: np.ndarray) -> Ranking:
         fold = fold_numbers(rows.groups, labels, folds=folds, seed=seed)
-        classes, seen = len(rows.paths), (texts, features)
-        answer = linear_answers(labels, rows.groups, *seen, classes=classes)
-        log_probs = out_of_fold(fold, classes, answer, progress=progress)
+        count, seen = len(rows.paths), (texts, features)
+        answer = linear_answers(labels, rows.groups, *seen, classes=count)
+        log_probs = out_of_fold(fold, count, answer, progress=progress)
         log_probs[blank] = -np.inf  # nothing there to judge by
         return rank_labels(log_probs, labels)
 
@@ -206,12 +206,11 @@ def write_suspects(path: Path, rows: Declared, ranking: Ranking) -> None:
         writer.writerow(COLUMNS)
         for rank, i in enumerate(ranking.order.tolist(), start=1):
             label, other = (rows.paths[x[i]] for x in (rows.labels, ranking.suggestion))
-            probs = ranking.label_prob[i], ranking.suggestion_prob[i]
-            record, same = rows.records[i], _shared(label, other)
+            numbers = ranking.label_prob, ranking.suggestion_prob, ranking.score
+            record, sure = rows.records[i], int(ranking.confident[i])
             told = [rank, record.row, record.id, label[-1], other[-1]]
-            told += [f"{x:.4g}" for x in (*probs, ranking.score[i])]
-            sure = int(ranking.confident[i])
-            writer.writerow([*told, same, sure, _text(record)])
+            told += [f"{x[i]:.4g}" for x in numbers]
+            writer.writerow([*told, _shared(label, other), sure, _text(record)])
 
 
 def audit_markdown(

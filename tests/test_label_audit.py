@@ -126,18 +126,21 @@ def test_a_row_is_never_judged_by_its_own_group():
 
 
 def test_confident_learning_has_a_threshold_for_each_class():
-    """Class 1 is never predicted surely: 0.4 is much for it, 0.6 little for class 0."""
-    probs = np.array([[0.9, 0.1]] * 8 + [[0.7, 0.3]] * 8 + [[0.6, 0.4], [0.6, 0.4]])
-    labels = np.array([0] * 8 + [1] * 8 + [0, 1])
+    """Class 1 is never predicted surely: 0.4 is much for it, 0.5 little for class 0."""
+    kinds = [(0, 0.9, 0.05, 0.05)] * 8 + [(1, 0.6, 0.35, 0.05)] * 8
+    kinds += [(2, 0.05, 0.05, 0.9)] * 4 + [(2, 0.5, 0.4, 0.1), (0, 0.55, 0.4, 0.05)]
+    labels = np.array([kind[0] for kind in kinds])
+    probs = np.array([kind[1:] for kind in kinds])
     found = rank_labels(np.log(probs), labels)
-    assert found.confident.tolist() == [False] * 16 + [True, False]
-    assert found.order[0] == 16
+    # the last one is less sure than is usual, too, but the model agrees with it
+    assert np.flatnonzero(found.confident).tolist() == [20]
+    assert found.order[0] == 20
+    np.testing.assert_allclose(found.label_prob, probs[np.arange(22), labels])
+    assert found.suggestion[[0, 8, 20, 21]].tolist() == [1, 0, 0, 1]
     sure = rank_labels(np.log(probs), labels, score="self_confidence")
-    assert set(sure.order[:8].tolist()) == set(range(8, 16))
-    np.testing.assert_allclose(found.label_prob, probs[np.arange(18), labels])
-    assert found.suggestion.tolist() == (1 - labels).tolist()
+    assert set(sure.order[:9].tolist()) == {*range(8, 16), 20}
     unseen = np.log(probs)
-    unseen[3] = -np.inf, 0.0
+    unseen[3] = -np.inf, 0.0, -np.inf
     found = rank_labels(unseen, labels)
     assert 3 not in found.order
     assert not found.confident[3]

@@ -58,15 +58,10 @@ class Model(NamedTuple):
     apply: Callable
 
 
-# keys of the objective that are parameters of the model, or say that there are any
-CONTRASTIVE = ("temperature", "learn_temperature", "max_scale")
-CONTRASTIVE += ("contrastive_kind", "contrastive_bias")
-
-
 class ProductClassifier(nn.Module):
     """Encoders -> projections -> fusion -> hierarchical head.
 
-    `config` is the model group of a config, with the objective's temperature beside it.
+    `config` is the model group of a config, with the objective inside.
     """
 
     config: FrozenConfigDict
@@ -185,17 +180,17 @@ class ProductClassifier(nn.Module):
 
     def _scale(self) -> Float[Array, ""]:
         """1 / temperature; learned as its logarithm, clamped."""
-        start = -jnp.log(jnp.float32(self.config.temperature))
-        if not self.config.learn_temperature:
+        c = self.config.objective
+        start = -jnp.log(jnp.float32(c.temperature))
+        if not c.learn_temperature:
             return jnp.exp(start)
         log_scale = self.param("temperature", lambda key: start)
-        return jnp.exp(jnp.minimum(log_scale, jnp.log(self.config.max_scale)))
+        return jnp.exp(jnp.minimum(log_scale, jnp.log(c.max_scale)))
 
     def _bias(self) -> Float[Array, ""] | None:
-        if self.config.contrastive_kind != "sigmoid":
-            return None
-        start = jnp.float32(self.config.contrastive_bias)
-        return self.param("contrastive_bias", lambda key: start)
+        c, name = self.config.objective, "contrastive_bias"
+        if c.contrastive_kind == "sigmoid":
+            return self.param(name, lambda key: jnp.float32(c[name]))
 
 
 def build_model(
@@ -222,8 +217,7 @@ def build_model(
         )
     settings = config.model.copy_and_resolve_references()
     with settings.unlocked():
-        for key in CONTRASTIVE:
-            settings[key] = config.objective[key]
+        settings.objective = config.objective  # scale and bias are parameters here
     module = ProductClassifier(
         FrozenConfigDict(settings), spec, tree, vocab_size, dict(published)
     )

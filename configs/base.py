@@ -10,7 +10,7 @@ from ml_collections.config_dict import placeholder
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.task = "train"  # train | check | baseline | prepare | extract
+    config.task = "train"  # train | check | baseline | prepare | extract | harden
     config.seed = 0  # of parameters, order, augmentation and dropout, not of splits
     config.init_from = placeholder(str)  # WORKDIR whose best parameters start this run
     config.init_rules = ((".*", "load"),)  # (regex on parameter names, load | fresh)
@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
     config.train = train()
     config.eval = evaluation()
     config.extract = extract()
+    config.harden = harden()
     config.lock()  # a misspelt key of an experiment is an error
     for names in (config.data.text.streams, config.data.text.lengths):
         names.unlock()
@@ -156,10 +157,11 @@ def model() -> ConfigDict:
     c.image.pool = ""  # vit: cls | mean | max | map; published resnet: mean, vgg: fc7 | mean; '' as of text
 
     c.fusion = ConfigDict()
-    c.fusion.kind = "concat"  # concat (early fusion)
+    c.fusion.kind = "concat"  # concat (early fusion) | gated (each part by a learned gate) | product
     c.fusion.norm = "layer"  # of each modality before fusion: layer | raw
 
     c.head = ConfigDict()
+    c.head.kind = "hierarchical"  # hierarchical (softmax among siblings) | flat (over all leaves: no level_width, no feed)
     c.head.width = 256  # of the shared layer; 0 = none
     c.head.level_width = 0  # of the layer per level; 0 = none
     c.head.norm = "layer"  # layer | batch | none
@@ -167,6 +169,11 @@ def model() -> ConfigDict:
     c.head.feed = (
         "probabilities"  # what finer levels see of coarser: probabilities | none
     )
+    # codes as text: a class without products answers from the text of its path
+    c.head.labels = ""  # folder of label features (extract.modality=labels); '' = none
+    c.head.label_mix = "both"  # tower (label texts alone) | both (and learned vectors)
+    c.head.label_width = 128  # of the space where products meet label texts
+    c.head.label_dropout = 0.5  # both: share of rows that learn from texts alone
     return c
 
 
@@ -247,7 +254,7 @@ def evaluation() -> ConfigDict:
 def extract() -> ConfigDict:
     c = ConfigDict()
     c.encoder = ""  # a directory or hub name in Hugging Face's layout (safetensors)
-    c.modality = "title"  # what is encoded: a text stream or `image`
+    c.modality = "title"  # what is encoded: a text stream, `image`, or `labels`, the texts of the tree's nodes
     c.pool = ""  # cls | mean | max | eot; '' = the family's own
     c.states = False  # every token (T, D), patch or cell (P, D) instead of one vector
     c.length = 128  # tokens of a text, longer ones are cut
@@ -258,4 +265,12 @@ def extract() -> ConfigDict:
     c.stored = "float16"  # of the vectors on disk: float16 | float32
     c.pca = 0.0  # also store principal components that keep this share of variance
     c.prefix = ""  # put before each text that is encoded, such as "query: " for e5
+    return c
+
+
+def harden() -> ConfigDict:
+    c = ConfigDict()
+    c.words = 30  # taken out of texts: those that tell most of the leaf (mutual information, training rows)
+    c.share = 1.0  # probability that a row loses such a word
+    c.seed = 0  # of these draws
     return c

@@ -6,8 +6,10 @@ import re
 from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
+from hsjax.data.columns import label_columns, model_columns
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, check_fractions
+from hsjax.features.labels import LABELS
 from hsjax.options import CHOICES, LENGTH, NUMBERS, RULES
 from hsjax.train.workdir import ConfigError
 
@@ -52,21 +54,54 @@ def check_extract(config) -> None:
     """
     c, columns, path = config.extract, config.data.columns, config.data.path
     _check_tables(config, "extract.")
-    _check("extract.modality", c.modality, (*config.data.text.streams, IMAGE))
-    image = c.modality == IMAGE
+    streams = tuple(config.data.text.streams)
+    _check("extract.modality", c.modality, (*streams, IMAGE, LABELS))
+    image, labels = c.modality == IMAGE, c.modality == LABELS
     wrong = [
         (not c.encoder, "extract.encoder is empty: name a directory or a hub name"),
         (c.pca and not 0 < c.pca < 1, f"extract.pca is {c.pca}: a share of variance"),
         (c.pca and c.states, "extract.pca reduces one vector an item, not its states"),
         (c.prefix and image, "extract.prefix is put before texts, not before pictures"),
         (
+            labels and (c.pca or c.states),
+            "extract.pca and extract.states are not for labels: a class has one vector",
+        ),
+        (
+            labels and LABELS in streams,
+            f"data.text.streams: the name {LABELS!r} is taken; choose another",
+        ),
+        (
             image and not columns.image and path != SYNTHETIC,
             "data.columns.image is empty: name the column of pictures",
         ),
     ]
     _refuse(wrong)
-    if not image:
+    if not (image or labels):
         _check_stream(config, c.modality)
+
+
+def check_harden(config) -> None:
+    """Looks at the group `harden` alone, and at the texts that words are taken from.
+
+    Raises:
+      ConfigError: there are none, or they are more than texts.
+    """
+    _check_tables(config, "harden.")
+    streams = [m for m in config.model.modalities if m != IMAGE]
+    _refuse([(not streams, "model.modalities names no text stream to take words from")])
+    for stream in streams:
+        _check("model.modalities", stream, (*config.data.text.streams, IMAGE))
+        _check_stream(config, stream)
+    columns = config.data.columns
+    single = ("id", "image", "group", "platform", "date", "split")
+    used = {columns[key]: key for key in single}
+    used |= dict.fromkeys(label_columns(config.data), "label")
+    for column in model_columns(config):
+        if column in used:
+            raise ConfigError(
+                f"data.text.streams: words would be taken out of {column!r}, which is"
+                f" data.columns.{used[column]} as well; let one of them be a copy"
+            )
 
 
 def _check_tables(config, group: str = "") -> None:

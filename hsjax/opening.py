@@ -18,8 +18,10 @@ from hsjax.data.run_stores import check_stores, described_stores
 from hsjax.data.run_tokenizer import same_vocabulary
 from hsjax.evaluation.collect import describe_rows
 from hsjax.features.frozen_encoder import fingerprint
+from hsjax.features.labels import keep_labels, kept_labels, stored_labels
 from hsjax.inference.predict import vocabulary
 from hsjax.models.build import Model, build_model
+from hsjax.models.label_tower import LabelFeatures
 from hsjax.models.published_files import PublishedModel
 from hsjax.models.published_towers import (
     check_vocabulary,
@@ -118,7 +120,7 @@ def open_catalogue(
     write_train_rows(content_hashes(training), workdir)
     keep_stores(described_stores(config), workdir)
     if before is None:
-        keep_encoders(_described(config, encoders), workdir)
+        _keep_frozen(config, encoders, catalogue, workdir)
     write_config(config, workdir, manifest=catalogue.manifest)
     if jax.process_index() == 0:
         catalogue.quarantine.write(workdir / "quarantine.csv")
@@ -128,6 +130,22 @@ def open_catalogue(
     counts = {part: len(catalogue.rows(part)) for part in ("train", "val", "test")}
     log.info("%s, %r", counts, catalogue.tree)
     return catalogue
+
+
+def _keep_frozen(config, encoders: Encoders, catalogue, workdir: Path) -> None:
+    """What the model is given and never learns."""
+    keep_encoders(_described(config, encoders), workdir)
+    labels = _labels(config, catalogue)
+    if jax.process_index() == 0:
+        keep_labels(labels, config.model.head.labels, catalogue.tree, workdir)
+
+
+def _labels(config, catalogue: Catalogue) -> LabelFeatures | None:
+    """See `stored_labels`; None where `model.head.labels` names no store."""
+    folder, training = config.model.head.labels, catalogue.rows("train")
+    if not folder:
+        return None
+    return stored_labels(folder, catalogue.tree, catalogue.labels[training])
 
 
 def _described(config, encoders: Encoders) -> dict[str, dict]:
@@ -153,20 +171,30 @@ def _check_source(config, tokenizer) -> None:
             )
 
 
-def model_of(config, catalogue: Catalogue, encoders: Encoders) -> Model:
+def model_of(
+    config, catalogue: Catalogue, encoders: Encoders, workdir: Path | None = None
+) -> Model:
     """The model of a run.
+
+    Args:
+      workdir: of the run, whose own label features are read when it goes on; None =
+        those of their store.
 
     Raises:
       PublishedError: the tokenizer is not the one of the published text encoder.
+      CatalogueError: no label features, see `stored_labels` and `kept_labels`.
     """
-    tokenizer = catalogue.tokenizer
+    tokenizer, tree = catalogue.tokenizer, catalogue.tree
+    begun = workdir is not None and holds_results(workdir)
+    kept = begun and config.model.head.labels
     check_vocabulary(encoders, tokenizer.get_vocab_size() if tokenizer else 0)
     return build_model(
         config,
         catalogue.spec,
-        catalogue.tree,
+        tree,
         vocab_size=vocabulary(tokenizer),
         published=tower_configs(encoders),
+        labels=kept_labels(workdir, tree) if kept else _labels(config, catalogue),
     )
 
 

@@ -3,6 +3,7 @@
 from hsjax.hierarchy import DECODES
 from hsjax.losses import CONTRASTS
 from hsjax.models.fusion import FUSIONS
+from hsjax.models.head import HEADS
 from hsjax.models.scratch_towers import IMAGE_ENCODERS
 from hsjax.sharding import AXES
 
@@ -19,6 +20,8 @@ CHOICES = {
     "model.image.pool": ("", "cls", "mean", "max", "map", "fc7"),
     "model.fusion.kind": tuple(FUSIONS),
     "model.fusion.norm": ("layer", "raw"),
+    "model.head.kind": tuple(HEADS),
+    "model.head.label_mix": ("tower", "both"),
     "model.head.norm": ("layer", "batch", "none"),
     "model.head.feed": ("probabilities", "none"),
     "objective.level_reduction": ("sum", "mean"),
@@ -78,6 +81,8 @@ NUMBERS = {
     "model.head.dropout": SHARE,
     "objective.classification": NOT_NEGATIVE,
     "objective.contrastive": NOT_NEGATIVE,
+    "model.head.label_dropout": SHARE,
+    "model.head.label_width": COUNT,
     "objective.class_balance": ("0 or more and below 1", lambda x: 0 <= x < 1),
     "objective.logit_adjustment": NOT_NEGATIVE,
     "objective.tree_softness": SHARE,
@@ -105,6 +110,9 @@ NUMBERS = {
     "eval.gallery_size": COUNT,
     "eval.bootstrap": NOT_NEGATIVE,
     "extract.length": COUNT,
+    "harden.words": COUNT,
+    "harden.share": ("above 0, at most 1", lambda x: 0 < x <= 1),
+    "harden.seed": NOT_NEGATIVE,
     "extract.tokens": COUNT,
     "extract.rows": COUNT,
 }

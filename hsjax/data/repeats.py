@@ -1,5 +1,13 @@
 """Rows that repeat or contradict an earlier one, and ids that are given twice."""
 
+_REPEATED = "repeated row: id, text, picture and label as in row "
+
+
+def repeated_row(reason: str) -> int | None:
+    """Which row the reason of a note says is repeated; None = another reason."""
+    said, row = reason[: len(_REPEATED)], reason[len(_REPEATED) :]
+    return int(row) if said == _REPEATED else None
+
 
 class Repeats:
     """What was met so far of one file."""
@@ -15,7 +23,7 @@ class Repeats:
         first = self.first.setdefault(content, record.row)
         if first == record.row:
             return ""
-        return f"repeated row: id, text, picture and label as in row {first}"
+        return f"{_REPEATED}{first}"
 
     def contradicted(self, record) -> str:
         """Which row says otherwise of an equal product, in words; '' = none.

@@ -45,10 +45,11 @@ def zero_shot_classes(
             stops = np.unique(tree.parents[level][tree.stop[level]])
             nodes += [(level - 1, i) for i in stops.tolist()]
     codes = [str(tree.codes[level][i]) for level, i in nodes]
-    return np.array(codes, object), [_text(tree, *node, kind) for node in nodes]
+    return np.array(codes, object), [node_text(tree, *node, kind) for node in nodes]
 
 
-def _text(tree: Taxonomy, level: int, i: int, kind: str) -> str:
+def node_text(tree: Taxonomy, level: int, i: int, kind: str) -> str:
+    """What node (level, id) is called; see `zero_shot_classes` for the kinds."""
     path = tree.ancestors[level][i][: level + 1].tolist()
     names = [str(tree.names[k][node]) for k, node in enumerate(path)]
     return (tree.separator or " > ").join(names) if kind == "path" else names[-1]

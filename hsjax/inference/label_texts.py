@@ -70,7 +70,14 @@ def text_embeddings(run: Run, texts: Sequence[str]) -> Float[np.ndarray, "N E"]:
       CatalogueError: that encoder is not where it was.
     """
     column = run.config.data.text.streams[text_streams(run)[0]][0]
-    records = [
+    records = text_records(texts, column)
+    answers = run.predict(records, groups=np.arange(len(records)))
+    return answers.embeddings["text"]
+
+
+def text_records(texts: Sequence[str], column: str) -> list[Record]:
+    """Products that have nothing but a text, in this column."""
+    return [
         Record(
             row=i + 1,
             id=str(i + 1),
@@ -87,8 +94,6 @@ def text_embeddings(run: Run, texts: Sequence[str]) -> Float[np.ndarray, "N E"]:
         )
         for i, text in enumerate(texts)
     ]
-    answers = run.predict(records, groups=np.arange(len(records)))
-    return answers.embeddings["text"]
 
 
 def zero_shot_results(

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
+from hsjax.data.features import EncodeMissing
 from hsjax.data.groups import group_keys
 from hsjax.data.prepare import batch_spec, examples_of
 from hsjax.data.records import CatalogueError, Record
@@ -21,6 +22,7 @@ from hsjax.data.tree_labels import encode_labels
 from hsjax.evaluation.collect import collect_predictions, describe_rows, make_answer
 from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.predictions import Predictions
+from hsjax.features.labels import kept_labels
 from hsjax.features.live import encode_missing
 from hsjax.inference.products import read_products
 from hsjax.models.build import Model, build_model
@@ -81,6 +83,7 @@ class Run(NamedTuple):
         groups: np.ndarray | None = None,
         confidence: float | None = None,
         progress: str = "",
+        encode: EncodeMissing = encode_missing,
     ) -> Predictions:
         """Answers for every record, in order; with blanks where no head was trained.
 
@@ -92,6 +95,7 @@ class Run(NamedTuple):
           confidence: also answer with the deepest node of at least this probability, in
             `Predictions.confident`; above 0.5 there is only one.
           progress: what the progress bar says, '' = none.
+          encode: makes what feature stores lack, see `features_of`.
 
         Raises:
           CatalogueError: there are no records, or something else was given.
@@ -108,7 +112,7 @@ class Run(NamedTuple):
             spec=self.spec,
             labels=labels,
             groups=groups,
-            encode=encode_missing,
+            encode=encode,
         )
         asked = {} if confidence is None else {"confidence": float(confidence)}
         rows = describe_rows(
@@ -201,6 +205,7 @@ def load_run(
         tree,
         vocab_size=vocabulary(tokenizer),
         published=kept_published(workdir),
+        labels=kept_labels(workdir, tree) if config.model.head.labels else None,
     )
     step, params, stats = best_parameters(workdir, config, model, spec)
     answer = make_answer(

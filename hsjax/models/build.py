@@ -13,8 +13,9 @@ from ml_collections import FrozenConfigDict
 
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.models.fusion import FUSIONS
-from hsjax.models.head import HierarchicalHead
+from hsjax.models.head import HEADS
 from hsjax.models.joint import Projection, drop_modalities, mean_embedding, unit_length
+from hsjax.models.label_tower import LabelFeatures
 from hsjax.models.layers import masked_mean
 from hsjax.models.published_towers import published_encoder
 from hsjax.models.scratch_towers import image_tower, text_tower
@@ -59,7 +60,7 @@ class Model(NamedTuple):
 
 
 class ProductClassifier(nn.Module):
-    """Encoders -> projections -> fusion -> hierarchical head.
+    """Encoders -> projections -> fusion -> head.
 
     `config` is the model group of a config, with the objective inside.
     """
@@ -69,6 +70,7 @@ class ProductClassifier(nn.Module):
     tree: Taxonomy
     vocab_size: int
     published: Mapping[str, Mapping]
+    labels: LabelFeatures | None
 
     @nn.compact
     def __call__(self, batch: Inputs, training: bool) -> Outputs:
@@ -80,26 +82,13 @@ class ProductClassifier(nn.Module):
             kept = drop_modalities(present, self.config.modality_dropout, key)
         parts, embeddings = self._modalities(batch, names, kept, training)
         texts = [m for m in names if m != IMAGE]
-        text = (
-            mean_embedding(
-                [embeddings[m] for m in texts], [batch[f"has_{m}"] for m in texts]
-            )
-            if texts
-            else None
-        )
+        told = [embeddings[m] for m in texts], [batch[f"has_{m}"] for m in texts]
+        text = mean_embedding(*told) if texts else None
         fuse = FUSIONS[self.config.fusion.kind](self.config.fusion.norm, name="fusion")
-        fused = fuse(parts, names)
-        head = self.config.head
-        logits = HierarchicalHead(
-            self.tree,
-            head.width,
-            head.level_width,
-            head.norm,
-            head.dropout,
-            head.feed,
-            self._dtype,
-            name="head",
-        )(fused, batch["weight"], training)
+        fused = fuse(parts, names, kept)
+        c = self.config.head
+        head = HEADS[c.kind](self.tree, c, self._dtype, self.labels, name="head")
+        logits = head(fused, batch["weight"], training)
         image = unit_length(embeddings[IMAGE]) if IMAGE in names else None
         return Outputs(logits, text, image, fused, self._scale(), self._bias())
 
@@ -188,9 +177,12 @@ class ProductClassifier(nn.Module):
         return jnp.exp(jnp.minimum(log_scale, jnp.log(c.max_scale)))
 
     def _bias(self) -> Float[Array, ""] | None:
-        c, name = self.config.objective, "contrastive_bias"
-        if c.contrastive_kind == "sigmoid":
-            return self.param(name, lambda key: jnp.float32(c[name]))
+        """Of the sigmoid loss, learned."""
+        c = self.config.objective
+        if c.contrastive_kind != "sigmoid":
+            return None
+        start = jnp.float32(c.contrastive_bias)
+        return self.param("contrastive_bias", lambda key: start)
 
 
 def build_model(
@@ -200,26 +192,30 @@ def build_model(
     *,
     vocab_size: int,
     published: Mapping[str, Mapping] = MappingProxyType({}),
+    labels: LabelFeatures | None = None,
 ) -> Model:
     """The model of a whole config.
 
     Args:
       published: tower ("text", "image") -> config.json of the published encoder that
         stands there; see `tower_configs`.
+      labels: where model.head.labels names some.
 
     Raises:
-      ValueError: a modality that the batches do not have.
+      ValueError: a modality that the batches do not have, or no label features.
     """
     missing = set(config.model.modalities) - set(spec.modalities)
     if missing or not config.model.modalities:
         raise ValueError(
             f"model.modalities has {sorted(missing)}, the data has {spec.modalities}"
         )
+    if bool(config.model.head.labels) != (labels is not None):
+        raise ValueError("label features are given where model.head.labels names some")
     settings = config.model.copy_and_resolve_references()
     with settings.unlocked():
         settings.objective = config.objective  # scale and bias are parameters here
     module = ProductClassifier(
-        FrozenConfigDict(settings), spec, tree, vocab_size, dict(published)
+        FrozenConfigDict(settings), spec, tree, vocab_size, dict(published), labels
     )
     return _pure(module)
 

@@ -18,6 +18,10 @@ LATER |= {"objective.class_balance": 0.0, "objective.logit_adjustment": 0.0}
 LATER |= {"objective.contrastive_kind": "info_nce", "objective.contrastive_bias": -10.0}
 LATER |= {"objective.negatives": "all", "objective.hardest": 0}
 LATER |= {"objective.tree_softness": 0.5}
+LATER |= {"harden.words": 30, "harden.share": 1.0, "harden.seed": 0}
+LATER |= {"model.head.kind": "hierarchical", "model.head.labels": ""}
+LATER |= {"model.head.label_mix": "both", "model.head.label_width": 128}
+LATER |= {"model.head.label_dropout": 0.5}
 
 
 class WorkdirError(ValueError):

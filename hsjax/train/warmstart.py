@@ -13,6 +13,7 @@ from hsjax.train.workdir import ConfigError, blamed_on
 
 # of a level: its classifier, its layer, and the norm behind the layer
 LEVEL = re.compile(r"head/level(\d+)(_layer|_layer_norm)?/(kernel|bias|scale|mean|var)")
+LEAVES = re.compile(r"head/leaves/(kernel|bias)")  # of the flat head
 STATISTIC = re.compile(r".*/(mean|var)")  # of a norm, no parameter
 NAMED = 4  # parameters that stay fresh, in a line of the log
 
@@ -92,6 +93,8 @@ def warm_start(
             moved = _move_classes(match, *moves, trees, heads)
             found = _move_classes(match, found, fresh, trees, heads)
             return found.astype(fresh.dtype), int(moved.sum())
+        if LEAVES.fullmatch(name):
+            return _move_leaves(name, found, fresh, (source_tree, tree))
         if found.shape != fresh.shape:
             raise _other_shape(name, found, fresh)
         return found.astype(fresh.dtype), found.size
@@ -149,6 +152,22 @@ def _move_classes(match, found, fresh, trees, heads) -> np.ndarray:
     return moved
 
 
+def _move_leaves(name: str, found, fresh, trees) -> tuple[np.ndarray, int]:
+    """(columns by the codes of leaves, how many numbers are loaded)."""
+    if found.shape[:-1] != fresh.shape[:-1]:
+        raise _other_shape(name, found, fresh)
+    there, here = _same(*map(_leaf_codes, trees))
+    moved = fresh.copy()
+    moved[..., here] = found[..., there]
+    return moved, found[..., there].size
+
+
+def _leaf_codes(tree: Taxonomy) -> list[tuple[int, str]]:
+    """(level, code) of every leaf, as the flat head stores them."""
+    pairs = enumerate(zip(tree.codes, tree.leaf, strict=True))
+    return [(k, code) for k, (codes, leaf) in pairs for code in codes[leaf].tolist()]
+
+
 def _check_inputs(name: str, level: int, heads) -> None:
     """Do the rows of this kernel mean the same in both runs?"""
     inputs = [(level and head.feed, bool(head.level_width)) for head in heads]
@@ -162,7 +181,11 @@ def _check_inputs(name: str, level: int, heads) -> None:
 
 def _common(source: Taxonomy, tree: Taxonomy, level: int):
     """(ids there, ids here) of the nodes that both trees have at a level."""
-    there = {code: i for i, code in enumerate(source.codes[level].tolist())}
-    here = [i for i, code in enumerate(tree.codes[level].tolist()) if code in there]
-    codes = tree.codes[level][here]
-    return np.array([there[code] for code in codes], int), np.array(here, int)
+    return _same(source.codes[level].tolist(), tree.codes[level].tolist())
+
+
+def _same(there: Sequence, here: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """Places in two lists of what stands in both."""
+    places = {code: i for i, code in enumerate(there)}
+    common = [i for i, code in enumerate(here) if code in places]
+    return np.array([places[here[i]] for i in common], int), np.array(common, int)

@@ -75,11 +75,11 @@ def open_workdir(config: ConfigDict, workdir: Path) -> ConfigDict | None:
     before = read_config(workdir)
     old, new = flatten(plain(before)), flatten(plain(config))
     differing = {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
-    # no run hangs on what the task `extract` was told, nor on where a store lies
+    # no run hangs on what other tasks were told, nor on where a store lies
     free = set(MAY_CHANGE) | {
         key
         for key in differing
-        if key.startswith("extract.")
+        if key.startswith(("extract.", "harden."))
         or (key.startswith("data.features.") and old.get(key) and new.get(key))
     }
     if _is_reported(before, workdir) and not differing & LENGTHS:

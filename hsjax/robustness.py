@@ -1,0 +1,65 @@
+"""What damaged and missing modalities cost: every run of a list under every damage.
+
+python -m hsjax.robustness --runs=FILE.jsonl --root=DIR --output=DIR
+python -m hsjax.robustness --runs=FILE.jsonl --root=DIR --output=DIR \\
+    --damages=blur,noise,jpeg --severities=1,3,5 --rows=1000
+
+The runs are those of `launch/sweep.py`, trained before. Output: `cells.jsonl` as it is
+measured, then `robustness.csv`, `.md` and `.png`. The same command goes on where it was
+cut off.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from hsjax.main import show_log
+
+RUNS = flags.DEFINE_string("runs", None, "FILE.jsonl, as launch/sweep.py reads it.")
+ROOT = flags.DEFINE_string("root", None, "Folder of the workdirs.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the measured cells.")
+ONLY = flags.DEFINE_list("only", [], "Rows of the list to measure; default: all.")
+DAMAGES = flags.DEFINE_list("damages", [], "Names of damages; default: all.")
+SEVERITIES = flags.DEFINE_list("severities", ["1", "2", "3", "4", "5"], "Of 1 to 5.")
+PART = flags.DEFINE_string("part", "test", "Part of the runs' own catalogue.")
+ROWS = flags.DEFINE_integer(
+    "rows", 0, "So many products, the same for all; 0 = the whole part.", lower_bound=0
+)
+SEED = flags.DEFINE_integer("seed", 0, "Of the damage.")
+METRIC = flags.DEFINE_string("metric", "", "Of table and plot; default: accuracy.")
+
+
+def run(argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    from hsjax.damaged import Asked, measure_runs
+    from hsjax.tasks import user_errors
+
+    with user_errors():
+        asked = Asked(
+            damages=tuple(DAMAGES.value),
+            severities=tuple(SEVERITIES.value),
+            part=PART.value,
+            rows=ROWS.value,
+            seed=SEED.value,
+        )
+        text = measure_runs(
+            Path(RUNS.value),
+            Path(ROOT.value),
+            Path(OUTPUT.value),
+            asked,
+            only=ONLY.value,
+            metric=METRIC.value,
+        )
+        print(f"{text}\nall files: {OUTPUT.value}")
+
+
+def main() -> None:
+    show_log()
+    flags.mark_flags_as_required(["runs", "root", "output"])
+    app.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -62,6 +62,7 @@ def measure_runs(
     output: Path,
     asked: Asked,
     *,
+    common: Sequence[str] = (),
     only: Sequence[str] = (),
     metric: str = "",
 ) -> str:
@@ -69,6 +70,7 @@ def measure_runs(
 
     Args:
       path: of the list of runs; those that are not trained yet are left out, and told.
+      common: see `read_runs`.
       only: rows of the list; () = all.
       metric: of table and plot, as report.json names it; '' = deepest accuracy.
 
@@ -76,7 +78,7 @@ def measure_runs(
       CatalogueError, ConfigError, WorkdirError: whatever a user can mend, in words.
     """
     conditions = asked.conditions()
-    runs = _chosen(read_runs(path), root, only)
+    runs = _chosen(read_runs(path, common), root, only)
     same = {"part": asked.part, "rows": asked.rows, "seed": asked.seed}
     cells = Cells(output / "cells.jsonl", same)
     pictures = damages_pictures("+".join(asked.damages or SEVERITIES))

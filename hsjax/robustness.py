@@ -19,6 +19,7 @@ from hsjax.main import show_log
 RUNS = flags.DEFINE_string("runs", None, "FILE.jsonl, as launch/sweep.py reads it.")
 ROOT = flags.DEFINE_string("root", None, "Folder of the workdirs.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the measured cells.")
+SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE, as for launch/sweep.py.")
 ONLY = flags.DEFINE_list("only", [], "Rows of the list to measure; default: all.")
 DAMAGES = flags.DEFINE_list("damages", [], "Names of damages; default: all.")
 SEVERITIES = flags.DEFINE_list("severities", ["1", "2", "3", "4", "5"], "Of 1 to 5.")
@@ -49,6 +50,7 @@ def run(argv) -> None:
             Path(ROOT.value),
             Path(OUTPUT.value),
             asked,
+            common=SET.value,
             only=ONLY.value,
             metric=METRIC.value,
         )

@@ -57,22 +57,29 @@ class Table(NamedTuple):
     folder: str = ""
 
 
-def read_runs(path: Path) -> list[Run]:
+def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
     """The runs of a .jsonl file, one line each: see `launch/README.md`.
 
     A line with several seeds stands for the runs NAME/seed0, NAME/seed1, ... of the row
     NAME; so does a line of that name and its one seed.
 
+    Args:
+      common: KEY=VALUE for all runs, such as where the catalogue lies; what a line says
+        itself wins.
+
     Raises:
       ConfigError: names the line that cannot be understood or run.
     """
+    for word in common:
+        if not re.fullmatch(r"[\w.]+=.*", word):
+            raise ConfigError(f"--set={word}: write KEY=VALUE, data.path=goods.csv")
     if not path.is_file():
         raise ConfigError(f"--runs: there is no file {str(path)!r}")
     runs: list[Run] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.strip():
             place = f"{path}, line {number}"
-            runs += _runs_of(_object(line, place, FIELDS), place)
+            runs += _runs_of(_object(line, place, FIELDS), place, common)
     if not runs:
         raise ConfigError(f"{path} has no run")
     names, rows = [run.name for run in runs], {run.row for run in runs}
@@ -116,7 +123,7 @@ def _meant(word: str, known) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def _runs_of(line: dict, place: str) -> list[Run]:
+def _runs_of(line: dict, place: str, common: Sequence[str]) -> list[Run]:
     name, seeds = line.get("name"), line.get("seed", 0)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ConfigError(f"{place}: the name {name!r} is no name of a folder")
@@ -132,6 +139,7 @@ def _runs_of(line: dict, place: str) -> list[Run]:
             raise ConfigError(f"{place}: the seed {seed!r} is no whole number")
         arguments = (
             f"--config={line.get('config', '')}",
+            *(f"--config.{word}" for word in common),
             *(f"--config.{k}={_text(k, v, place)}" for k, v in overrides.items()),
             f"--config.seed={seed}",
         )

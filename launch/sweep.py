@@ -3,6 +3,7 @@
 python launch/sweep.py --runs=FILE.jsonl --root=DIR
 python launch/sweep.py --runs=FILE.jsonl --root=DIR --launcher=print
 python launch/sweep.py --runs=FILE.jsonl --root=DIR --table=NAME
+python launch/sweep.py --runs=FILE.jsonl --root=DIR --set=data.path=goods.csv
 
 The same command again goes on where it was cut off: a run is done when its folder has a
 report of the very config. `launch/README.md` tells the files.
@@ -20,6 +21,7 @@ LAUNCHER = flags.DEFINE_string(
     "launcher", "", "local | print | slurm; default: local, nothing with --table."
 )
 TABLE = flags.DEFINE_string("table", "", "Aggregate to DIR/NAME.md, .csv and .png.")
+SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE for all runs.")
 SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --time=60'.")
 
 
@@ -47,7 +49,7 @@ def run(argv) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     path, root = Path(RUNS.value), Path(ROOT.value)
     with user_errors():
-        runs = read_runs(path)
+        runs = read_runs(path, SET.value)
         try:
             failed = launch(runs, root)
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Lists of runs and definitions of tables, as files that are committed."""
+"""Lists of runs, as files that are committed."""
 
 import ast
 import contextlib
@@ -13,13 +13,9 @@ from typing import NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from hsjax.evaluation.comparison import MAIN_METRICS
-from hsjax.evaluation.comparison_report import write_comparison
-from hsjax.evaluation.comparison_rows import Row, compare_rows
-from hsjax.train.workdir import ConfigError, is_done
+from hsjax.train.workdir import ConfigError
 
 FIELDS = ("name", "config", "overrides", "seed", "reference")
-TABLE_FIELDS = ("title", "rows", "metrics", "folder")
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")  # of folders below the root
 
 
@@ -39,22 +35,6 @@ class Run(NamedTuple):
     arguments: tuple[str, ...]
     config: ConfigDict
     reference: str
-
-
-class Table(NamedTuple):
-    """What a table shows.
-
-    Attributes:
-      title: its first line.
-      rows: in order.
-      metrics: metric -> heading; empty = the main ones of the deepest level.
-      folder: below each run, with the report to read; '' = the run's own.
-    """
-
-    title: str
-    rows: tuple[str, ...]
-    metrics: dict[str, str]
-    folder: str = ""
 
 
 def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
@@ -79,7 +59,7 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.strip():
             place = f"{path}, line {number}"
-            runs += _runs_of(_object(line, place, FIELDS), place, common)
+            runs += _runs_of(read_object(line, place, FIELDS), place, common)
     if not runs:
         raise ConfigError(f"{path} has no run")
     names, rows = [run.name for run in runs], {run.row for run in runs}
@@ -89,7 +69,7 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
         if run.reference and run.reference not in rows:
             raise ConfigError(
                 f"{path}: the reference of {run.name} is {run.reference!r}, no row"
-                f" of the file.{_meant(run.reference, rows)}"
+                f" of the file.{meant(run.reference, rows)}"
             )
         first = next(other for other in runs if other.row == run.row)
         if (run.arguments[:-1], run.reference) != (
@@ -103,7 +83,12 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
     return runs
 
 
-def _object(line: str, place: str, known: Sequence[str]) -> dict:
+def read_object(line: str, place: str, known: Sequence[str]) -> dict:
+    """A JSON object with no other fields than the known ones.
+
+    Raises:
+      ConfigError: it is none, or has another field.
+    """
     try:
         found = json.loads(line)
     except json.JSONDecodeError as error:
@@ -112,13 +97,13 @@ def _object(line: str, place: str, known: Sequence[str]) -> dict:
         raise ConfigError(f"{place}: no JSON object with {', '.join(known)}")
     for key in found.keys() - set(known):
         raise ConfigError(
-            f"{place}: {key!r} is unknown.{_meant(key, known)} Known:"
-            f" {', '.join(known)}"
+            f"{place}: {key!r} is unknown.{meant(key, known)} Known: {', '.join(known)}"
         )
     return found
 
 
-def _meant(word: str, known) -> str:
+def meant(word: str, known) -> str:
+    """` Did you mean 'x'?` of a word that is nearly a known one, '' otherwise."""
     close = difflib.get_close_matches(word, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
@@ -189,70 +174,3 @@ def resolve(arguments: Sequence[str], place: str) -> ConfigDict:
         with contextlib.suppress(SyntaxError, ValueError):
             told = ast.literal_eval(told)  # a KeyError quotes its text
         raise ConfigError(f"{place}: {' '.join(str(told).split())}") from None
-
-
-def read_table(path: Path, rows: Sequence[str]) -> Table:
-    """NAME.json beside the runs; without one all rows and the main metrics.
-
-    Args:
-      rows: that there are.
-
-    Raises:
-      ConfigError: an unknown field or row.
-    """
-    if not path.is_file():
-        return Table(path.stem, tuple(rows), {})
-    found = _object(path.read_text(), str(path), TABLE_FIELDS)
-    for name in found.get("rows", []):
-        if name not in rows:
-            raise ConfigError(f"{path}: {name!r} is no row.{_meant(name, rows)}")
-    return Table(
-        found.get("title", path.stem),
-        tuple(found.get("rows", rows)),
-        dict(found.get("metrics", {})),
-        found.get("folder", ""),
-    )
-
-
-def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
-    """Writes ROOT/NAME.md, .csv and .png of what is done, and returns the Markdown.
-
-    Args:
-      path: of the runs; NAME.json beside it may say what is shown.
-
-    Raises:
-      ConfigError: an unknown field or row of the definition, or nothing is done.
-    """
-    names = list(dict.fromkeys(run.row for run in runs))
-    table = read_table(path.with_name(f"{name}.json"), names)
-    rows = [_row(wanted, runs, root, table) for wanted in table.rows]
-    folders = [folder for row in rows for folder in row.folders]
-    if not folders:
-        raise ConfigError(f"--table={name}: no run of it is done in {root}")
-    headings = table.metrics or _main_metrics(folders[0])
-    comparison = compare_rows(rows, list(headings))
-    return write_comparison(
-        comparison, root / name, title=table.title, headings=headings
-    )
-
-
-def _row(name: str, runs: Sequence[Run], root: Path, table: Table) -> Row:
-    """A row with the folders of its runs that are done."""
-    members = [run for run in runs if run.row == name]
-    done = [
-        root / run.name / table.folder
-        for run in members
-        if is_done(run.config, root / run.name)
-        and (root / run.name / table.folder / "report.json").exists()
-    ]
-    reference = members[0].reference
-    shown = reference if reference in table.rows else ""
-    return Row(name, tuple(done), len(members), shown)
-
-
-def _main_metrics(folder: Path) -> dict[str, str]:
-    """Metric -> heading: those of the deepest level, and hF1."""
-    found = json.loads((folder / "report.json").read_text())["metrics"]
-    levels = [int(m[1]) for m in (re.match(r"level(\d+)/", n) for n in found) if m]
-    names = [f"level{max(levels)}/{name}" for name in MAIN_METRICS]
-    return {name: name for name in (*names, "hierarchical/f1")}

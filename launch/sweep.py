@@ -42,7 +42,8 @@ def launch(runs, root: Path) -> list[str]:
 def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    from hsjax.sweeps import make_table, read_runs
+    from hsjax.sweep_tables import make_table
+    from hsjax.sweeps import read_runs
     from hsjax.tasks import user_errors
 
     # as for Ctrl-C: the run that is under way saves its state first

@@ -44,6 +44,7 @@ ARROWS = {
     "hsjax.subjects": EVERYTHING,
     "hsjax.suspects": EVERYTHING,
     "hsjax.sweeps": EVERYTHING,
+    "hsjax.sweep_tables": EVERYTHING,
     "hsjax.launchers": EVERYTHING,
     "hsjax.baselines": (
         "hsjax.evaluation",

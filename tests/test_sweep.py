@@ -11,7 +11,8 @@ from runs import ROOT, SMALL, TEXT
 
 from hsjax import launchers
 from hsjax.launchers import print_commands, run_local, submit_slurm
-from hsjax.sweeps import make_table, read_runs, resolve
+from hsjax.sweep_tables import make_table
+from hsjax.sweeps import read_runs, resolve
 from hsjax.train.config import config_hash
 from hsjax.train.workdir import ConfigError
 

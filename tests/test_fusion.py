@@ -9,7 +9,6 @@ from test_model_laws import mixed
 from tiny import (
     bitwise_equal,
     drawn,
-    quick_jit,
     ragged_tree,
     tiny_batch,
     tiny_config,
@@ -71,7 +70,7 @@ def test_laws_of_a_model_with_it(kind):
     names = ("title", "image")
     config = tiny_config(names, model__fusion__kind=kind)
     model, params, stats, batch = tiny_model(config, TREE, ROWS)
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     found, _ = apply(params, stats, batch)
     other = tiny_batch(tiny_spec(config, TREE), TREE, ROWS, 9)
     again, _ = apply(params, stats, mixed(batch, other, 2))
@@ -133,7 +132,7 @@ def accuracy(kind, names=("title", "image")):
             updates, state = optimizer.update(jax.grad(loss)(params), state)
         return (optax.apply_updates(params, updates), state), None
 
-    train = quick_jit(lambda carry: jax.lax.scan(step, carry, length=300)[0])
+    train = jax.jit(lambda carry: jax.lax.scan(step, carry, length=300)[0])
     params, _ = train((params, optimizer.init(params)))
     parts, kept, target, state = goods(3000, seed=1)
     right = np.asarray(logits(params, parts, kept) * target) > 0

@@ -7,7 +7,6 @@ import pytest
 from tiny import (
     bitwise_equal,
     largest_difference,
-    quick_jit,
     ragged_tree,
     random_labels,
     random_logits,
@@ -100,7 +99,7 @@ def test_the_corrected_cross_entropy_equals_a_plain_loop(beta, tau):
         )
         return weighted_mean(value, weight), value
 
-    (_, value), grads = quick_jit(jax.value_and_grad(loss, has_aux=True))(LOGITS)
+    (_, value), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(LOGITS)
     expected = loop(LOGITS, LABELS, weights, shifts)
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
     assert all(np.isfinite(g).all() for g in grads)
@@ -148,7 +147,7 @@ def test_the_objective_corrects_only_where_it_is_asked_to():
             outputs, _ = model.apply(params, stats, batch)
             return objective(outputs, batch)[0]
 
-        return quick_jit(jax.value_and_grad(value))(params, batch)
+        return jax.jit(jax.value_and_grad(value))(params, batch)
 
     plain = loss()
     objective = make_objective(config.objective, TREE, ("title",))  # without labels
@@ -156,7 +155,7 @@ def test_the_objective_corrects_only_where_it_is_asked_to():
     def value(params, batch):
         return objective(model.apply(params, stats, batch)[0], batch)[0]
 
-    assert bitwise_equal(plain, quick_jit(jax.value_and_grad(value))(params, batch))
+    assert bitwise_equal(plain, jax.jit(jax.value_and_grad(value))(params, batch))
     for changes in ({"class_balance": 0.99}, {"logit_adjustment": 1.0}):
         assert largest_difference(plain, loss(**changes)) > 1e-3
     settings = config.objective.copy_and_resolve_references()

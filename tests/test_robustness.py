@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from runs import ONE_DEVICE, ROOT, SMALL, TEXT, train_run
+from runs import ROOT, SMALL, TEXT, train_run
 
 from hsjax.damaged import Asked, measure_runs
 from hsjax.data.quarantine import CatalogueError
@@ -17,9 +17,7 @@ from hsjax.subjects import Encoded
 from hsjax.sweeps import read_runs
 from hsjax.train.workdir import ConfigError
 
-pytestmark = pytest.mark.usefixtures("quick")
-
-SHORT = {**SMALL, **ONE_DEVICE, "train.steps": 2, "train.eval_every": 2}
+SHORT = {**SMALL, "train.steps": 2, "train.eval_every": 2}
 LINES = (
     {"name": "svm", "overrides": {**SMALL, **TEXT, "task": "baseline"}},
     {"name": "both", "overrides": SHORT, "seed": [0, 1]},

@@ -134,27 +134,22 @@ def open_catalogue(
 
 def _keep_frozen(config, encoders: Encoders, catalogue, workdir: Path) -> None:
     """What the model is given and never learns."""
-    keep_encoders(_described(config, encoders), workdir)
+    forms = {
+        tower: kept_form(
+            found, source=config.model[tower].published, weights=fingerprint(found)
+        )
+        for tower, found in encoders.items()
+    }
+    keep_encoders(forms, workdir)
     labels = _labels(config, catalogue)
     if jax.process_index() == 0:
         keep_labels(labels, config.model.head.labels, catalogue.tree, workdir)
 
 
 def _labels(config, catalogue: Catalogue) -> LabelFeatures | None:
-    """See `stored_labels`; None where `model.head.labels` names no store."""
-    folder, training = config.model.head.labels, catalogue.rows("train")
-    if not folder:
-        return None
-    return stored_labels(folder, catalogue.tree, catalogue.labels[training])
-
-
-def _described(config, encoders: Encoders) -> dict[str, dict]:
-    return {
-        tower: kept_form(
-            found, source=config.model[tower].published, weights=fingerprint(found)
-        )
-        for tower, found in encoders.items()
-    }
+    """Of the store that `model.head.labels` names."""
+    labels = catalogue.labels[catalogue.rows("train")]
+    return stored_labels(config.model.head.labels, catalogue.tree, labels)
 
 
 def _check_source(config, tokenizer) -> None:

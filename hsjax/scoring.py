@@ -61,8 +61,7 @@ def evaluate_run(
         catalogue = own_catalogue(seen, workdir, flaws)
     run = _loaded(config, workdir, zero_shot, features)
     model = run or catalogue
-    asked = (source, part, flaws, zero_shot, workdir)
-    rows = _asked_rows(seen, model, catalogue, *asked)
+    rows = _asked_rows(seen, model, catalogue, source, part, flaws, zero_shot, workdir)
     records, damage = _damaged(rows, corrupt, seed, damage_look(config))
     predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
     context = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from hsjax.data.quarantine import CatalogueError
+from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison_tables import mean_cell
 from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval
 from hsjax.evaluation.markdown import DASH, signed, table

@@ -46,16 +46,19 @@ def label_texts(tree: Taxonomy) -> list[list[str]]:
 
 def stored_labels(
     folder: Path | str, tree: Taxonomy, labels: Int[np.ndarray, "N L"]
-) -> LabelFeatures:
+) -> LabelFeatures | None:
     """Of the nodes of a tree, out of a store of `extract.modality=labels`.
 
     Args:
+      folder: of the store; '' = None is returned.
       labels: ids of the training rows, -1 where there is none.
 
     Raises:
       CatalogueError: there is no such store, it lacks a text, or it has more than one
         vector for each.
     """
+    if not folder:
+        return None
     store = open_store(folder)
     if len(store.shape) > 1:
         raise CatalogueError(

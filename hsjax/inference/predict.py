@@ -105,15 +105,8 @@ class Run(NamedTuple):
         config, tree = self.config, self.tree
         labels, outside = encode_labels(records, tree)
         groups = group_keys(records) if groups is None else groups
-        examples = examples_of(
-            config,
-            records,
-            tokenizer=self.tokenizer,
-            spec=self.spec,
-            labels=labels,
-            groups=groups,
-            encode=encode,
-        )
+        reading = {"tokenizer": self.tokenizer, "spec": self.spec, "encode": encode}
+        examples = examples_of(config, records, labels=labels, groups=groups, **reading)
         asked = {} if confidence is None else {"confidence": float(confidence)}
         rows = describe_rows(
             records, groups=groups, outside=outside, levels=tree.num_levels

@@ -16,6 +16,7 @@ from hsjax.evaluation.comparison_tables import (
     comparison_table,
     footnote,
     seeds_table,
+    told_twins,
 )
 from hsjax.evaluation.intervals import Interval, bootstrap, seed_interval
 from hsjax.evaluation.metrics import answered, digit_aliases, labelled, statistic
@@ -67,7 +68,7 @@ def compare_runs(
             document |= {name: i._asdict() for name, i in differences.items()}
     except KeyError as error:
         raise CatalogueError(f"--metrics: {error.args[0]}") from None
-    text += _told_twins(sides)
+    text += told_twins(sides)
     sizes = _sizes(runs)
     text += "\n\n" + footnote(names, **sizes)
     document |= sizes
@@ -75,18 +76,6 @@ def compare_runs(
     (output / "comparison.md").write_text(text + "\n")
     (output / "comparison.json").write_text(json.dumps(document, indent=1) + "\n")
     print(text)
-
-
-def _told_twins(sides: Mapping[str, Sequence[Predictions]]) -> str:
-    """A sentence where runs of a side answer alike, '' otherwise."""
-    for side, of in sides.items():
-        answers = [run.decoded[run.main].tolist() for run in of]
-        if any(answer in answers[:k] for k, answer in enumerate(answers)):
-            return (
-                f"\n\nRuns of {side} answer every row the same: if they have the same"
-                " seed, they count as one, and their interval means nothing."
-            )
-    return ""
 
 
 def _sizes(runs: Sequence[Predictions]) -> dict[str, list[int]]:

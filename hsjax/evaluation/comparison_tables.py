@@ -1,11 +1,12 @@
 """The Markdown of a comparison: each side over its seeds, and the differences."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from hsjax.evaluation.intervals import MIN_RUNS, Interval
 from hsjax.evaluation.markdown import DASH, cell, signed, table
 from hsjax.evaluation.measures import MIN_SUPPORT
+from hsjax.evaluation.predictions import Predictions
 
 
 def seeds_table(
@@ -89,3 +90,15 @@ def scale_of(name: str) -> float:
 def _span(counts: Collection[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def told_twins(sides: Mapping[str, Sequence[Predictions]]) -> str:
+    """A sentence where runs of a side answer alike, '' otherwise."""
+    for side, of in sides.items():
+        answers = [run.decoded[run.main].tolist() for run in of]
+        if any(answer in answers[:k] for k, answer in enumerate(answers)):
+            return (
+                f"\n\nRuns of {side} answer every row the same: if they have the same"
+                " seed, they count as one, and their interval means nothing."
+            )
+    return ""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 from jax.test_util import check_grads
-from tiny import largest_difference, quick_jit, ragged_tree
+from tiny import largest_difference, ragged_tree
 from tiny import random_labels as drawn_labels
 
 from hsjax.losses import CONTRASTS, Pairs, tree_similarity, weighted_mean
@@ -153,7 +153,7 @@ def mean(value, weight):
 
 
 def test_the_similarity_of_labels_is_that_of_wu_and_palmer():
-    found = np.asarray(quick_jit(lambda x: tree_similarity(x, TREE))(LABELS))
+    found = np.asarray(jax.jit(lambda x: tree_similarity(x, TREE))(LABELS))
     every = range(ROWS)
     expected = [[near_of(i, j) for j in every] for i in every]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -194,7 +194,7 @@ def test_the_gradient_is_that_of_plain_numpy(kind):
         return weighted_mean(*contrast(text, image, scale, bias, kind=kind))
 
     args = (TEXT, IMAGE, jnp.float32(SCALE), jnp.float32(BIAS))
-    found = quick_jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(*args)
+    found = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(*args)
     arrays = [np.asarray(x, np.float64) for x in args]
     for which, gradient in enumerate(found):
         x = arrays[which]
@@ -228,7 +228,7 @@ def test_duplicates_are_never_negatives(kind):
     def values(text, image):
         return contrast(text, image, kind=kind, softness=0.0)[0]
 
-    jacobian = quick_jit(jax.jacrev(values, argnums=(0, 1)))(TEXT, IMAGE)
+    jacobian = jax.jit(jax.jacrev(values, argnums=(0, 1)))(TEXT, IMAGE)
     twin = {"supervised": 1.0}.get(kind, 0.0)  # rows 0 and 1 have one label
     for part in jacobian:
         reached = np.abs(np.asarray(part)).max(axis=2) > 0  # value i, row j
@@ -246,7 +246,7 @@ def test_rows_of_weight_0_are_as_good_as_dropped(kind):
     def loss(text, image, *rest):
         return weighted_mean(*contrast(text, image, SCALE, BIAS, *rest, kind=kind))
 
-    gradient = quick_jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
     rows = (TEXT, IMAGE, GROUP, LABELS, WEIGHT)
     value, grads = gradient(*rows)
     value_, grads_ = gradient(*(x[KEPT] for x in rows))
@@ -267,7 +267,7 @@ def test_the_gradient_is_finite_at_the_highest_scale_in_bfloat16(kind):
     def loss(text, image):
         return weighted_mean(*contrast(text, image, 100.0, -10.0, kind=kind))
 
-    value, grads = quick_jit(jax.value_and_grad(loss, argnums=(0, 1)))(*half)
+    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(*half)
     assert value.dtype == jnp.float32
     assert np.isfinite(float(value))
     assert all(np.isfinite(np.asarray(g, np.float32)).all() for g in grads)
@@ -299,7 +299,7 @@ def test_softness_0_is_info_nce_and_more_is_softer(kind):
             options = {"kind": kind, "softness": softness, "direction": "t2i"}
             return contrast(text, jnp.eye(ROWS), 1.0, **options)[0]
 
-        return np.einsum("iij->ij", quick_jit(jax.jacrev(value))(jnp.eye(ROWS)))
+        return np.einsum("iij->ij", jax.jit(jax.jacrev(value))(jnp.eye(ROWS)))
 
     gap = pushes(0.9) - pushes(0.1)
     other = (GROUPS[:, None] != GROUPS[None]) & (WEIGHTS > 0)[None]
@@ -343,7 +343,7 @@ def test_eight_devices_give_the_loss_and_gradient_of_one(kind):
     def loss(text, image, *rest):
         return weighted_mean(*contrast(text, image, SCALE, BIAS, *rest, kind=kind))
 
-    both = quick_jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
     sharding = NamedSharding(make_mesh(8), BATCH)
     placed = tuple(jax.device_put(x, sharding) for x in args)
     assert largest_difference(both(*placed), both(*args)) < 1e-5

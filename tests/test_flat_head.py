@@ -10,7 +10,6 @@ from brute import Brute
 from test_model_laws import mixed
 from tiny import (
     bitwise_equal,
-    quick_jit,
     ragged_tree,
     tiny_batch,
     tiny_config,
@@ -83,7 +82,7 @@ def test_loss_and_gradient_are_those_of_a_flat_cross_entropy(tree):
         return -found[:-1].mean()  # the last one has no label
 
     found, expected = (
-        quick_jit(jax.value_and_grad(f))(leaves) for f in (through_the_tree, plain)
+        jax.jit(jax.value_and_grad(f))(leaves) for f in (through_the_tree, plain)
     )
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
@@ -100,7 +99,7 @@ def test_huge_logits_stay_finite():
         )
         return weighted_mean(*pair)
 
-    for x in quick_jit(jax.value_and_grad(loss))(leaves):
+    for x in jax.jit(jax.value_and_grad(loss))(leaves):
         assert np.isfinite(x).all()
 
 
@@ -109,7 +108,7 @@ def world():
     tree = TREES["ragged"]
     config = tiny_config(("title",), model__head__kind="flat")
     model, params, stats, batch = tiny_model(config, tree, ROWS)
-    outputs, _ = quick_jit(model.apply)(params, stats, batch)
+    outputs, _ = jax.jit(model.apply)(params, stats, batch)
     return config, model, params, batch, outputs
 
 
@@ -150,8 +149,8 @@ def test_parameters_are_one_kernel_over_leaves_by_id():
 
 def test_without_training_every_leaf_is_as_likely():
     tree, (_, model, _, batch, _) = TREES["ragged"], world()
-    params, stats = quick_jit(model.init)(jax.random.key(0), batch)
-    outputs, _ = quick_jit(model.apply)(params, stats, batch)
+    params, stats = jax.jit(model.init)(jax.random.key(0), batch)
+    outputs, _ = jax.jit(model.apply)(params, stats, batch)
     count = len(leaf_paths(tree))
     found = leaf_log_probs(outputs.logits, tree)
     np.testing.assert_allclose(found, -np.log(count), rtol=1e-5)
@@ -160,7 +159,7 @@ def test_without_training_every_leaf_is_as_likely():
 def test_a_row_does_not_depend_on_its_batch():
     tree, (config, model, params, batch, outputs) = TREES["ragged"], world()
     other = tiny_batch(tiny_spec(config, tree), tree, ROWS, seed=9)
-    again, _ = quick_jit(model.apply)(params, {}, mixed(batch, other, 2))
+    again, _ = jax.jit(model.apply)(params, {}, mixed(batch, other, 2))
     for a, b in zip(outputs.logits, again.logits, strict=True):
         assert bitwise_equal(a[:2], b[:2])
 

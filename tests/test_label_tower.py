@@ -11,7 +11,6 @@ import optax
 import pytest
 from encoders import extraction, path_of
 from runs import (
-    ONE_DEVICE,
     TEXT,
     metric_lines,
     report,
@@ -24,7 +23,6 @@ from tiny import (
     VOCAB,
     bitwise_equal,
     drawn,
-    quick_jit,
     ragged_tree,
     random_logits,
     tiny_batch,
@@ -51,8 +49,6 @@ from hsjax.losses import hierarchical_cross_entropy, weighted_mean
 from hsjax.models.build import build_model
 from hsjax.models.label_tower import LabelFeatures, among_seen
 from hsjax.taxonomy import Taxonomy
-
-pytestmark = pytest.mark.usefixtures("quick")
 
 TREE, ROWS, D = ragged_tree(0), 6, 13
 HEADS = [(k, m) for k in ("hierarchical", "flat") for m in ("tower", "both")]
@@ -81,7 +77,7 @@ def world(kind, mix, seen=0.7):
     model = build_model(config, spec, TREE, vocab_size=VOCAB, labels=features)
     batch = {k: jnp.asarray(v) for k, v in tiny_batch(spec, TREE, ROWS).items()}
     params, _ = jax.eval_shape(model.init, jax.random.key(0), batch)
-    return quick_jit(model.apply), model, drawn(params), batch, features
+    return jax.jit(model.apply), model, drawn(params), batch, features
 
 
 def unit(x):
@@ -182,7 +178,7 @@ def test_laws_of_a_head_with_labels(kind, mix):
         )
         return weighted_mean(*pair)
 
-    gradient = quick_jit(jax.grad(loss))
+    gradient = jax.jit(jax.grad(loss))
     towers = [n for n in params["head"] if n.endswith("_labels")]
     for key in map(jax.random.key, range(2)):
         found = gradient(params, key)["head"]
@@ -192,7 +188,7 @@ def test_laws_of_a_head_with_labels(kind, mix):
                 assert np.any(leaf)
     if mix == "both":  # rows that learn from texts alone differ from key to key
         keys = [jax.random.key(i) for i in range(4)]
-        train = quick_jit(lambda p, k: model.apply(p, {}, batch, dropout_key=k)[0])
+        train = jax.jit(lambda p, k: model.apply(p, {}, batch, dropout_key=k)[0])
         answers = [train(params, k).logits for k in keys]
         assert not all(bitwise_equal(answers[0], a) for a in answers[1:])
 
@@ -215,7 +211,7 @@ def test_a_class_without_examples_is_never_told_no(kind, mix):
         )
         return weighted_mean(*pair)
 
-    found = quick_jit(jax.grad(loss))(params)["head"]
+    found = jax.jit(jax.grad(loss))(params)["head"]
     learned = [n for n in found if n == "leaves" or n in ("level1", "level2", "level3")]
     assert bool(learned) == (mix == "both")
     for name in learned:
@@ -287,7 +283,7 @@ def labels(tmp_path_factory, shop, bert, names):
 
 
 def on_labels(shop, labels, names, **changes):
-    small = {**path_of(shop), **ONE_DEVICE, **TEXT, "model.head.labels": str(labels)}
+    small = {**path_of(shop), **TEXT, "model.head.labels": str(labels)}
     return run_config(
         {
             **small,
@@ -437,9 +433,9 @@ def _trained(tree, features, meaning, held, mix, kind, steps=150, rows=64):
     params, _ = model.init(jax.random.key(0), batches[0])
     carry = params, optimizer.init(params), jax.random.key(1)
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
-    run = quick_jit(lambda carry, xs: jax.lax.scan(step, carry, xs)[0])
+    run = jax.jit(lambda carry, xs: jax.lax.scan(step, carry, xs)[0])
     params, _, _ = run(carry, stacked)
-    apply, hits = quick_jit(model.apply), []
+    apply, hits = jax.jit(model.apply), []
     for who in (~held, held):
         asked = batch_of(np.flatnonzero(who), 400)
         found = exact_path(apply(params, {}, asked)[0].logits, tree)

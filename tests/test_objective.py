@@ -64,7 +64,7 @@ def test_each_kind_of_contrast_is_reached_by_config(kind):
         outputs, _ = model.apply(params, stats, batch)
         return objective(outputs, batch)[0], outputs
 
-    (value, outputs), grads = quick_jit(jax.value_and_grad(loss, has_aux=True))(
+    (value, outputs), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
         params, batch
     )
     near = tree_similarity(jnp.asarray(batch["labels"]), TREE)

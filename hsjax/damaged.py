@@ -17,8 +17,8 @@ from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.robust_cells import CLEAN, Cells
 from hsjax.evaluation.robust_tables import write_robustness
 from hsjax.subjects import Encoded, Products, Subject, prepared
-from hsjax.sweeps import Run, read_runs
-from hsjax.train.workdir import ConfigError, is_done
+from hsjax.sweeps import Run, is_done_below, read_runs
+from hsjax.train.workdir import ConfigError
 
 log = logging.getLogger("hsjax")
 
@@ -106,7 +106,7 @@ def _chosen(runs: Sequence[Run], root: Path, only: Sequence[str]) -> list[Run]:
             f"--only: {unknown[0]!r} is no row of the list; it has {', '.join(rows)}"
         )
     wanted = [run for run in runs if not only or run.row in only]
-    done = [run for run in wanted if is_done(run.config, root / run.name)]
+    done = [run for run in wanted if is_done_below(root, run)]
     for run in wanted:
         if run not in done:
             log.warning("%s is not trained yet, and left out", root / run.name)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hsjax.sweeps import Run
+from hsjax.sweeps import Run, is_done_below
 from hsjax.train.watch import read_metrics
-from hsjax.train.workdir import ConfigError, is_done
+from hsjax.train.workdir import ConfigError
 
 GRACE = 120  # seconds that a run has to save its state
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -76,7 +76,7 @@ LAUNCHERS = {"local": run_local, "print": print_commands, "slurm": submit_slurm}
 
 
 def _undone(runs: Sequence[Run], root: Path) -> list[Run]:
-    return [run for run in runs if not is_done(run.config, root / run.name)]
+    return [run for run in runs if not is_done_below(root, run)]
 
 
 def _command(run: Run, root: Path) -> list[str]:
@@ -120,7 +120,7 @@ def _run_one(run: Run, root: Path, bar) -> str:
         lines = path.read_text(errors="replace").strip().splitlines()
         told = lines[-1].removeprefix("hsjax: ") if lines else "it said nothing"
         return f"{told} (exit {process.returncode}; see {path})"
-    if not is_done(run.config, workdir):
+    if not is_done_below(root, run):
         return f"it left no report of this config in {workdir}"
     return ""
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from hsjax.evaluation.comparison import MAIN_METRICS
 from hsjax.evaluation.comparison_report import write_comparison
 from hsjax.evaluation.comparison_rows import Row, compare_rows
-from hsjax.sweeps import Run, meant, read_object
-from hsjax.train.workdir import ConfigError, is_done
+from hsjax.sweeps import Run, is_done_below, meant, read_object
+from hsjax.train.workdir import ConfigError
 
 TABLE_FIELDS = ("title", "rows", "metrics", "folder")
 
@@ -82,7 +82,7 @@ def _row(name: str, runs: Sequence[Run], root: Path, table: Table) -> Row:
     done = [
         root / run.name / table.folder
         for run in members
-        if is_done(run.config, root / run.name)
+        if is_done_below(root, run)
         and (root / run.name / table.folder / "report.json").exists()
     ]
     reference = members[0].reference

@@ -13,7 +13,10 @@ from typing import NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from hsjax.train.workdir import ConfigError
+from hsjax.data.records import CatalogueError
+from hsjax.models.published_files import PublishedError
+from hsjax.opening import resolved
+from hsjax.train.workdir import ConfigError, is_done
 
 FIELDS = ("name", "config", "overrides", "seed", "reference")
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")  # of folders below the root
@@ -35,6 +38,16 @@ class Run(NamedTuple):
     arguments: tuple[str, ...]
     config: ConfigDict
     reference: str
+
+
+def is_done_below(root: Path, run: Run) -> bool:
+    """Is there a report of this run, what it leaves to its encoders written out?"""
+    workdir = root / run.name
+    try:
+        config, _ = resolved(run.config, workdir)
+    except (ConfigError, CatalogueError, PublishedError):
+        return False  # the run itself tells what is wrong with it
+    return is_done(config, workdir)
 
 
 def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:

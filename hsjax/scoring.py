@@ -62,7 +62,7 @@ def evaluate_run(
     run = _loaded(config, workdir, zero_shot, features)
     model = run or catalogue
     rows = _asked_rows(seen, model, catalogue, source, part, flaws, zero_shot, workdir)
-    records, damage = _damaged(rows, corrupt, seed, damage_look(config))
+    records, damage = _damaged(rows, corrupt, seed, config)
     predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
     context = {
         "run": workdir.name + damage,
@@ -130,14 +130,15 @@ def _answers(
     )
 
 
-def _damaged(rows: "_Rows", corrupt: str, seed: int, config_image):
+def _damaged(rows: "_Rows", corrupt: str, seed: int, config):
     """The damaged records, and the damage in words, its strength written out."""
     if not corrupt:
         return rows.records, ""
     told = "+".join(map(str, read_corruption(corrupt)))
     damage = f", {told} (seed {seed})"
     log.info("damaged first%s", damage)
-    options = {"seed": seed, "groups": rows.groups, "config_image": config_image}
+    look = damage_look(config) if damages_pictures(corrupt) else None
+    options = {"seed": seed, "groups": rows.groups, "config_image": look}
     return corrupt_records(rows.records, corrupt, **options), damage
 
 
@@ -150,11 +151,8 @@ def _write_unscored(
     write_predictions(predictions, output / "predictions.parquet")
     # of a labelled file that was scored here before
     (output / "report.json").unlink(missing_ok=True)
-    what = (
-        "the answers to"
-        if answered(predictions)
-        else "no class, as none was trained, of"
-    )
+    unknown = "no class, as none was trained, of"
+    what = "the answers to" if answered(predictions) else unknown
     text = (
         f"# Report: {context['run']}\n\n{context['data']} has no labels ({reason}), so"
         f" nothing is scored. predictions.parquet has {what} its"

@@ -99,7 +99,7 @@ def prepared(
             seen = reading(config) if pictures else config
             read = own_catalogue(seen, workdir, flaws)
             catalogues[kind] = read
-            products[kind] = _products(config, read, part, rows, seed)
+            products[kind] = _products(config, read, part, rows, seed, pictures)
         subjects.append(
             Subject(run, kind, _mark(workdir), _answer(config, workdir, catalogues))
         )
@@ -127,7 +127,7 @@ def _answer(config, workdir: Path, catalogues: Mapping[str, Catalogue]) -> Answe
     )
 
 
-def _products(config, catalogue: Catalogue, part, count, seed) -> Products:
+def _products(config, catalogue: Catalogue, part, count, seed, pictures) -> Products:
     if part not in PARTS:
         raise CatalogueError(f"--part={part}: known are {', '.join(PARTS)}")
     rows = catalogue.rows(part)
@@ -136,4 +136,5 @@ def _products(config, catalogue: Catalogue, part, count, seed) -> Products:
         order = np.argsort([zlib.crc32(x.encode()) for x in told], kind="stable")
         rows = np.sort(rows[order[:count]])
     records = [catalogue.records[i] for i in rows]
-    return Products(records, catalogue.groups[rows], damage_look(config))
+    look = damage_look(config) if pictures else None
+    return Products(records, catalogue.groups[rows], look)

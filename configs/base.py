@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
     config.train = train()
     config.eval = evaluation()
     config.extract = extract()
+    config.svm = svm()
     config.harden = harden()
     config.lock()  # a misspelt key of an experiment is an error
     for names in (config.data.text.streams, config.data.text.lengths):
@@ -73,6 +74,10 @@ def data() -> ConfigDict:
     c.split.test_platforms = ()  # by = platform: these shops are the test part
     c.split.val_from = ""  # by = date: first day of validation
     c.split.test_from = ""  # by = date: first day of test
+    c.train_share = 1.0  # of each leaf's training rows that are learnt from, in whole groups, at least one; drawn by split.seed
+    c.label_share = 1.0  # likewise of these, how many keep their label; the others' text and image still align
+    c.leave_out = ()  # nodes that are to have no example in training and validation: codes of any level, or FILE.csv (code)
+    c.label_source = ""  # where the labels are from, told by every report: 'weak: mapped from article types'
 
     c.text = ConfigDict()
     c.text.streams = ConfigDict({"title": ("title",)})  # stream -> columns, by ' ; '
@@ -228,6 +233,7 @@ def train() -> ConfigDict:
     c.monitor = "hierarchical/f1"  # or `loss`: chooses the best checkpoint
     c.patience = 0  # evaluations without a better value before stopping; 0 = off
     c.ema = 0.0  # decay of averaged parameters, after a warm-up; 0 = off
+    c.micro_batches = 1  # parts that a batch is computed in, to save memory; the loss stays that of the whole batch
     c.data_devices = 0  # size of the mesh's data axis; 0 = all devices
     c.fsdp_devices = 1  # size of the mesh's fsdp axis
     c.sharding = (  # first regex that matches a name: axis of each dimension
@@ -265,6 +271,14 @@ def extract() -> ConfigDict:
     c.stored = "float16"  # of the vectors on disk: float16 | float32
     c.pca = 0.0  # also store principal components that keep this share of variance
     c.prefix = ""  # put before each text that is encoded, such as "query: " for e5
+    return c
+
+
+def svm() -> ConfigDict:
+    c = ConfigDict()  # of task = baseline
+    c.ngrams = (1, 2)  # words of a feature, at least and at most
+    c.penalty = 1.0  # C: of margins that are violated
+    c.calibrate = True  # fit a temperature on a tenth of the groups; doubles the time
     return c
 
 

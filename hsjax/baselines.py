@@ -28,8 +28,7 @@ def fit_svm(
     columns: Sequence[str] = ("title",),
     tree: Taxonomy,
     groups: Integer[np.ndarray, "T"] | None = None,
-    calibrate: bool = True,
-    seed: int = 0,
+    **options,
 ) -> SvmBaseline:
     """`SvmBaseline` of records, their labels cut to the tree.
 
@@ -39,6 +38,7 @@ def fit_svm(
     Args:
       columns: of text, joined by ' ; '.
       groups: group numbers of the rows, computed where not given.
+      options: of `SvmBaseline`.
 
     Raises:
       CatalogueError: no such column, or nothing to learn from.
@@ -48,7 +48,7 @@ def fit_svm(
     inner = {path[: i + 1] for path, _ in paths for i in range(len(path) - 1)}
     usable = np.flatnonzero([p != () and (end or p not in inner) for p, end in paths])
     groups = group_keys(train) if groups is None else groups
-    return SvmBaseline(calibrate=calibrate, seed=seed).fit(
+    return SvmBaseline(**options).fit(
         stream_texts([train[i] for i in usable], columns),
         [paths[i][0] for i in usable],
         groups=groups[usable],

@@ -3,6 +3,7 @@
 python -m hsjax.bench tree --taxonomy=FILE   the tree distribution, against softmax
 python -m hsjax.bench input --config=FILE     loader alone, step alone, both together
 python -m hsjax.bench encode --config=FILE    a frozen encoder, against PyTorch's
+python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR   a product, row by row
 """
 
 import itertools
@@ -24,6 +25,11 @@ TAXONOMY = flags.DEFINE_string(
 ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `tree`.")
 ITEMS = flags.DEFINE_integer("items", 2048, "Texts or pictures of `encode`; 0 = all.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
+RUNS = flags.DEFINE_string("runs", None, "Of `cost`, as launch/sweep.py reads it.")
+ROOT = flags.DEFINE_string("root", None, "Of `cost`: folder of the workdirs.")
+SET = flags.DEFINE_multi_string("set", [], "Of `cost`, as for launch/sweep.py.")
+ONLY = flags.DEFINE_list("only", [], "Of `cost`: rows of the list; default: all.")
+OUTPUT = flags.DEFINE_string("output", None, "Of `cost`: FILE.md for a table.")
 JSON_FILE = flags.DEFINE_string("json", None, "File for the JSON beside the screen.")
 
 STEPS = 8  # of a round of `input`
@@ -138,12 +144,23 @@ def bench_encoder() -> dict:
     return bench_encode(CONFIG.value, items=ITEMS.value, rounds=ROUNDS.value)
 
 
+def bench_costs() -> dict:
+    """Parameters, FLOPs and time for a product, by the rows of a list of runs."""
+    from hsjax.bench_cost import bench_cost
+
+    asked = {"common": SET.value, "only": ONLY.value, "rounds": ROUNDS.value}
+    return bench_cost(Path(RUNS.value), Path(ROOT.value), **asked)
+
+
 BENCHES = {"tree": bench_tree, "input": bench_input, "encode": bench_encoder}
+BENCHES["cost"] = bench_costs
+NEEDED = {"tree": (TAXONOMY,), "input": (CONFIG,), "encode": (CONFIG,)}
+NEEDED["cost"] = (RUNS, ROOT)
 
 
 def run(argv) -> None:
-    needed = {"tree": TAXONOMY, "input": CONFIG, "encode": CONFIG}
-    if len(argv) != 2 or argv[1] not in BENCHES or not needed[argv[1]].value:
+    known = len(argv) == 2 and argv[1] in BENCHES
+    if not known or not all(flag.value for flag in NEEDED[argv[1]]):
         raise app.UsageError(__doc__)
     result = {"bench": argv[1], **pin(), "rounds": ROUNDS.value}
     from hsjax.tasks import user_errors
@@ -151,7 +168,12 @@ def run(argv) -> None:
     with user_errors():
         result |= BENCHES[argv[1]]()
     result["load_after"] = os.getloadavg()[0]
-    text = json.dumps({**result, "noisy": is_noisy(result)}, indent=1)
+    result["noisy"] = is_noisy(result)
+    text = json.dumps(result, indent=1)
+    if argv[1] == "cost" and OUTPUT.value:
+        from hsjax.bench_cost import cost_markdown
+
+        Path(OUTPUT.value).write_text(cost_markdown(result))
     if JSON_FILE.value:
         Path(JSON_FILE.value).write_text(text + "\n")
     print(text)

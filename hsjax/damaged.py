@@ -1,6 +1,7 @@
 """Runs under damage: each damage is done, and its items encoded, once for all."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,19 +9,33 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from hsjax.damage_facts import facts_of
 from hsjax.data.corrupt import SEVERITIES, corrupt_records
 from hsjax.data.damaged_pictures import damages_pictures
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
-from hsjax.evaluation.metrics import labelled, statistic
+from hsjax.evaluation.measures import (
+    answers,
+    class_averages,
+    decode_ratios,
+    level_ratios,
+    ratio_statistic,
+)
+from hsjax.evaluation.metrics import labelled
 from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.robust_cells import CLEAN, Cells
+from hsjax.evaluation.robust_table4 import write_table4
 from hsjax.evaluation.robust_tables import write_robustness
 from hsjax.subjects import Encoded, Products, Subject, prepared
 from hsjax.sweeps import Run, is_done_below, read_runs
 from hsjax.train.workdir import ConfigError
 
 log = logging.getLogger("hsjax")
+
+# Paper A's Table 4: noisy text, missing text, missing image
+TABLE4 = ("typos@3", "no_text@5", "no_image@5")
+# of a cell; one that was measured before there were these is measured again
+FIGURES = "accuracy, precision, recall, F1"
 
 
 class Asked(NamedTuple):
@@ -30,6 +45,8 @@ class Asked(NamedTuple):
       damages: names of `SEVERITIES`, () = all; severities: of 1 to 5.
       part: of the runs' own catalogue; rows: so many products of it, 0 = all.
       seed: of the damage, and of the choice of products.
+      table4: NAME@SEVERITY of the rows of Table 4.
+      table4_alone: measure these, and nothing else.
     """
 
     damages: tuple[str, ...]
@@ -37,6 +54,14 @@ class Asked(NamedTuple):
     part: str
     rows: int
     seed: int
+    table4: tuple[str, ...] = TABLE4
+    table4_alone: bool = False
+
+    def names(self) -> tuple[str, ...]:
+        """Of the damages that are done."""
+        if self.table4_alone:
+            return tuple(name.partition("@")[0] for name in self.table4)
+        return self.damages or tuple(SEVERITIES)
 
     def conditions(self) -> list[str]:
         """`clean`, then NAME@SEVERITY.
@@ -44,8 +69,7 @@ class Asked(NamedTuple):
         Raises:
           CatalogueError: an unknown name, or a severity that is none.
         """
-        names = self.damages or tuple(SEVERITIES)
-        for name in names:
+        for name in self.damages:
             if name not in SEVERITIES:
                 raise CatalogueError(
                     f"--damages: {name!r} is none; known: {', '.join(SEVERITIES)}"
@@ -53,7 +77,15 @@ class Asked(NamedTuple):
         for severity in self.severities:
             if str(severity) not in "12345":
                 raise CatalogueError(f"--severities: {severity!r} is not one of 1 to 5")
-        return [CLEAN, *(f"{n}@{s}" for n in names for s in self.severities)]
+        for name in self.table4:
+            found = re.fullmatch(r"(\w+)@[1-5]", name)
+            if not found or found[1] not in SEVERITIES:
+                raise CatalogueError(
+                    f"--table4_rows: {name!r} is no NAME@SEVERITY; names:"
+                    f" {', '.join(SEVERITIES)}"
+                )
+        every = [f"{n}@{s}" for n in self.names() for s in self.severities]
+        return [CLEAN, *dict.fromkeys(self.table4 if self.table4_alone else every)]
 
 
 def measure_runs(
@@ -68,6 +100,8 @@ def measure_runs(
 ) -> str:
     """Measures what `output` lacks, writes table and plot, and returns the Markdown.
 
+    Table 4 is written, too, where its conditions are among those asked for.
+
     Args:
       path: of the list of runs; those that are not trained yet are left out, and told.
       common: see `read_runs`.
@@ -80,8 +114,8 @@ def measure_runs(
     conditions = asked.conditions()
     runs = _chosen(read_runs(path, common), root, only)
     same = {"part": asked.part, "rows": asked.rows, "seed": asked.seed}
-    cells = Cells(output / "cells.jsonl", same)
-    pictures = damages_pictures("+".join(asked.damages or SEVERITIES))
+    cells = Cells(output / "cells.jsonl", {**same, "figures": FIGURES})
+    pictures = damages_pictures("+".join(dict.fromkeys(asked.names())))
     subjects, products = prepared(
         runs, root, **same, pictures=pictures, flaws=output / "quarantine.csv"
     )
@@ -95,7 +129,13 @@ def measure_runs(
         for condition in conditions
         if (cell := cells.found(subject.run, subject.mark, condition))
     ]
-    return write_robustness(measured, output, metric=metric)
+    records = next(iter(products.values())).records
+    facts = facts_of(runs, root, conditions, records)
+    if set(asked.table4) <= set(conditions):
+        text = write_table4(measured, output, asked.table4, facts)
+        if asked.table4_alone:
+            return text
+    return write_robustness(measured, output, metric=metric, facts=facts)
 
 
 def _chosen(runs: Sequence[Run], root: Path, only: Sequence[str]) -> list[Run]:
@@ -149,10 +189,18 @@ def _damaged(products: Products, condition: str, seed: int) -> list[Record]:
 
 
 def _metrics(predictions: Predictions) -> dict[str, float]:
-    """Accuracy of each level, the steadier macro F1 of the deepest, hF1."""
+    """Accuracy, macro and weighted precision, recall and F1 of each level, hF1.
+
+    Values are those of a report: of its families only what is needed is computed.
+    """
     scored = labelled(predictions)
-    levels = range(1, scored.num_levels + 1)
-    names = [f"level{level}/accuracy" for level in levels]
-    names += [f"level{scored.num_levels}/macro_f1_min5", "hierarchical/f1"]
-    found = statistic(scored, names=set(names))(np.ones((len(scored), 1)))
-    return {name: float(found[name][0]) for name in names}
+    ones, found, ratios = np.ones((len(scored), 1)), {}, {}
+    for level in range(scored.num_levels):
+        name = f"level{level + 1}/accuracy"
+        ratios[name] = level_ratios(scored, level)[name]
+        truth, answer = scored.truth[:, level], answers(scored)[:, level]
+        averages = class_averages(truth, answer)(ones)
+        found |= {f"level{level + 1}/{key}": value for key, value in averages.items()}
+    ratios["hierarchical/f1"] = decode_ratios(scored)["hierarchical/f1"]
+    found = ratio_statistic(ratios)(ones) | found
+    return {name: float(value[0]) for name, value in found.items()}

@@ -2,6 +2,7 @@
 
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --part=test --corrupt=word_drop:0.5 --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --input=FILE --by=COLUMN --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --zero_shot=path --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --corrupt=typos@3+no_image:0.5 --output=DIR
@@ -35,6 +36,9 @@ CONFIDENCE = flags.DEFINE_float(
 )
 ZERO_SHOT = flags.DEFINE_string(
     "zero_shot", "", "Also leaves by the text of their name, or of their whole path."
+)
+BY = flags.DEFINE_string(
+    "by", "", "Also a report for each value of this column, in OUTPUT/by/VALUE."
 )
 FEATURES = flags.DEFINE_multi_string(
     "features", [], "MODALITY=DIR of a feature store of the run that has moved."
@@ -83,6 +87,7 @@ def run(argv) -> None:
                 confidence=CONFIDENCE.value,
                 zero_shot=ZERO_SHOT.value,
                 features=read_places(FEATURES.value),
+                by=BY.value,
             )
         else:
             compare_runs(

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from hsjax.batch import IMAGE
 from hsjax.choices import check_extract
 from hsjax.data.features import content_keys
+from hsjax.data.held_out import hold_out, read_hold_out
 from hsjax.data.nomenclature import load_taxonomy
 from hsjax.data.prepare import label_separator, make_tree, read_parts
 from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
@@ -157,7 +158,13 @@ def _training_keys(config, workdir: Path | None) -> list[str]:
         if modality == IMAGE:
             config.data.features = {IMAGE: str(workdir)}
     # pictures count for groups, and so for the split, also where a text is encoded
-    records, _, parts = read_parts(config, Quarantine())
+    records, groups, parts = read_parts(config, Quarantine())
+    asked = read_hold_out(config.data)
+    if asked.codes or asked.share < 1:
+        of = zip(records, parts.tolist(), strict=True)
+        training = [record for record, part in of if part == "train"]
+        held = {"tree": make_tree(config, training)[0], "quarantine": Quarantine()}
+        parts, _ = hold_out(asked, records, groups, parts, **held)
     keys = content_keys(config, records, modality)
     return [k for k, part in zip(keys, parts.tolist(), strict=True) if part == "train"]
 

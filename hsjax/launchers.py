@@ -1,4 +1,4 @@
-"""Ways to run the experiments of a sweep: here one by one, printed, or on a cluster."""
+"""Ways to do the jobs of a sweep: here one by one, printed, or on a cluster."""
 
 import contextlib
 import os
@@ -11,45 +11,52 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hsjax.sweeps import Run, is_done_below
+from hsjax.sweep_jobs import Job
 from hsjax.train.watch import read_metrics
 from hsjax.train.workdir import ConfigError
 
 GRACE = 120  # seconds that a run has to save its state
-CACHE = "JAX_COMPILATION_CACHE_DIR"
+FLAGS_ERROR = "FATAL Flags parsing error: "  # of absl, which goes on for some lines
 
 
-def run_local(runs: Sequence[Run], root: Path, options: str = "") -> list[str]:
-    """One run after another; a failed one does not stop the others.
+def run_local(jobs: Sequence[Job], options: str = "") -> list[str]:
+    """One job after another; a failed one does not stop the others.
+
+    An evaluation of a run that is not trained by then is left out.
 
     Returns a sentence for each that failed.
     """
     del options
-    todo = _undone(runs, root)
-    failed, done = [], len(runs) - len(todo)
-    with tqdm(total=len(runs), initial=done, unit="run", disable=None) as bar:
-        for run in todo:
-            bar.set_description(run.name)
-            flaw = _run_one(run, root, bar)
+    todo = _undone(jobs)
+    failed, done = [], len(jobs) - len(todo)
+    with tqdm(total=len(jobs), initial=done, unit="run", disable=None) as bar:
+        for job in todo:
+            bar.set_description(job.name)
+            try:
+                flaw = _run_one(job, bar) if job.is_ready() else ""
+            except ConfigError as error:
+                flaw = str(error)
             if flaw:
-                failed.append(f"{run.name}: {flaw}")
+                failed.append(f"{job.name}: {flaw}")
                 bar.write(f"failed: {failed[-1]}", file=sys.stderr)
             bar.update()
     return failed
 
 
-def print_commands(runs: Sequence[Run], root: Path, options: str = "") -> list[str]:
-    """One shell command per run that is not done."""
+def print_commands(jobs: Sequence[Job], options: str = "") -> list[str]:
+    """One shell command per job that is not done, trainings before evaluations."""
     del options
-    for run in _undone(runs, root):
-        print(_shell_line(run, root))
+    for job in _undone(jobs):
+        job.begin()
+        print(_shell_line(job))
     return []
 
 
-def submit_slurm(runs: Sequence[Run], root: Path, options: str = "") -> list[str]:
-    """`sbatch --wrap` for each run that is not done, with further `options`.
+def submit_slurm(jobs: Sequence[Job], options: str = "") -> list[str]:
+    """`sbatch --wrap` for each job that is not done, with further `options`.
 
-    What is queued already is not known here, and would be submitted again.
+    What is queued already is not known here, and would be submitted again. Evaluations
+    of runs that are not trained yet wait for the next call.
 
     Raises:
       ConfigError: there is no sbatch.
@@ -60,51 +67,43 @@ def submit_slurm(runs: Sequence[Run], root: Path, options: str = "") -> list[str
             " writes the commands"
         )
     failed = []
-    for run in _undone(runs, root):
-        workdir = root / run.name
-        workdir.mkdir(parents=True, exist_ok=True)
-        words = [f"--job-name={run.name}", f"--output={workdir}/slurm-%j.log"]
-        words += [*shlex.split(options), f"--wrap={_shell_line(run, root)}"]
-        job = subprocess.run(["sbatch", *words], capture_output=True, text=True)
-        print(f"{run.name}: {(job.stdout or job.stderr).strip()}")
-        if job.returncode:
-            failed.append(f"{run.name}: {job.stderr.strip()}")
+    for job in _undone(jobs):
+        if not job.is_ready():
+            print(f"{job.name}: not trained yet; the same command later submits it")
+            continue
+        job.begin()
+        job.folder.mkdir(parents=True, exist_ok=True)
+        words = [f"--job-name={job.name}", f"--output={job.folder}/slurm-%j.log"]
+        words += [*shlex.split(options), f"--wrap={_shell_line(job)}"]
+        told = subprocess.run(["sbatch", *words], capture_output=True, text=True)
+        print(f"{job.name}: {(told.stdout or told.stderr).strip()}")
+        if told.returncode:
+            failed.append(f"{job.name}: {told.stderr.strip()}")
     return failed
 
 
 LAUNCHERS = {"local": run_local, "print": print_commands, "slurm": submit_slurm}
 
 
-def _undone(runs: Sequence[Run], root: Path) -> list[Run]:
-    return [run for run in runs if not is_done_below(root, run)]
+def _undone(jobs: Sequence[Job]) -> list[Job]:
+    return [job for job in jobs if not job.is_done()]
 
 
-def _command(run: Run, root: Path) -> list[str]:
-    """What python is told."""
-    return ["-m", "hsjax.main", *run.arguments, f"--workdir={root / run.name}"]
-
-
-def _environment(run: Run, root: Path) -> dict[str, str]:
-    """All runs share one folder of compiled programs, unless somebody chose another."""
-    chosen = os.environ.get(CACHE) or run.config.train.compile_cache
-    return {} if chosen else {CACHE: str((root / "compiled").resolve())}
-
-
-def _shell_line(run: Run, root: Path) -> str:
-    settings = [f"{key}={value}" for key, value in _environment(run, root).items()]
+def _shell_line(job: Job) -> str:
+    settings = [f"{key}={value}" for key, value in job.environment.items()]
     words = ["env", *settings] if settings else []
-    return shlex.join([*words, "python", *_command(run, root)])
+    return shlex.join([*words, "python", *job.words])
 
 
-def _run_one(run: Run, root: Path, bar) -> str:
-    """Waits for one run; what went wrong, '' = nothing."""
-    workdir = root / run.name
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "run.log"
+def _run_one(job: Job, bar) -> str:
+    """Waits for one job; what went wrong, '' = nothing."""
+    job.begin()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    path = job.folder / "run.log"
     with path.open("a") as log:
         process = subprocess.Popen(
-            [sys.executable, *_command(run, root)],
-            env={**os.environ, **_environment(run, root)},
+            [sys.executable, *job.words],
+            env={**os.environ, **job.environment},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches it as SIGTERM, so that it saves
@@ -113,22 +112,29 @@ def _run_one(run: Run, root: Path, bar) -> str:
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=2)
-                bar.set_postfix_str(_progress(workdir))
+                bar.set_postfix_str(_progress(job.folder))
         finally:
             _stop(process)
     if process.returncode:
-        lines = path.read_text(errors="replace").strip().splitlines()
-        told = lines[-1].removeprefix("hsjax: ") if lines else "it said nothing"
-        return f"{told} (exit {process.returncode}; see {path})"
-    if not is_done_below(root, run):
-        return f"it left no report of this config in {workdir}"
+        return f"{_last_words(path)} (exit {process.returncode}; see {path})"
+    if not job.is_done():
+        return f"it left no report of what was asked in {job.folder}; see {path}"
     return ""
 
 
-def _progress(workdir: Path) -> str:
-    """The last step that the run has told."""
+def _last_words(path: Path) -> str:
+    """The line of a log that says best why its process ended."""
+    lines = path.read_text(errors="replace").strip().splitlines()
+    if not lines:
+        return "it said nothing"
+    told = [line for line in lines[-4:] if line.startswith(FLAGS_ERROR)]
+    return [*told, lines[-1]][0].removeprefix(FLAGS_ERROR).removeprefix("hsjax: ")
+
+
+def _progress(folder: Path) -> str:
+    """The last step that a training has told."""
     with contextlib.suppress(OSError, ValueError):  # it may be writing at this moment
-        lines = read_metrics(workdir / "metrics.jsonl")
+        lines = read_metrics(folder / "metrics.jsonl")
         return f"step {lines[-1]['step']:,}" if lines else ""
     return ""
 

@@ -105,6 +105,7 @@ NUMBERS = {
     "train.ema": MOMENT,
     "train.data_devices": NOT_NEGATIVE,
     "train.fsdp_devices": COUNT,
+    "train.micro_batches": COUNT,
     "eval.batch_size": COUNT,
     "eval.topk": COUNT,
     "eval.gallery_size": COUNT,

@@ -66,11 +66,23 @@ def write_results(
         "config_hash": config_hash(config),
         "environment": environment(),
         "names": code_names(tree),
+        **told_labels(config, context.get("data", "")),
         **context,
     }
     write_report(directory, predictions, metrics, context=context)
     print((directory / "report.md").read_text())
     print(f"all files: {directory}")
+
+
+def told_labels(config, data: Path | str) -> dict[str, str]:
+    """Where the labels of the scored rows are from, {} where nobody said.
+
+    Those of another file may be better than the ones that a run has learnt from, and
+    nothing is said of them.
+    """
+    source = " ".join(config.data.label_source.split())
+    own = str(data) == str(config.data.path)
+    return {"label_source" if own else "train_label_source": source} if source else {}
 
 
 def code_names(tree: Taxonomy) -> dict[str, str]:
@@ -133,6 +145,7 @@ def fitted_baseline(config, catalogue: Catalogue) -> Callable[..., Predictions]:
         [catalogue.records[i] for i in rows],
         groups=catalogue.groups[rows],
         seed=config.seed,
+        **config.svm,
         **of,
     )
     return lambda records, groups: svm_predictions(

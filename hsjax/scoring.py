@@ -1,30 +1,27 @@
 """Scores a trained run on a file, or answers one that has no labels."""
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 import jax
-import numpy as np
 
+from hsjax.asked_rows import FLAWS, AskedRows, check_labelled, other_rows, own_rows
+from hsjax.data.columns import carried, carrying
 from hsjax.data.corrupt import corrupt_records, read_corruption
 from hsjax.data.damaged_pictures import damage_look, damages_pictures, reading
-from hsjax.data.groups import content_hashes, group_keys
 from hsjax.data.prepare import Catalogue, read_catalogue
-from hsjax.data.quarantine import written_if_refused
-from hsjax.data.records import CatalogueError, Quarantine, Record
+from hsjax.data.records import CatalogueError
 from hsjax.data.sources import SYNTHETIC
-from hsjax.data.splits import PARTS
-from hsjax.data.totals import record_facts
 from hsjax.evaluation.metrics import answered
+from hsjax.evaluation.parts import Parts, parts_by, write_parts
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
 from hsjax.inference.predict import Run, load_run, run_config
-from hsjax.inference.products import read_another
 from hsjax.reports import catalogue_entries, fitted_baseline, write_results
-from hsjax.train.kept import read_train_counts, read_train_rows
+from hsjax.train.kept import read_train_counts
 from hsjax.train.workdir import WorkdirError, check_rows
 
 log = logging.getLogger("hsjax")
@@ -41,29 +38,31 @@ def evaluate_run(
     confidence: float | None = None,
     zero_shot: str = "",
     features: Mapping[str, Path | str] = MappingProxyType({}),
+    by: str = "",
 ) -> None:
     """Scores a run on another file, or on a part of its own catalogue.
 
     Of another file every row with a label counts, repeated rows, too; a file without
     labels is answered, and not scored. A part of its own has the run's own rows. A
-    baseline has no `confidence`. `features`: modality -> folder of stores that moved.
+    baseline has no `confidence`. `features`: modality -> folder of stores that moved;
+    `by`: column of the scored file, whose values each have a report of their own, too.
 
     Raises:
-      CatalogueError: the part or the damage is unknown, the file cannot be read, or a
-        feature store is gone or is another; zero-shot is asked of unlabelled rows.
+      CatalogueError: the part, the damage or the column is unknown, the file cannot be
+        read or lacks labels that are needed, or a feature store is gone or is another.
       WorkdirError: the run's own catalogue has changed since.
     """
     config = run_config(workdir, features)
     _check_asked(config, output, source, corrupt, confidence)
-    catalogue, flaws = None, output / "quarantine.csv"
     seen = reading(config) if damages_pictures(corrupt) else config
-    if source is None or config.task == "baseline":
-        catalogue = own_catalogue(seen, workdir, flaws)
     run = _loaded(config, workdir, zero_shot, features)
+    catalogue, rows = _read(seen, run, workdir, source, part, by, output)
     model = run or catalogue
-    rows = _asked_rows(seen, model, catalogue, source, part, flaws, zero_shot, workdir)
+    check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
+    parts = _parts(rows, by, output)
     records, damage = _damaged(rows, corrupt, seed, config)
     predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
+    rows.write_flaws(output)
     context = {
         "run": workdir.name + damage,
         "data": source or config.data.path,
@@ -73,23 +72,42 @@ def evaluate_run(
         "seed": seed,
         **catalogue_entries(rows.facts, rows.quarantine),
     }
-    output.mkdir(parents=True, exist_ok=True)
-    rows.quarantine.write(flaws)
     if rows.unlabelled:
-        _write_unscored(output, predictions, rows.unlabelled, context)
-    else:
-        asked = {"run": run, "config": config, "zero_shot": zero_shot}
-        _write_scored(workdir, output, predictions, model.tree, context, **asked)
+        return _write_unscored(output, predictions, rows.unlabelled, context)
+    write = functools.partial(_write_scored, workdir, config, model, zero_shot)
+    told = write_parts(output, predictions, parts, context, write) if parts else {}
+    write(output, predictions, context | told)
+
+
+def _parts(rows: AskedRows, by: str, output: Path) -> Parts | None:
+    """By what the rows have in a column before any damage, None = not asked."""
+    values = [carried(record, by) for record in rows.records] if by else ()
+    return parts_by(by, values, output) if by else None
+
+
+def _read(
+    config, run: Run | None, workdir: Path, source, part: str, by: str, output: Path
+) -> tuple[Catalogue | None, AskedRows]:
+    """The run's own catalogue, where it is needed, and what is asked."""
+    carries = carrying(config, by, source) if by else config
+    flaws = output / FLAWS
+    if source is None:
+        catalogue = own_catalogue(carries, workdir, flaws)
+        return catalogue, own_rows(carries, catalogue, part)
+    catalogue = None if run else own_catalogue(config, workdir, flaws)
+    places = {"flaws": flaws, "workdir": workdir}
+    return catalogue, other_rows(carries, run or catalogue, source, **places)
 
 
 def _write_scored(
-    workdir: Path, output: Path, predictions, tree, context, *, run, config, zero_shot
+    workdir: Path, config, model, zero_shot: str, output: Path, predictions, context
 ) -> None:
     """The report, with `zero_shot` also of leaves by the text of their label."""
-    known = {"tree": tree, "train_counts": read_train_counts(workdir)}
+    known = {"tree": model.tree, "train_counts": read_train_counts(workdir)}
     if zero_shot:
-        known["more"], told = zero_shot_results(run, predictions, kind=zero_shot)
-        context["sections"]["Zero-shot"] = told
+        known["more"], told = zero_shot_results(model, predictions, kind=zero_shot)
+        sections = {**context["sections"], "Zero-shot": told}
+        context = {**context, "sections": sections}
     write_results(output, predictions, config=config, context=context, **known)
 
 
@@ -130,7 +148,7 @@ def _answers(
     )
 
 
-def _damaged(rows: "_Rows", corrupt: str, seed: int, config):
+def _damaged(rows: AskedRows, corrupt: str, seed: int, config):
     """The damaged records, and the damage in words, its strength written out."""
     if not corrupt:
         return rows.records, ""
@@ -164,7 +182,7 @@ def _write_unscored(
     print(f"{text}\nall files: {output}")
 
 
-def own_catalogue(config, workdir: Path, flaws: Path) -> Catalogue:
+def own_catalogue(config, workdir: Path, flaws: Path | None) -> Catalogue:
     """The catalogue of a run, with its tokenizer: nothing is trained to score it.
 
     Raises:
@@ -183,67 +201,3 @@ def own_catalogue(config, workdir: Path, flaws: Path) -> Catalogue:
             " another with --input"
         ) from None
     return catalogue
-
-
-class _Rows(NamedTuple):
-    """What is to be answered, and what is known of it; see `Products.unlabelled`."""
-
-    records: Sequence[Record]
-    groups: np.ndarray
-    quarantine: Quarantine
-    facts: Mapping[str, int | float]
-    unlabelled: str = ""
-
-
-def _asked_rows(
-    config, model, catalogue, source, part, flaws, zero_shot, workdir
-) -> _Rows:
-    """Of the run's own catalogue, or of another file; zero-shot wants labels."""
-    if source is None:
-        return _own_rows(config, catalogue, part)
-    rows = _other_rows(config, model, source, flaws, workdir)
-    if zero_shot and rows.unlabelled:
-        raise CatalogueError(
-            f"--zero_shot scores rows by their label, and {source} has none"
-            f" ({rows.unlabelled}): leave it out, or name a labelled file"
-        )
-    return rows
-
-
-def _own_rows(config, catalogue: Catalogue, part: str) -> _Rows:
-    """A part of the run's own catalogue."""
-    if part not in PARTS:
-        raise CatalogueError(f"--part={part}: known are {', '.join(PARTS)}")
-    rows = catalogue.rows(part)
-    if not len(rows):
-        raise CatalogueError(f"--part={part}: {config.data.path} has no such rows")
-    records = [catalogue.records[i] for i in rows]
-    return _Rows(
-        records, catalogue.groups[rows], catalogue.quarantine, catalogue.facts()
-    )
-
-
-def _other_rows(config, model: Run | Catalogue, source, flaws, workdir) -> _Rows:
-    """Another file; its flaws go to `flaws` where it is refused."""
-    quarantine = Quarantine()
-    with written_if_refused(quarantine, flaws):
-        found = read_another(config, source, tree=model.tree, quarantine=quarantine)
-    facts = record_facts(
-        found.records,
-        found.labels,
-        found.outside,
-        tree=model.tree,
-        streams=config.data.text.streams.to_dict(),
-        spec=model.spec,
-        tokenizer=model.tokenizer,
-        quarantine=quarantine,
-    )
-    seen = int(np.isin(content_hashes(found.records), read_train_rows(workdir)).sum())
-    if seen:
-        facts |= {"rows of the run's training part": seen}
-        quarantine.warn(
-            f"{seen:,} of {len(found.records):,} rows were in the training part of"
-            f" {workdir}: figures over them flatter it"
-        )
-    groups = group_keys(found.records)
-    return _Rows(found.records, groups, quarantine, facts, found.unlabelled)

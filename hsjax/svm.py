@@ -18,7 +18,7 @@ NodePath = tuple[str, ...]
 
 
 class SvmBaseline:
-    """TF-IDF of 1-2-grams (sublinear), one linear SVM per last node against the rest.
+    """TF-IDF of word n-grams (sublinear), a linear SVM per last node against the rest.
 
     An SVM has no probabilities. softmax(margins / T) stands for them, where the one
     number T is fitted by likelihood on a held-out tenth of the training groups; then
@@ -27,8 +27,21 @@ class SvmBaseline:
     then means anything.
     """
 
-    def __init__(self, *, penalty: float = 1.0, calibrate: bool = True, seed: int = 0):
-        self.penalty, self.calibrate, self.seed = penalty, calibrate, seed
+    def __init__(
+        self,
+        *,
+        ngrams: tuple[int, int] = (1, 2),
+        penalty: float = 1.0,
+        calibrate: bool = True,
+        seed: int = 0,
+    ):
+        if len(ngrams) != 2 or not 1 <= ngrams[0] <= ngrams[1] or penalty <= 0:
+            raise CatalogueError(
+                f"svm.ngrams={tuple(ngrams)}, svm.penalty={penalty}: give the fewest"
+                " and the most words of a feature, and a penalty above 0"
+            )
+        self.ngrams, self.penalty = tuple(ngrams), penalty
+        self.calibrate, self.seed = calibrate, seed
         self.temperature = 1.0
 
     def fit(
@@ -52,7 +65,7 @@ class SvmBaseline:
         target = np.array([number[path] for path in paths])
         limit = max(WEIGHTS // len(self.paths), 1)
         self.vectorizer = TfidfVectorizer(
-            ngram_range=(1, 2), sublinear_tf=True, max_features=limit
+            ngram_range=self.ngrams, sublinear_tf=True, max_features=limit
         )
         if not any(text.strip() for text in texts):
             raise CatalogueError("every training text is empty: check columns.text")

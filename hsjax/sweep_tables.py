@@ -1,98 +1,180 @@
-"""Tables of a list of runs, their definitions as files that are committed."""
+"""Tables of a list of runs: rows against a reference, learning curves, series."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from hsjax.evaluation.comparison import MAIN_METRICS
 from hsjax.evaluation.comparison_report import write_comparison
 from hsjax.evaluation.comparison_rows import Row, compare_rows
-from hsjax.sweeps import Run, is_done_below, meant, read_object
+from hsjax.evaluation.learning_curves import Training, write_curves
+from hsjax.evaluation.metrics import digit_aliases, labelled
+from hsjax.evaluation.predictions import read_predictions
+from hsjax.evaluation.series_report import write_series
+from hsjax.sweep_jobs import ASKED
+from hsjax.sweeps import Run, is_done_below, meant
+from hsjax.table_files import Table, definition, read_table
+from hsjax.train.watch import read_metrics
 from hsjax.train.workdir import ConfigError
 
-TABLE_FIELDS = ("title", "rows", "metrics", "folder")
+Blocks = dict[str, dict[str, str]]  # title -> metric -> heading
 
 
-class Table(NamedTuple):
-    """What a table shows.
-
-    Attributes:
-      title: its first line.
-      rows: in order.
-      metrics: metric -> heading; empty = the main ones of the deepest level.
-      folder: below each run, with the report to read; '' = the run's own.
-    """
-
-    title: str
-    rows: tuple[str, ...]
-    metrics: dict[str, str]
-    folder: str = ""
-
-
-def read_table(path: Path, rows: Sequence[str]) -> Table:
-    """NAME.json beside the runs; without one all rows and the main metrics.
+def check_table(path: Path, runs: Sequence[Run], name: str) -> Table:
+    """The definition of a table, before anything is run for it.
 
     Args:
-      rows: that there are.
+      path: of the list of runs; see `table_files.definition`.
 
     Raises:
-      ConfigError: an unknown field or row.
+      ConfigError: see `read_table`.
     """
-    if not path.is_file():
-        return Table(path.stem, tuple(rows), {})
-    found = read_object(path.read_text(), str(path), TABLE_FIELDS)
-    for name in found.get("rows", []):
-        if name not in rows:
-            raise ConfigError(f"{path}: {name!r} is no row.{meant(name, rows)}")
-    return Table(
-        found.get("title", path.stem),
-        tuple(found.get("rows", rows)),
-        dict(found.get("metrics", {})),
-        found.get("folder", ""),
-    )
+    return read_table(definition(path, name), _row_names(runs))
 
 
 def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
     """Writes ROOT/NAME.md, .csv and .png of what is done, and returns the Markdown.
 
+    Without a definition of that name the table is of the evaluation NAME, if there is
+    one, and else of the runs' own reports.
+
     Args:
-      path: of the runs; NAME.json beside it may say what is shown.
+      path: of the list of runs; see `table_files.definition`.
 
     Raises:
-      ConfigError: an unknown field or row of the definition, or nothing is done.
+      ConfigError: an unknown field, row or metric of the definition, or nothing is
+        done.
     """
-    names = list(dict.fromkeys(run.row for run in runs))
-    table = read_table(path.with_name(f"{name}.json"), names)
-    rows = [_row(wanted, runs, root, table) for wanted in table.rows]
+    table = check_table(path, runs, name)
+    scored = any((root / run.name / name / ASKED).exists() for run in runs)
+    if scored and not definition(path, name).is_file():
+        table = table._replace(folder=name)  # of the evaluation of that name
+    done = {run.name for run in runs if is_done_below(root, run)}
+    if not any(run.row in table.rows for run in runs if run.name in done):
+        raise ConfigError(f"--table={name}: no run of it is done in {root}")
+    runs = [run for run in runs if run.row in table.rows]
+    if table.curves:
+        return _curves(table, runs, root, name, done)
+    rows = [_row(wanted, runs, root, table, done) for wanted in table.rows]
     folders = [folder for row in rows for folder in row.folders]
     if not folders:
-        raise ConfigError(f"--table={name}: no run of it is done in {root}")
-    headings = table.metrics or _main_metrics(folders[0])
+        raise ConfigError(
+            f"--table={name}: no run of it has {table.folder}/report.json;"
+            f" --evaluate={table.folder}='ARGUMENTS' makes it"
+        )
+    title = table.title + labels_told(folders)
+    blocks = _blocks(table, folders)
+    _check_metrics(blocks, folders, name)
+    headings = _flat(blocks)
     comparison = compare_rows(rows, list(headings))
-    return write_comparison(
-        comparison, root / name, title=table.title, headings=headings
+    told = {"title": title, "headings": headings}
+    if table.series:
+        told |= {"series": table.series, "x": table.x}
+        return write_series(comparison, root / name, **told)
+    told["blocks"] = blocks if table.levels else None
+    return write_comparison(comparison, root / name, **told)
+
+
+def labels_told(folders: Iterable[Path]) -> str:
+    """` (labels: ...)` where reports say where their labels come from, '' otherwise."""
+    reports = (_report(folder) for folder in folders)
+    found = [report.get("label_source") for report in reports]
+    told = dict.fromkeys(str(source) for source in found if source)
+    return f" (labels: {'; '.join(told)})" if told else ""
+
+
+def _row_names(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(run.row for run in runs))
+
+
+def _row(name: str, runs: Sequence[Run], root: Path, table: Table, done) -> Row:
+    """A row, as it is called, with the folders of its runs that are done."""
+    members = [run for run in runs if run.row == name]
+    folders = [root / run.name / table.folder for run in members if run.name in done]
+    scored = tuple(folder for folder in folders if (folder / "report.json").exists())
+    reference = table.rows.get(members[0].reference, "")
+    return Row(table.rows[name], scored, len(members), reference)
+
+
+def _report(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+def _levels(metrics: Mapping) -> list[int]:
+    """Those that a report measures."""
+    return sorted(
+        {int(m[1]) for m in (re.match(r"level(\d+)/", n) for n in metrics) if m}
     )
 
 
-def _row(name: str, runs: Sequence[Run], root: Path, table: Table) -> Row:
-    """A row with the folders of its runs that are done."""
-    members = [run for run in runs if run.row == name]
-    done = [
-        root / run.name / table.folder
-        for run in members
-        if is_done_below(root, run)
-        and (root / run.name / table.folder / "report.json").exists()
-    ]
-    reference = members[0].reference
-    shown = reference if reference in table.rows else ""
-    return Row(name, tuple(done), len(members), shown)
+def _blocks(table: Table, folders: Sequence[Path]) -> Blocks:
+    """What is shown, by level where the table is one of levels."""
+    there = _levels(_report(folders[0])["metrics"])
+    if not table.metrics:
+        names = [f"level{max(there)}/{name}" for name in MAIN_METRICS]
+        return {"": {name: name for name in (*names, "hierarchical/f1")}}
+    if not table.levels:
+        return {"": dict(table.metrics)}
+    levels = {(0,): there, (-1,): there[-1:]}.get(table.levels, list(table.levels))
+    if gone := set(levels) - set(there):
+        raise ConfigError(f"{table.title}: level {min(gone)} is not one of {there}")
+    called, blocks = _level_names(folders[0]), {}
+    of = {n: h for n, h in table.metrics.items() if "/" not in n}
+    for level in levels:
+        title = called.get(f"level{level}", f"Level {level}")
+        blocks[title] = {f"level{level}/{name}": h for name, h in of.items()}
+    rest = {n: h for n, h in table.metrics.items() if "/" in n}
+    return blocks | ({"Whole paths": rest} if rest else {})
 
 
-def _main_metrics(folder: Path) -> dict[str, str]:
-    """Metric -> heading: those of the deepest level, and hF1."""
-    found = json.loads((folder / "report.json").read_text())["metrics"]
-    levels = [int(m[1]) for m in (re.match(r"level(\d+)/", n) for n in found) if m]
-    names = [f"level{max(levels)}/{name}" for name in MAIN_METRICS]
-    return {name: name for name in (*names, "hierarchical/f1")}
+def _level_names(folder: Path) -> dict[str, str]:
+    """`level2` -> `4 digits`, where codes are HS digits."""
+    truth = labelled(read_predictions(folder / "predictions.parquet"))
+    aliases = digit_aliases(truth.truth, truth.separator)
+    return {
+        level: f"{alias.removeprefix('digits')} digits"
+        for alias, level in aliases.items()
+    }
+
+
+def _flat(blocks: Blocks) -> dict[str, str]:
+    """Metric -> heading that stands alone."""
+    return {
+        metric: f"{title}: {heading}" if title else heading
+        for title, of in blocks.items()
+        for metric, heading in of.items()
+    }
+
+
+def _check_metrics(blocks: Blocks, folders: Sequence[Path], name: str) -> None:
+    known = set().union(*(_report(folder)["metrics"] for folder in folders))
+    for metric in _flat(blocks):
+        if metric not in known:
+            raise ConfigError(
+                f"--table={name}: no report has the metric {metric!r}."
+                f"{meant(metric, known)}"
+            )
+
+
+def _curves(table: Table, runs: Sequence[Run], root: Path, name: str, done) -> str:
+    """Learning curves of the runs that are done."""
+    rows: dict[str, list[Training]] = {}
+    folders = []
+    for row, called in table.rows.items():
+        members = [run for run in runs if run.row == row and run.name in done]
+        rows[called] = [_training(run, root / run.name) for run in members]
+        folders += [root / run.name for run in members]
+    return write_curves(
+        rows,
+        root / name,
+        title=table.title + labels_told(folders),
+        curves=table.curves,
+        axis=table.x,
+    )
+
+
+def _training(run: Run, workdir: Path) -> Training:
+    facts = _report(workdir)["context"].get("catalogue", {})
+    epoch = facts.get("train rows", 0) / run.config.data.batch_size
+    return Training(read_metrics(workdir / "metrics.jsonl"), epoch)

@@ -1,14 +1,16 @@
-"""Runs a list of experiments, and makes one table of them.
+"""Runs a list of experiments, scores them on other data, and makes tables of them.
 
 python launch/sweep.py --runs=FILE.jsonl --root=DIR
 python launch/sweep.py --runs=FILE.jsonl --root=DIR --launcher=print
-python launch/sweep.py --runs=FILE.jsonl --root=DIR --table=NAME
+python launch/sweep.py --runs=FILE.jsonl --root=DIR --evaluate=half='--corrupt=typos@3'
+python launch/sweep.py --runs=FILE.jsonl --root=DIR --table=NAME,NAME
 python launch/sweep.py --runs=FILE.jsonl --root=DIR --set=data.path=goods.csv
 
 The same command again goes on where it was cut off: a run is done when its folder has a
 report of the very config. `launch/README.md` tells the files.
 """
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -18,47 +20,57 @@ from absl import app, flags
 RUNS = flags.DEFINE_string("runs", None, "FILE.jsonl, a run or a row of seeds a line.")
 ROOT = flags.DEFINE_string("root", None, "Folder of the workdirs.")
 LAUNCHER = flags.DEFINE_string(
-    "launcher", "", "local | print | slurm; default: local, nothing with --table."
+    "launcher", "", "local | print | slurm; default: local, no training with --table."
 )
-TABLE = flags.DEFINE_string("table", "", "Aggregate to DIR/NAME.md, .csv and .png.")
+EVALUATE = flags.DEFINE_multi_string(
+    "evaluate", [], "NAME='ARGUMENTS' of hsjax.evaluate, into RUN/NAME of trained runs."
+)
+TABLE = flags.DEFINE_list("table", [], "Aggregate to DIR/NAME.md, .csv and .png.")
 SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE for all runs.")
 SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --time=60'.")
 
 
-def launch(runs, root: Path) -> list[str]:
-    """Starts what is not done; a sentence for each run that failed."""
+def launch(runs, root: Path) -> tuple[list[str], str]:
+    """Starts what is not done; a sentence for each that failed, and of how many."""
     from hsjax.launchers import LAUNCHERS
+    from hsjax.sweep_jobs import evaluation_jobs, read_evaluations, training_jobs
     from hsjax.train.workdir import ConfigError
 
-    name = LAUNCHER.value or ("" if TABLE.value else "local")
-    if not name:
-        return []
+    name = LAUNCHER.value or "local"
     if name not in LAUNCHERS:
         later = " is not built yet" if name in ("tpu", "gke") else " is unknown"
         raise ConfigError(f"--launcher={name}{later}; known: {', '.join(LAUNCHERS)}")
-    return LAUNCHERS[name](runs, root, SLURM.value)
+    evaluations = read_evaluations(EVALUATE.value, runs)
+    training = [] if TABLE.value and not LAUNCHER.value else training_jobs(runs, root)
+    jobs = [*training, *evaluation_jobs(runs, root, evaluations)]
+    what = "runs and evaluations" if evaluations else "runs"
+    return LAUNCHERS[name](jobs, SLURM.value) if jobs else [], f"{len(jobs)} {what}"
 
 
 def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    from hsjax.sweep_tables import make_table
+    from hsjax.sweep_tables import check_table, make_table
     from hsjax.sweeps import read_runs
     from hsjax.tasks import user_errors
 
+    # every run logs for itself; here only what is wrong
+    logging.getLogger("hsjax").setLevel(logging.WARNING)
     # as for Ctrl-C: the run that is under way saves its state first
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     path, root = Path(RUNS.value), Path(ROOT.value)
     with user_errors():
         runs = read_runs(path, SET.value)
+        for name in TABLE.value:  # before hours of training
+            check_table(path, runs, name)
         try:
-            failed = launch(runs, root)
+            failed, of = launch(runs, root)
         except KeyboardInterrupt:
             sys.exit("hsjax: stopped; the same command goes on")
-        if TABLE.value:
-            print(make_table(path, runs, root, TABLE.value))
+        for name in TABLE.value:
+            print(make_table(path, runs, root, name))
     if failed:
-        sys.exit(f"hsjax: {len(failed)} of {len(runs)} runs failed: {failed[0]}")
+        sys.exit(f"hsjax: {len(failed)} of {of} failed: {failed[0]}")
 
 
 def main() -> None:

@@ -133,3 +133,14 @@ def test_mistakes_are_explained(tree):
         fit_svm(make_records(8), columns=("name",), tree=tree)
     with pytest.raises(CatalogueError, match="has no rows"):
         answered(make_records(8), [], tree)
+
+
+def test_ngrams_are_words_of_a_feature():
+    paths = [("A",), ("B",)] * 10
+    texts = ["red shoe", "shoe red"] * 10
+    pairs = SvmBaseline(ngrams=(1, 2), calibrate=False).fit(texts, paths)
+    words = SvmBaseline(ngrams=(1, 1), calibrate=False).fit(texts, paths)
+    assert pairs.log_probs(texts).argmax(axis=1).tolist() == [0, 1] * 10
+    assert np.ptp(words.log_probs(texts), axis=0).max() < 1e-6  # a bag has no order
+    with pytest.raises(CatalogueError, match="svm.ngrams"):
+        SvmBaseline(ngrams=(2, 1))

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from clu import parameter_overview
 
@@ -21,6 +22,7 @@ from hsjax.data.features import stores_of
 from hsjax.data.prepare import batch_spec
 from hsjax.data.store import start_store
 from hsjax.models.build import build_model
+from hsjax.models.label_tower import LabelFeatures
 from hsjax.options import CHOICES
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import check_objective
@@ -38,6 +40,10 @@ TREE = Taxonomy.from_paths(
     [("A", "A > B", "A > B > C"), ("A", "A > B", "A > B > D"), ("A", "A > E")]
     + [("F", "F > G", "F > G > H"), ("F", "F > G", "F > G > I"), ("A",)],
     separator=" > ",
+)
+LABELS = LabelFeatures(  # of MiniLM
+    tuple(np.ones((size, 384), np.float32) for size in TREE.sizes),
+    tuple(np.ones(size, bool) for size in TREE.sizes),
 )
 
 
@@ -64,7 +70,8 @@ def parameters(config):
             config.data.features[modality] = str(place)
         spec = batch_spec(config, TREE)
     vocab_size = -(-config.data.text.vocab_size // 8) * 8
-    model = build_model(config, spec, TREE, vocab_size=vocab_size)
+    labels = LABELS if config.model.head.labels else None
+    model = build_model(config, spec, TREE, vocab_size=vocab_size, labels=labels)
     shapes, stats = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
     tables = [t for t in (shapes, stats) if t]
     overview = parameter_overview.get_parameter_overview

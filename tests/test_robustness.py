@@ -2,16 +2,21 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from runs import ROOT, SMALL, TEXT, train_run
+from scipy import stats
 
+from hsjax.damage_facts import level_names
 from hsjax.damaged import Asked, measure_runs
+from hsjax.data.corrupt import SEVERITIES, corrupt_records
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.records import Record
 from hsjax.evaluation.predictions import read_predictions
-from hsjax.evaluation.robust_cells import Cell
+from hsjax.evaluation.robust_cells import Cell, Facts
 from hsjax.evaluation.robust_tables import write_robustness
 from hsjax.scoring import evaluate_run
 from hsjax.subjects import Encoded
@@ -21,9 +26,18 @@ from hsjax.train.workdir import ConfigError
 SHORT = {**SMALL, "train.steps": 2, "train.eval_every": 2}
 LINES = (
     {"name": "svm", "overrides": {**SMALL, **TEXT, "task": "baseline"}},
-    {"name": "both", "overrides": SHORT, "seed": [0, 1]},
+    {"name": "both", "overrides": SHORT, "seed": [0, 1], "reference": "svm"},
     {"name": "never", "overrides": SHORT},
 )
+RECORDS = [
+    Record(
+        **dict.fromkeys(("group", "platform", "date", "split"), ""),
+        **{"row": row, "id": str(row), "texts": {"title": "a red shoe"}},
+        **{"image": None, "image_key": str(row), "extra": {}, "complete": True},
+        path=("61", "6109"),
+    )
+    for row in range(1, 1001)
+]
 ASKED = Asked(("word_drop", "no_text", "blur"), (2, 5), "test", 0, 0)
 
 
@@ -66,6 +80,8 @@ def test_cells_are_what_evaluate_says(sweep, measured, tmp_path):
             for c in map(json.loads, lines)
             if (c["run"], c["condition"]) == (name, "no_text@5")
         )
+        for metric in ("accuracy", "macro_precision", "weighted_f1"):
+            assert f"level2/{metric}" in cell
         for metric, value in cell.items():
             told = np.nan if wanted[metric] is None else wanted[metric]
             assert value == pytest.approx(told, abs=1e-6, nan_ok=True)
@@ -84,6 +100,100 @@ def test_the_table_tells_rows_conditions_and_costs(measured):
     # a model of text alone does not see a blurred picture
     assert "| blur | +0.00 |" in text
     assert (output / "robustness.png").stat().st_size > 10_000
+
+
+def test_table_4_alone_measures_its_rows_and_leaves_the_matrix(sweep, tmp_path):
+    rows = ("typos@3", "no_text@5", "no_image@5")
+    text = measure_runs(*sweep, tmp_path, ASKED._replace(table4_alone=True))
+    cells = map(json.loads, (tmp_path / "cells.jsonl").read_text().splitlines())
+    assert {c["condition"] for c in cells} == {"clean", *rows}
+    assert not (tmp_path / "robustness.md").exists()
+    assert text == (tmp_path / "table4.md").read_text()
+    assert text.index("## svm") < text.index("### 2 digits") < text.index("## both")
+    assert "| missing image, 100 % |" in text
+    with (tmp_path / "table4.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 2 * 4 * 3 * 7  # rows, conditions, levels, metrics
+    svm = {
+        x["condition"]: float(x["mean"])
+        for x in lines
+        if (x["row"], x["level"], x["metric"]) == ("svm", "1", "macro_f1")
+    }
+    # a model of text alone: a lost picture costs nothing, a lost text much
+    assert svm["no_image@5"] == svm["clean"] > svm["no_text@5"]
+
+
+def test_severities_of_missing_are_fractions_up_to_all():
+    whole = {"no_text": lambda r: r.texts["title"], "no_image": lambda r: r.image_key}
+    for name, kept in whole.items():
+        assert SEVERITIES[name] == (0.2, 0.4, 0.6, 0.8, 1.0)
+        before = set()
+        for severity, share in enumerate(SEVERITIES[name], 1):
+            records = corrupt_records(RECORDS, f"{name}@{severity}", seed=0)
+            hit = {r.row for r in records if not kept(r)}
+            assert len(hit) / len(RECORDS) == pytest.approx(share, abs=0.05)
+            assert before <= hit, "a larger share hits the rows of a smaller one, too"
+            before = hit
+        assert len(before) == len(RECORDS)
+
+
+def test_shares_have_a_table_of_their_own(tmp_path):
+    cells = [
+        Cell("a", "a", c, {"level1/accuracy": x})
+        for c, x in (("clean", 0.9), ("no_text@2", 0.8), ("no_text@5", 0.4))
+    ]
+    facts = Facts(shares={"no_text@2": 0.4, "no_text@5": 1.0}, labels=" (labels: weak)")
+    text = write_robustness(cells, tmp_path, facts=facts)
+    assert text.startswith("# Robustness: level1/accuracy (labels: weak)\n")
+    assert "| no_text | 0 % | 40 % | 100 % |" in text
+    assert "| a | 90.0 | 80.0 | 40.0 |" in text
+    assert figures(tmp_path)["a", "no_text", "2", "level1/accuracy"]["share"] == "0.4"
+
+
+def test_differences_are_paired_by_seed_and_judged(tmp_path):
+    values = {
+        "ref": {0: 0.50, 1: 0.60, 2: 0.70},
+        # whatever a seed does, it is better by about 0.02
+        "better": {0: 0.52, 1: 0.621, 2: 0.719, 3: 0.1},
+        "noise": {0: 0.55, 1: 0.58, 2: 0.69},
+        "once": {0: 0.9},
+    }
+    cells = [
+        Cell(row, f"{row}/seed{seed}", "blur@2", {"level1/accuracy": x}, seed)
+        for row, of in values.items()
+        for seed, x in of.items()
+    ]
+    references = dict.fromkeys(("better", "noise", "once"), "ref")
+    text = write_robustness(cells, tmp_path, facts=Facts(references))
+    told = text.partition("## Differences")[2]
+    assert "| products | better − ref | noise − ref | once − ref |" in told
+    d = np.array([0.02, 0.021, 0.019])
+    half = stats.t.ppf(0.975, 2) * d.std(ddof=1) / np.sqrt(3)
+    interval = f"+2.00 [{100 * (0.02 - half):+.2f}, {100 * (0.02 + half):+.2f}]"
+    (line,) = (x for x in told.splitlines() if x.startswith("| blur@2"))
+    _, _, better, noise, once, _ = map(str.strip, line.split("|"))
+    assert better == interval
+    assert noise.endswith("n.s.")
+    assert once == "+40.00"
+    found = figures(tmp_path)
+    keys = [(row, "blur", "2", "level1/accuracy") for row in values]
+    assert [found[k]["significant"] for k in keys] == ["", "yes", "no", ""]
+    assert [found[k]["pairs"] for k in keys] == ["", "3", "3", "1"]
+
+
+def test_levels_are_told_by_their_digits():
+    assert level_names(RECORDS) == {1: "2 digits", 2: "4 digits"}
+    goods = replace(RECORDS[0], path=("Shoes", "Shoes > Boots"))
+    assert level_names([goods]) == {}
+
+
+def test_cells_of_fewer_figures_are_measured_again(sweep, measured, tmp_path):
+    lines = (measured[0] / "cells.jsonl").read_text().splitlines()
+    old = [{k: v for k, v in json.loads(x).items() if k != "figures"} for x in lines]
+    (tmp_path / "cells.jsonl").write_text("\n".join(map(json.dumps, old)) + "\n")
+    few = ASKED._replace(damages=("no_text",), severities=(5,))
+    measure_runs(*sweep, tmp_path, few, only=["svm"])
+    assert len((tmp_path / "cells.jsonl").read_text().splitlines()) == len(old) + 2
 
 
 def test_a_second_call_measures_nothing(sweep, measured, monkeypatch):
@@ -118,6 +228,9 @@ def test_mistakes_are_explained(sweep, tmp_path):
     assert "--part=tes" in told(CatalogueError, ASKED._replace(part="tes"))
     assert "'bth' is no row" in told(ConfigError, only=["bth"])
     assert "no run of the list is trained" in told(ConfigError, only=["never"])
+    assert "'typos' is no NAME@" in told(
+        CatalogueError, ASKED._replace(table4=("typos",))
+    )
     cells = [Cell("a", "a", "clean", {"level1/accuracy": 0.5})]
     with pytest.raises(CatalogueError, match="measured are level1/accuracy"):
         write_robustness(cells, tmp_path, metric="f1")

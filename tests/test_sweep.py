@@ -1,6 +1,7 @@
 """Sweeps: lines to runs, runs to reports, reports to a table; and what is refused."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -12,6 +13,13 @@ from runs import ROOT, SMALL, TEXT
 from hsjax import launchers
 from hsjax.launchers import print_commands, run_local, submit_slurm
 from hsjax.models.published_towers import settle
+from hsjax.sweep_jobs import (
+    CACHE,
+    Job,
+    evaluation_jobs,
+    read_evaluations,
+    training_jobs,
+)
 from hsjax.sweep_tables import make_table
 from hsjax.sweeps import read_runs, resolve
 from hsjax.train.config import config_hash
@@ -129,7 +137,7 @@ def test_runs_are_done_once_and_become_a_table(tmp_path, capsys):
     runs, root = read_runs(path), tmp_path / "root"
     with pytest.raises(ConfigError, match="no run of it is done"):
         make_table(path, runs, root, "t")
-    (failed,) = run_local(runs[:2], root)
+    (failed,) = run_local(training_jobs(runs[:2], root))
     assert failed.startswith("broken: model.modalities is empty; name text streams")
     assert "run.log" in failed
     report = json.loads((root / "svm/report.json").read_text())
@@ -139,10 +147,10 @@ def test_runs_are_done_once_and_become_a_table(tmp_path, capsys):
     shutil.copytree(root / "svm", root / "again")
     report["context"]["config_hash"] = config_hash(settle(runs[2].config, {}))
     (root / "again/report.json").write_text(json.dumps(report))
-    print_commands(runs, root)
+    print_commands(training_jobs(runs, root))
     (command,) = capsys.readouterr().out.splitlines()
     assert "--config.model.modalities=()" in shlex.split(command)
-    run_local([runs[0], runs[2]], root)
+    run_local(training_jobs([runs[0], runs[2]], root))
     assert (root / "svm/report.json").stat().st_mtime_ns == made
     (tmp_path / "t.json").write_text(
         json.dumps({"title": "Two", "rows": ["again", "svm"]})
@@ -159,29 +167,30 @@ def test_runs_are_done_once_and_become_a_table(tmp_path, capsys):
 
 
 def test_a_command_can_be_given_to_a_shell(tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv(launchers.CACHE, raising=False)
+    monkeypatch.delenv(CACHE, raising=False)
     overrides = {"model.modalities": ["title"], "optim.name": "adam"}
     runs = read_runs(write_lines(tmp_path, line(overrides=overrides, seed=[2])))
-    print_commands(runs, tmp_path / "my root")
+    print_commands(training_jobs(runs, tmp_path / "my root"))
     printed = capsys.readouterr().out
     ended = printed.replace("python -m hsjax.main", "printf '%s\\n'")
     words = subprocess.run(["bash", "-c", ended], capture_output=True, text=True)
     *arguments, workdir = words.stdout.splitlines()
     assert workdir == f"--workdir={tmp_path / 'my root' / 'a/seed2'}"
     assert resolve(arguments, "here") == runs[0].config
-    assert printed.startswith(f"env '{launchers.CACHE}={tmp_path}/my root/compiled' ")
+    assert printed.startswith(f"env '{CACHE}={tmp_path}/my root/compiled' ")
 
 
 def test_slurm_is_given_one_job_per_run(tmp_path, capsys, monkeypatch):
     runs = read_runs(write_lines(tmp_path, line(seed=[0, 1])))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="there is no sbatch"):
-        submit_slurm(runs, tmp_path)
+        submit_slurm(training_jobs(runs, tmp_path))
     fake = tmp_path / "sbatch"
     fake.write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert submit_slurm(runs, tmp_path, "--gres=gpu:1 --time=60") == []
+    jobs = training_jobs(runs, tmp_path)
+    assert submit_slurm(jobs, "--gres=gpu:1 --time=60") == []
     told = capsys.readouterr().out
     for part in ("<--gres=gpu:1>", "<--time=60>", "<--job-name=a/seed1>", "<--wrap="):
         assert part in told
@@ -197,7 +206,6 @@ def test_a_run_is_stopped_gently(tmp_path, monkeypatch):
         "signal.signal(signal.SIGTERM, save)\nprint('ready', flush=True)\n"
         "time.sleep(60)"
     )
-    monkeypatch.setattr(launchers, "_command", lambda run, root: ["-c", child])
 
     def stop(workdir):
         if "ready" in (workdir / "run.log").read_text():
@@ -205,17 +213,98 @@ def test_a_run_is_stopped_gently(tmp_path, monkeypatch):
         return ""
 
     monkeypatch.setattr(launchers, "_progress", stop)
-    runs = read_runs(write_lines(tmp_path, line()))
     with pytest.raises(KeyboardInterrupt):
-        run_local(runs, tmp_path / "root")
+        run_local([job_of(tmp_path / "a", child)])
     assert saved.exists()
 
 
-def test_a_run_without_a_report_has_failed(tmp_path, monkeypatch):
-    monkeypatch.setattr(launchers, "_command", lambda run, root: ["-c", "pass"])
-    runs = read_runs(write_lines(tmp_path, line()))
-    (failed,) = run_local(runs, tmp_path / "root")
-    assert failed.startswith("a: it left no report of this config")
+def test_why_a_job_failed_is_told(tmp_path):
+    told = "print('hsjax: no such file'); raise SystemExit(1)"
+    flags = "FATAL Flags parsing error: Unknown command line flag 'inptu'"
+    absl = f"print({flags!r}); print('Pass --helpshort'); raise SystemExit(1)"
+    codes = {"a": "pass", "b": told, "c": absl}
+    jobs = [job_of(tmp_path / name, code) for name, code in codes.items()]
+    first, second, third = run_local(jobs)
+    assert first.startswith("a: it left no report of what was asked")
+    assert second.startswith("b: no such file (exit 1; see ")
+    assert third.startswith("c: Unknown command line flag 'inptu' (exit 1")
+
+
+def job_of(folder, code):
+    """A job that runs this code, and is done by nothing."""
+    return Job(folder.name, folder, ("-c", code), {}, lambda: False)
+
+
+def scored(runs, root, arguments, text="{}"):
+    """(evaluation of the first run, whose process only writes this report)."""
+    found = read_evaluations([f"half={arguments}"], runs)
+    job = evaluation_jobs(runs, root, found)[0]
+    code = f"open({str(job.folder / 'report.json')!r}, 'w').write({text!r})"
+    return job._replace(words=("-c", code), is_ready=lambda: True)
+
+
+def test_an_evaluation_is_done_once_for_its_arguments(tmp_path):
+    runs, root = read_runs(write_lines(tmp_path, line())), tmp_path / "root"
+    own, report = root / "a/report.json", root / "a/half/report.json"
+    goods = tmp_path / "goods.csv"
+    goods.write_text("title")
+    own.parent.mkdir(parents=True)
+    own.write_text("{}")
+    first = scored(runs, root, "--corrupt=word_drop:0.5", "1")
+    assert run_local([first]) == []
+    assert run_local([first._replace(words=("-c", "1/0"))]) == [], "it is done"
+    other = scored(runs, root, f"--input={goods}", "2")
+    assert not other.is_done()
+    failing = other._replace(words=("-c", "raise SystemExit('hsjax: no')"))
+    assert run_local([failing]) == [f"a/half: no (exit 1; see {report.parent}/run.log)"]
+    assert not report.exists(), "a table would show what was asked before"
+    assert run_local([other]) == []
+    assert report.read_text() == "2"
+    goods.write_text("title,image")
+    assert not scored(runs, root, f"--input={goods}").is_done()
+    assert not first.is_done()
+    run_local([first])
+    later = report.stat().st_mtime_ns + 10**9
+    os.utime(own, ns=(later, later))
+    assert not first.is_done(), "the run was trained anew"
+
+
+def test_an_evaluation_waits_for_its_run_and_harms_no_other_folder(tmp_path, capsys):
+    runs, root = read_runs(write_lines(tmp_path, line())), tmp_path / "root"
+    jobs = evaluation_jobs(runs, root, read_evaluations(["own="], runs))
+    assert run_local(jobs) == []
+    assert not root.exists()
+    print_commands([*training_jobs(runs, root), *jobs])
+    training, command = map(shlex.split, capsys.readouterr().out.splitlines())
+    assert "hsjax.main" in training
+    assert command[-4:] == [
+        *("-m", "hsjax.evaluate"),
+        *(f"--run={root}/a", f"--output={root}/a/own"),
+    ]
+    kept = root / "a/checkpoints/7"
+    kept.mkdir(parents=True)
+    words = read_evaluations(["checkpoints=--part=val"], runs)
+    (job,) = evaluation_jobs(runs, root, words)
+    (failed,) = run_local([job._replace(is_ready=lambda: True)])
+    assert "holds something else; take another name" in failed
+    assert list((root / "a/checkpoints").iterdir()) == [kept]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--corrupt=typos@3"], "write NAME='ARGUMENTS'"),
+        (["a/b=--part=val"], "write NAME='ARGUMENTS'"),
+        (["half=--input='goods.csv"], "No closing quotation"),
+        (["half=--output=x"], "--output=x is not yours to give"),
+        (["half=--part=val", "half=--part=test"], "stands for two evaluations"),
+        (["seed0=--part=val"], "a/seed0 is a run of the list"),
+    ],
+)
+def test_a_mistake_in_an_evaluation_is_told(tmp_path, words, told):
+    runs = read_runs(write_lines(tmp_path, line(), line("a/seed0")))
+    with pytest.raises(ConfigError, match=told):
+        read_evaluations(words, runs)
 
 
 def test_the_command_ends_mistakes_in_a_sentence(tmp_path):
@@ -237,6 +326,13 @@ def test_the_command_runs_what_is_left_and_makes_the_table(tmp_path):
     assert not root.exists()
     done = sweep(*words)
     assert done.returncode == 0, done.stderr
-    done = sweep(*words, "--table=both")
+    done = sweep(*words, "--table=both", "--evaluate=lost=--corrupt=no_text:1")
     assert done.stdout.startswith("# both\n\n| row | runs done |")
     assert "| a | 2 of 2 |" in done.stdout
+    definition = {"folder": "lost", "metrics": {"level1/accuracy": "lost"}}
+    (tmp_path / "lost.json").write_text(json.dumps(definition))
+    done = sweep(*words, "--table=lost,both")
+    assert "| a | 2 of 2 |" in done.stdout.partition("# both")[0]
+    reports = [root / "a/seed0" / x / "report.json" for x in ("", "lost")]
+    whole, lost = (json.loads(path.read_text())["metrics"] for path in reports)
+    assert lost["level1/accuracy"] < whole["level1/accuracy"]

@@ -18,6 +18,8 @@ _SYNTHETIC_COLUMNS = {
     "group": "group",
 }
 
+DRAWN = ("id", "title", "brand", "hs_code", "shop", "group")  # of its rows
+
 # what each of these splits goes by
 SPLIT_COLUMNS = {"date": "date", "platform": "platform", "column": "split"}
 
@@ -43,6 +45,35 @@ def model_columns(config) -> tuple[str, ...]:
     streams = config.data.text.streams
     columns = (c for name in config.model.modalities for c in streams.get(name, ()))
     return tuple(dict.fromkeys(columns))
+
+
+def carrying(config, column: str, source: str | None):
+    """A whole config by which the records carry this column: see `carried`.
+
+    Args:
+      source: file that is read, None = the config's own.
+
+    Raises:
+      CatalogueError: the file has no such column, or it holds pictures.
+    """
+    path = source or config.data.path
+    names = DRAWN if path == SYNTHETIC else column_names(path, wanted=(column,))
+    if column not in names:
+        raise missing_column(path, column, "--by", names)
+    if column == config.data.columns.image:
+        raise CatalogueError(f"--by={column}: pictures have no values to be told by")
+    config = config.copy_and_resolve_references().unlock()
+    columns = config.data.columns
+    columns.metadata = tuple(dict.fromkeys((*columns.metadata, column)))
+    return config.lock()
+
+
+def carried(record, column: str) -> str:
+    """What a record has in a column that was carried along, or drawn with it."""
+    if column in record.extra:
+        return record.extra[column]
+    drawn = {"hs_code": record.path[-1], "shop": record.platform, **record.texts}
+    return {"id": record.id, "group": record.group, **drawn}[column]
 
 
 def columns_for(config, path, quarantine: Quarantine):

@@ -1,6 +1,5 @@
 """From a config to a catalogue that is ready to train on, and files to arrays."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from hsjax.data.columns import model_columns, sees_pictures
 from hsjax.data.examples import Examples, batch_spec, make_examples
 from hsjax.data.features import EncodeMissing, features_of, stored_pictures
 from hsjax.data.groups import group_facts, group_keys
+from hsjax.data.held_out import hold_labels_out, hold_out, read_hold_out
 from hsjax.data.nomenclature import (
     load_taxonomy,
     node_paths,
@@ -23,7 +23,7 @@ from hsjax.data.quarantine import written_if_refused
 from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
 from hsjax.data.run_tokenizer import run_tokenizer
 from hsjax.data.sources import SYNTHETIC
-from hsjax.data.splits import PARTS, assign_splits
+from hsjax.data.splits import LEFT_OUT, PARTS, assign_splits, manifest_of
 from hsjax.data.text import tokenize_streams
 from hsjax.data.totals import has_text, record_facts
 from hsjax.data.tree_labels import fit_labels, with_ends
@@ -35,10 +35,11 @@ class Catalogue:
     """A catalogue with its parts, its tree and its tokenizer.
 
     Attributes:
-      records: usable rows; parts: (N,) train | val | test; groups: (N,).
+      records: usable rows; parts: (N,) train | val | test | out; groups: (N,).
       labels: (N, L); outside: (N,) bool, labels that leave the tree.
       streams: text stream -> its columns.
       cut: code -> products of leaves that were cut as too rare.
+      left_out: rows that `hold_out` left out, by their names for people.
       manifest: hash of the rows, their groups and parts: a resume needs the same.
     """
 
@@ -53,6 +54,7 @@ class Catalogue:
     spec: BatchSpec
     quarantine: Quarantine
     cut: Mapping[str, int]
+    left_out: Mapping[str, int]
     manifest: str
 
     def rows(self, *parts: str) -> np.ndarray:
@@ -72,7 +74,9 @@ class Catalogue:
             quarantine=self.quarantine,
         )
         parts = {f"{part} rows": len(self.rows(part)) for part in PARTS}
-        return facts | parts | group_facts(self.groups, self.parts)
+        used = self.parts != LEFT_OUT
+        told = group_facts(self.groups[used], self.parts[used])
+        return facts | parts | self.left_out | told
 
 
 def label_separator(config) -> str:
@@ -106,13 +110,22 @@ def read_catalogue(
 
 def _read_catalogue(config, quarantine, source_run, published) -> Catalogue:
     columns, pictures = model_columns(config), sees_pictures(config)
+    asked = read_hold_out(config.data)  # a mistake there shows at once
     records, groups, parts = read_parts(config, quarantine)
+    tree, cut = make_tree(
+        config, [records[i] for i in np.flatnonzero(parts == "train")]
+    )
+    parts, left_out = hold_out(
+        asked, records, groups, parts, tree=tree, quarantine=quarantine
+    )
+    records, bare = hold_labels_out(
+        asked, records, groups, parts, quarantine=quarantine
+    )
     training = [records[i] for i in np.flatnonzero(parts == "train")]
     if not any(has_text(r, columns) or (pictures and r.image_key) for r in training):
         raise CatalogueError(
             f"{config.data.path}: no training row has anything of model.modalities"
         )
-    tree, cut = make_tree(config, training)
     records, labels, outside = fit_labels(
         records, tree, config=config, quarantine=quarantine, file=config.data.path
     )
@@ -133,7 +146,8 @@ def _read_catalogue(config, quarantine, source_run, published) -> Catalogue:
         spec=spec,
         quarantine=quarantine,
         cut=cut,
-        manifest=_manifest(records, parts, groups),
+        left_out=left_out | bare,
+        manifest=manifest_of(records, parts, groups),
     )
 
 
@@ -141,6 +155,8 @@ def read_parts(
     config, quarantine: Quarantine
 ) -> tuple[list[Record], np.ndarray, np.ndarray]:
     """(records, groups, parts): the labelled rows, and which part each belongs to.
+
+    Nothing is held out yet: see `hold_out`.
 
     Raises:
       CatalogueError: whatever a user can mend, in words.
@@ -224,13 +240,3 @@ def examples_of(
         config_image=config.data.image,
         features=features_of(config, records, encode=encode),
     )
-
-
-def _manifest(records, parts, groups) -> str:
-    digest = hashlib.sha256()
-    for record, part, group in zip(
-        records, parts.tolist(), groups.tolist(), strict=True
-    ):
-        key = (record.id, *record.texts.values(), record.image_key, record.path)
-        digest.update(repr((key, PARTS.index(part), group)).encode())
-    return digest.hexdigest()

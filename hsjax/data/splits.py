@@ -10,6 +10,7 @@ from hsjax.data.groups import content_key, sort_keys
 from hsjax.data.records import CatalogueError, Record
 
 PARTS = ("train", "val", "test")
+LEFT_OUT = "out"  # of rows that a run is not to learn from: see `held_out`
 _OFFICIAL = {"valid": "val", "validation": "val", "dev": "val"} | {p: p for p in PARTS}
 
 
@@ -72,9 +73,9 @@ def _by_row(records, groups, leaves, config_split) -> np.ndarray:
 def _stratified(keys, groups, leaves, *, seed: int, fractions) -> np.ndarray:
     """Fills the quotas of each leaf with its groups; `keys` has one key per group."""
     sizes = np.bincount(groups)
-    homes = _majority(groups, leaves)
+    homes = majority_leaves(groups, leaves)
     strata: dict[int, list[int]] = {}
-    for group in _hash_order(keys, seed):
+    for group in hash_order(keys, seed):
         strata.setdefault(int(homes[group]), []).append(group)
     part_of = np.zeros(len(sizes), np.int64)
     for members in strata.values():
@@ -83,7 +84,7 @@ def _stratified(keys, groups, leaves, *, seed: int, fractions) -> np.ndarray:
     return np.array(PARTS)[part_of[groups]]
 
 
-def _majority(groups: np.ndarray, leaves: np.ndarray) -> np.ndarray:
+def majority_leaves(groups: np.ndarray, leaves: np.ndarray) -> np.ndarray:
     """The most frequent leaf of each group, the smallest one among equals, (G,)."""
     pairs, counts = np.unique(np.stack([groups, leaves]), axis=1, return_counts=True)
     order = np.lexsort((pairs[1], -counts, pairs[0]))
@@ -91,7 +92,8 @@ def _majority(groups: np.ndarray, leaves: np.ndarray) -> np.ndarray:
     return pairs[1][order][first]
 
 
-def _hash_order(keys: Sequence[str], seed: int) -> list[int]:
+def hash_order(keys: Sequence[str], seed: int) -> list[int]:
+    """Positions of the keys in the order of hash(seed, key)."""
     digests = [hashlib.sha256(f"{seed}\0{key}".encode()).digest() for key in keys]
     return sorted(range(len(keys)), key=lambda group: (digests[group], keys[group]))
 
@@ -173,6 +175,19 @@ def _by_column(records, groups, leaves, config_split) -> np.ndarray:
     if "val" in parts:
         return parts
     return _carve_val(records, groups, leaves, config_split, test=parts == "test")
+
+
+def manifest_of(
+    records: Sequence[Record], parts: np.ndarray, groups: np.ndarray
+) -> str:
+    """sha256 of the rows, their parts and their groups, in the order of the file."""
+    digest, known = hashlib.sha256(), (*PARTS, LEFT_OUT)
+    for record, part, group in zip(
+        records, parts.tolist(), groups.tolist(), strict=True
+    ):
+        key = (record.id, *record.texts.values(), record.image_key, record.path)
+        digest.update(repr((key, known.index(part), group)).encode())
+    return digest.hexdigest()
 
 
 _RULES = {

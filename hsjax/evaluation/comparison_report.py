@@ -1,25 +1,35 @@
-"""A comparison of rows as Markdown, CSV and a plot."""
+"""A comparison of rows as Markdown and CSV."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure as Canvas
-
+from hsjax.evaluation.comparison_plot import PANEL_COLUMNS, plot_comparison
 from hsjax.evaluation.comparison_rows import Comparison, Figure
 from hsjax.evaluation.comparison_tables import mean_cell, scale_of
 from hsjax.evaluation.intervals import MIN_RUNS, Interval
 from hsjax.evaluation.markdown import DASH, signed, table
-from hsjax.evaluation.plots import BLUE, GREY
 
 COLUMNS = ("row", "reference", "metric", "runs", "planned", "mean", "low", "high")
 COLUMNS += ("difference", "rows_low", "rows_high", "seeds_low", "seeds_high")
 COLUMNS += ("significant",)
-PANEL_COLUMNS = 3
+BLOCK_NOTE = (
+    "Differences: the same resamples of groups of products on both sides, means over"
+    " the seeds, with their 95 % intervals. n.s.: not significant, as that interval or"
+    " Welch's t over the seeds holds 0. †: judged by the products alone, as a side has"
+    " fewer than 3 runs."
+)
+
+Blocks = Mapping[str, Mapping[str, str]]  # title -> metric -> heading
 
 
 def write_comparison(
-    comparison: Comparison, stem: Path, *, title: str, headings: Mapping[str, str]
+    comparison: Comparison,
+    stem: Path,
+    *,
+    title: str,
+    headings: Mapping[str, str],
+    blocks: Blocks | None = None,
 ) -> str:
     """Writes STEM.md, STEM.csv and STEM.png, and returns the Markdown.
 
@@ -27,19 +37,31 @@ def write_comparison(
 
     Args:
       headings: metric -> what heads its column.
+      blocks: title -> metric -> heading: the Markdown has a table for each, such as one
+        per level.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    text = comparison_markdown(comparison, title=title, headings=headings)
-    _beside(stem, "md").write_text(text)
-    with _beside(stem, "csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(_csv_rows(comparison))
-    plot_comparison(comparison, _beside(stem, "png"), headings=headings)
+    if blocks:
+        text = block_markdown(comparison, title=title, blocks=blocks)
+    else:
+        text = comparison_markdown(comparison, title=title, headings=headings)
+    write_table(stem, text, COLUMNS, _csv_rows(comparison))
+    across = max(map(len, blocks.values())) if blocks else PANEL_COLUMNS
+    path = beside(stem, "png")
+    plot_comparison(comparison, path, headings=headings, columns=across)
     return text
 
 
-def _beside(stem: Path, ending: str) -> Path:
+def write_table(stem: Path, text: str, columns: Sequence[str], rows: Iterable) -> None:
+    """STEM.md and STEM.csv, with their folder."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    beside(stem, "md").write_text(text)
+    with beside(stem, "csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def beside(stem: Path, ending: str) -> Path:
     return stem.with_name(f"{stem.name}.{ending}")
 
 
@@ -47,24 +69,36 @@ def comparison_markdown(
     comparison: Comparison, *, title: str, headings: Mapping[str, str]
 ) -> str:
     """The means, the differences, and which of them say nothing."""
-    parts = [f"# {title}", _means(comparison, headings)]
-    if any(f.paired for of in comparison.figures.values() for f in of.values()):
+    means = [means_table(comparison, headings), told_means(comparison)]
+    parts = [f"# {title}", *means, *difference_parts(comparison)]
+    return "\n\n".join(parts) + "\n"
+
+
+def difference_parts(comparison: Comparison) -> list[str]:
+    """Every difference with both intervals, and why some are missing."""
+    parts = []
+    if any(_compared(comparison)):
         parts += ["## Differences from the reference row", _differences(comparison)]
         parts.append(_judgement(comparison))
     if comparison.notes:
         parts += ["\n".join(f"- {note}" for note in comparison.notes)]
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
-def _means(comparison: Comparison, headings: Mapping[str, str]) -> str:
-    rows, counted = [], set()
+def means_table(comparison: Comparison, headings: Mapping[str, str]) -> str:
+    """A line per row with the mean of each of the metrics."""
+    rows = []
     for row in comparison.rows:
         found = comparison.figures[row.name]
-        cells = [mean_cell(name, found[name].mean, found[name].runs) for name in found]
-        counted |= {figure.runs for figure in found.values()}
+        cells = [mean_cell(n, found[n].mean, found[n].runs) for n in headings]
         rows.append([row.name, f"{len(row.folders)} of {row.planned}", *cells])
-    text = table(["row", "runs done", *headings.values()], rows)
-    text += "\n\nMeans over the seeds; shares are in %."
+    return table(["row", "runs done", *headings.values()], rows)
+
+
+def told_means(comparison: Comparison) -> str:
+    """What the cells are."""
+    counted = {f.runs for of in comparison.figures.values() for f in of.values()}
+    text = "Means over the seeds; shares are in %."
     if max(counted, default=0) >= MIN_RUNS:
         text += " Brackets hold 95 % t-intervals over the runs."
     if 2 in counted:
@@ -72,6 +106,40 @@ def _means(comparison: Comparison, headings: Mapping[str, str]) -> str:
     if 1 in counted:
         text += " One run has no interval over seeds."
     return text
+
+
+def block_markdown(comparison: Comparison, *, title: str, blocks: Blocks) -> str:
+    """A table of means per block, and below it what each row differs by."""
+    parts = [f"# {title}", told_means(comparison)]
+    compared = any(_compared(comparison))
+    if compared:
+        parts.append(BLOCK_NOTE)
+    for name, headings in blocks.items():
+        parts += [f"## {name}", means_table(comparison, headings)]
+        if lines := list(_block_lines(comparison, headings)):
+            parts.append(table(["row − reference", *headings.values()], lines))
+    if compared:
+        parts.append(_told_chance(len(list(_compared(comparison)))))
+    if comparison.notes:
+        parts += ["\n".join(f"- {note}" for note in comparison.notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _block_lines(comparison: Comparison, names: Iterable[str]):
+    for row in comparison.rows:
+        figures = [(name, comparison.figures[row.name][name]) for name in names]
+        if any(figure.paired for _, figure in figures):
+            cells = [_difference_cell(name, figure) for name, figure in figures]
+            yield [f"{row.name} − {row.reference}", *cells]
+
+
+def _difference_cell(name: str, figure: Figure) -> str:
+    """`+1.20 [+0.50, +1.90]`, then `n.s.` or `†`."""
+    if figure.paired is None:
+        return DASH
+    value, low, high = (signed(scale_of(name) * x) for x in figure.paired)
+    mark = {"no": " n.s.", "yes": ""}.get(figure.verdict, " †")
+    return f"{value} [{low}, {high}]{mark}"
 
 
 def _compared(comparison: Comparison):
@@ -105,21 +173,26 @@ def _differences(comparison: Comparison) -> str:
 
 
 def _judgement(comparison: Comparison) -> str:
-    """Says in words which differences are none, and what so many tests mean."""
+    """Says in words which differences are none."""
     found = list(_compared(comparison))
     unclear = [
         f"{row.name} − {row.reference} in {name}"
         for row, name, figure in found
         if figure.verdict == "no"
     ]
-    text = f"Not significant: {'; '.join(unclear)}." if unclear else ""
-    if len(found) > 1:
-        text += (
-            f" {len(found)} differences are judged, each at 95 % and not corrected for"
-            f" their number: about {len(found) / 20:.1f} of them would look real where"
-            " none is."
-        )
+    text = f"Not significant: {'; '.join(unclear)}. " if unclear else ""
+    text += _told_chance(len(found))
     return text.strip() or "The difference is significant."
+
+
+def _told_chance(count: int) -> str:
+    """What so many tests mean."""
+    if count < 2:
+        return ""
+    return (
+        f"{count} differences are judged, each at 95 % and not corrected for their"
+        f" number: about {count / 20:.1f} of them would look real where none is."
+    )
 
 
 def _span(name: str, interval: Interval | None) -> str:
@@ -140,37 +213,3 @@ def _csv_rows(comparison: Comparison):
                 *(seeds[1:] if seeds else ("",) * 2),
                 figure.verdict,
             ]
-
-
-def plot_comparison(
-    comparison: Comparison, path: Path, *, headings: Mapping[str, str]
-) -> None:
-    """A panel per metric: means with their intervals over seeds, a line per row.
-
-    Hollow points differ from their reference by nothing that is significant.
-    """
-    names, across = list(headings), min(PANEL_COLUMNS, len(headings))
-    down = -(-len(names) // across)
-    height = 1.2 + 0.32 * len(comparison.rows)
-    canvas = Canvas(figsize=(1.5 + 3.4 * across, height * down), layout="constrained")
-    panels = list(canvas.subplots(down, across, squeeze=False, sharey=True).flat)
-    for axes, name in zip(panels, names, strict=False):
-        for place, row in enumerate(comparison.rows):
-            _point(axes, place, name, comparison.figures[row.name][name])
-        axes.set_title(headings[name], fontsize=10)
-        axes.grid(axis="x", alpha=0.3)
-        axes.set_xlabel("%" if scale_of(name) == 100 else "")
-        ticks = [row.name for row in comparison.rows]
-        axes.set_yticks(range(len(ticks)), ticks)
-        axes.set_ylim(len(ticks) - 0.5, -0.5)  # the first row on top
-    for axes in panels[len(names) :]:  # a grid may have more places than metrics
-        axes.set_axis_off()
-    canvas.savefig(path, dpi=130)
-
-
-def _point(axes, place: int, name: str, figure: Figure) -> None:
-    value, low, high = (scale_of(name) * x for x in figure.mean)
-    hollow = figure.verdict == "no"
-    axes.plot([low, high], [place, place], color=GREY, linewidth=1.5)
-    face = "white" if hollow else BLUE
-    axes.plot(value, place, "o", color=BLUE, markerfacecolor=face)

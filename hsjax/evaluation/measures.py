@@ -1,6 +1,6 @@
 """The families of metrics, each a function of row weights (see `intervals`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -12,7 +12,6 @@ from hsjax.evaluation.reliability import calibration_error
 
 MIN_SUPPORT = 5  # rows of a class that counts in macro_f1_min5
 TOP = (3, 5)
-FEW, MANY = 20, 100  # training rows, Liu et al. 2019, https://arxiv.org/abs/1904.05160
 
 Ratios = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (N,) numerator, denominator
 
@@ -52,15 +51,15 @@ def class_averages(
         present = support > 0
         counted = present & steady
         result = {
-            "macro_f1_min5": _share(
+            "macro_f1_min5": share(
                 (per_class["f1"] * counted).sum(axis=0), counted.sum(axis=0)
             )
         }
         for name, values in per_class.items():
             total = (values * present).sum(axis=0)
-            result[f"macro_{name}"] = _share(total, present.sum(axis=0))
+            result[f"macro_{name}"] = share(total, present.sum(axis=0))
             mass = (values * support).sum(axis=0)
-            result[f"weighted_{name}"] = _share(mass, support.sum(axis=0))
+            result[f"weighted_{name}"] = share(mass, support.sum(axis=0))
         return result
 
     return average
@@ -97,7 +96,8 @@ def _membership(index: np.ndarray, rows: Bool[np.ndarray, "N"], size: int):
     return sparse.csr_array(entries, shape=(size, len(rows)))
 
 
-def _share(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def share(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """A quotient, nan where there is nothing to divide by."""
     empty = np.full(np.shape(numerator), np.nan)
     return np.divide(numerator, denominator, out=empty, where=denominator > 0)
 
@@ -111,7 +111,7 @@ def ratio_statistic(ratios: Ratios) -> Statistic:
     below = np.stack([ratios[name][1] for name in names]).astype(np.float64)
 
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
-        values = _share(above @ weights, below @ weights)
+        values = share(above @ weights, below @ weights)
         return dict(zip(names, values, strict=True))
 
     return measure
@@ -204,47 +204,3 @@ def mistake_ratios(predictions: Predictions) -> Ratios:
         "severity/tree_distance": (distance * wrong, wrong),
         "severity/lca_height": (height * wrong, wrong),
     }
-
-
-def rarity_ratios(predictions: Predictions, train_counts: Mapping[str, int]) -> Ratios:
-    """Leaf accuracy by how many training rows the true leaf had."""
-    if not train_counts:
-        return {}
-    leaf = deepest(predictions.truth)
-    right = deepest(answers(predictions)) == leaf
-    bands = _bands(leaf, train_counts).items()
-    return {f"leaf/{k}_shot_accuracy": (right & rows, rows) for k, rows in bands}
-
-
-def rarity_averages(
-    predictions: Predictions, train_counts: Mapping[str, int]
-) -> Statistic:
-    """Macro recall and F1 over the leaves of each band of training rows.
-
-    A class counts where it has support; false answers from rows of other bands lower
-    its F1 as they do in the macro F1 of all classes.
-    """
-    truth, answer = deepest(predictions.truth), deepest(answers(predictions))
-    codes, figures = class_figures(truth, answer)
-    bands = _bands(codes, train_counts)
-
-    def average(weights: np.ndarray) -> dict[str, np.ndarray]:
-        per_class, result = figures(weights), {}
-        for band, rows in bands.items():
-            counted = rows[:, None] & (per_class["support"] > 0)
-            for name in ("recall", "f1"):
-                total = (per_class[name] * counted).sum(axis=0)
-                mean = _share(total, counted.sum(axis=0))
-                result[f"leaf/{band}_shot_macro_{name}"] = mean
-        return result
-
-    return average
-
-
-def _bands(
-    codes: Shaped[np.ndarray, "N"], train_counts: Mapping[str, int]
-) -> dict[str, np.ndarray]:
-    """Which leaves are rare, frequent, or neither, by their training rows."""
-    seen = np.array([train_counts.get(code, 0) for code in codes.tolist()])
-    bands = {"few": seen < FEW, "many": seen > MANY}
-    return bands | {"medium": ~(bands["few"] | bands["many"])}

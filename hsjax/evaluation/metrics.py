@@ -22,11 +22,15 @@ from hsjax.evaluation.measures import (
     level_ratios,
     level_statistics,
     mistake_ratios,
-    rarity_averages,
-    rarity_ratios,
     ratio_statistic,
 )
 from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.rarity import (
+    rarity_averages,
+    rarity_ratios,
+    unseen_counts,
+    unseen_ratios,
+)
 from hsjax.evaluation.retrieval import retrieval_hits
 
 
@@ -41,7 +45,7 @@ def score(
     """All metrics by name, each with `NAME_low` and `NAME_high`; nan = not measured.
 
     Levels count from 1; HS trees have `digits6/...` beside `level3/...`. Counts
-    (`count/...`, `labels/outside_tree`) have no interval.
+    (`count/...`, `labels/outside_tree`, `unseen/rows`) have no interval.
 
     Args:
       bootstrap: resamples of groups; 0 = no intervals, which is what a training loop
@@ -49,12 +53,13 @@ def score(
       gallery_size: groups in the gallery of retrieval.
       seed: of resamples and gallery.
       train_counts: node code -> training rows, for accuracy on rare and frequent
-        leaves.
+        leaves, and on those without any.
     """
     scored = labelled(predictions)
     result = counts(scored)
     if not len(scored):
         return result
+    result |= unseen_counts(scored, train_counts or {})
     measure = statistic(
         scored, gallery_size=gallery_size, seed=seed, train_counts=train_counts
     )
@@ -79,12 +84,14 @@ def statistic(
 
     Args:
       names: compute these only (whole families may come along), for speed.
-      train_counts: node code -> training rows; None = no `leaf/...`.
+      train_counts: node code -> training rows; None = no `leaf/...`, `unseen/...`
+        or `seen/...`.
     """
     ratios = decode_ratios(predictions) | mistake_ratios(predictions)
     for level in range(predictions.num_levels):
         ratios |= level_ratios(predictions, level)
     ratios |= rarity_ratios(predictions, train_counts or {})
+    ratios |= unseen_ratios(predictions, train_counts or {})
     hits, queries = retrieval_hits(predictions, size=gallery_size, seed=seed)
     ratios |= {name: (values, queries) for name, values in hits.items()}
     if names is not None:

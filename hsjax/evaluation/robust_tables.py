@@ -2,27 +2,37 @@
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.comparison_tables import mean_cell
-from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval
+from hsjax.evaluation.comparison_tables import mean_cell, scale_of
+from hsjax.evaluation.intervals import MIN_RUNS, seed_interval
 from hsjax.evaluation.markdown import DASH, signed, table
-from hsjax.evaluation.plots import DASHES, MARKERS, SERIES
-from hsjax.evaluation.robust_cells import CLEAN, Cell
+from hsjax.evaluation.robust_cells import (
+    CLEAN,
+    Cell,
+    Facts,
+    Values,
+    by_row,
+    conditions_of,
+    damages_of,
+    found_of,
+    interval_of,
+    paired_by_seed,
+)
+from hsjax.evaluation.robust_plot import plot_robustness
 
-ACROSS = 4  # panels side by side
 COLUMNS = ("row", "damage", "severity", "metric", "runs", "mean", "low", "high")
+COLUMNS += ("share", "reference", "pairs", "difference", "difference_low")
+COLUMNS += ("difference_high", "significant")
 
-# row -> condition -> metric -> values of its runs
-Values = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
-
-def write_robustness(cells: Sequence[Cell], output: Path, *, metric: str = "") -> str:
+def write_robustness(
+    cells: Sequence[Cell], output: Path, *, metric: str = "", facts: Facts | None = None
+) -> str:
     """Writes robustness.md, .csv and .png, and returns the Markdown.
 
     Args:
@@ -31,7 +41,7 @@ def write_robustness(cells: Sequence[Cell], output: Path, *, metric: str = "") -
     Raises:
       CatalogueError: no such metric was measured.
     """
-    values = _values(cells)
+    facts, values = facts or Facts(), by_row(cells)
     names = list(cells[0].metrics)
     deepest = max(n for n in names if re.fullmatch(r"level\d+/accuracy", n))
     metric = metric or deepest
@@ -41,80 +51,123 @@ def write_robustness(cells: Sequence[Cell], output: Path, *, metric: str = "") -
     with (output / "robustness.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(_lines(values))
-    plot_robustness(values, output / "robustness.png", metric=metric)
-    text = robustness_markdown(values, metric=metric)
+        writer.writerows(_lines(values, facts))
+    plot_robustness(values, output / "robustness.png", metric=metric, facts=facts)
+    text = robustness_markdown(values, metric=metric, facts=facts)
     (output / "robustness.md").write_text(text)
     return text
 
 
-def _values(cells: Sequence[Cell]) -> Values:
-    values: dict = {}
-    for cell in cells:
-        of = values.setdefault(cell.row, {}).setdefault(cell.condition, {})
-        for name, value in cell.metrics.items():
-            of.setdefault(name, []).append(value)
-    return values
-
-
-def _conditions(values: Values) -> list[str]:
-    return list(dict.fromkeys(name for of in values.values() for name in of))
-
-
-def _damages(values: Values) -> dict[str, list[str]]:
-    """Damage -> its conditions, in order of severity."""
-    found: dict[str, list[str]] = {}
-    for condition in _conditions(values):
-        if condition != CLEAN:
-            found.setdefault(condition.partition("@")[0], []).append(condition)
-    return {name: sorted(of) for name, of in found.items()}
-
-
-def _interval(values: Values, row: str, condition: str, metric: str) -> Interval:
-    return seed_interval(values[row].get(condition, {}).get(metric, []))
-
-
-def _lines(values: Values):
+def _lines(values: Values, facts: Facts):
     for row, of in values.items():
+        reference = _reference(values, row, facts)
         for condition, metrics in of.items():
             damage, _, severity = condition.partition("@")
+            share = facts.shares.get(condition, "")
             for metric, found in metrics.items():
-                interval = seed_interval(found)
-                yield [row, damage, severity, metric, len(found), *interval]
+                interval = seed_interval([*found.values()])
+                line = [row, damage, severity, metric, len(found), *interval, share]
+                if not reference:
+                    yield [*line, *[""] * 6]
+                    continue
+                paired, n = paired_by_seed(values, row, reference, condition, metric)
+                verdict = {"": "yes", " n.s.": "no"}.get(_mark(paired, n), "")
+                yield [*line, reference, n, *paired, verdict]
 
 
-def robustness_markdown(values: Values, *, metric: str) -> str:
+def _reference(values: Values, row: str, facts: Facts) -> str:
+    """The row that this one is compared with, '' where it was not measured."""
+    reference = facts.references.get(row, "")
+    return reference if reference in values and reference != row else ""
+
+
+def robustness_markdown(values: Values, *, metric: str, facts: Facts) -> str:
     """Clean figures, then what each damage leaves of them and costs."""
     rows = [[CLEAN, *(_cell(values, row, CLEAN, metric) for row in values)]]
-    for conditions in _damages(values).values():
+    for conditions in damages_of(values).values():
         for condition in conditions:
             cells = [_cell(values, row, condition, metric) for row in values]
             rows.append([condition, *cells])
     costs = [
         [damage, *(_cost(values, row, conditions, metric) for row in values)]
-        for damage, conditions in _damages(values).items()
+        for damage, conditions in damages_of(values).items()
     ]
     parts = [
-        f"# Robustness: {metric}",
+        f"# Robustness: {metric}{facts.labels}",
         table(["products", *values], rows),
         _told(values, metric),
     ]
     if costs:
         parts += ["## Cost: damaged minus clean, mean over the severities"]
         parts += [table(["damage", *values], costs), "Means over the runs, in points."]
+    parts += _share_parts(values, metric, facts)
+    parts += _difference_parts(values, metric, facts)
     return "\n\n".join(parts) + "\n"
 
 
+def _share_parts(values: Values, metric: str, facts: Facts) -> list[str]:
+    """Of damages that hit a share of the products: a line per row against the share."""
+    parts = []
+    for damage, conditions in damages_of(values).items():
+        hit = [condition for condition in conditions if condition in facts.shares]
+        if hit:
+            told = [f"{100 * facts.shares[condition]:g} %" for condition in hit]
+            rows = [
+                [row, *(_cell(values, row, c, metric) for c in (CLEAN, *hit))]
+                for row in values
+            ]
+            parts.append(table([damage, "0 %", *told], rows))
+    return ["## Share of the products that is hit", *parts] if parts else []
+
+
+def _difference_parts(values: Values, metric: str, facts: Facts) -> list[str]:
+    """Each row minus its reference row under each condition, paired by seed."""
+    pairs = {row: _reference(values, row, facts) for row in values}
+    pairs = {row: reference for row, reference in pairs.items() if reference}
+    if not pairs:
+        return []
+    rows = []
+    for condition in conditions_of(values):
+        cells = []
+        for row, reference in pairs.items():
+            found = paired_by_seed(values, row, reference, condition, metric)
+            cells.append(_difference(metric, *found))
+        rows.append([condition, *cells])
+    head = ["products", *(f"{row} − {reference}" for row, reference in pairs.items())]
+    return [
+        "## Differences from the reference row",
+        table(head, rows),
+        "In points, over the seeds that both rows have. Brackets hold 95 % t-intervals"
+        " over the pairs; n.s.: not significant, as the interval holds 0. Fewer than 3"
+        " pairs are not judged; nothing is corrected for the number of differences.",
+    ]
+
+
+def _difference(metric: str, paired, pairs: int) -> str:
+    """`+1.20 [+0.50, +1.90]`, ` n.s.` behind it where 0 is among them."""
+    value, low, high = (signed(scale_of(metric) * x) for x in paired)
+    return (
+        value if pairs < MIN_RUNS else f"{value} [{low}, {high}]{_mark(paired, pairs)}"
+    )
+
+
+def _mark(paired, pairs: int) -> str:
+    """` n.s.`, '' where the difference is clear, `?` where it is not judged."""
+    if pairs < MIN_RUNS:
+        return "?"
+    return "" if paired.low > 0 or paired.high < 0 else " n.s."
+
+
 def _cell(values: Values, row: str, condition: str, metric: str) -> str:
-    interval = _interval(values, row, condition, metric)
+    interval = interval_of(values, row, condition, metric)
     if not np.isfinite(interval.value):
         return DASH
-    return mean_cell(metric, interval, len(values[row][condition][metric]))
+    return mean_cell(metric, interval, len(found_of(values, row, condition, metric)))
 
 
 def _cost(values: Values, row: str, conditions: Sequence[str], metric: str) -> str:
-    damaged = [_interval(values, row, c, metric).value for c in conditions]
-    cost = np.mean(damaged) - _interval(values, row, CLEAN, metric).value
+    damaged = [interval_of(values, row, c, metric).value for c in conditions]
+    cost = np.mean(damaged) - interval_of(values, row, CLEAN, metric).value
     return signed(100 * float(cost))
 
 
@@ -127,38 +180,3 @@ def _told(values: Values, metric: str) -> str:
     if 2 in runs.values():
         text += " Two runs are too few for an interval: their range is given."
     return text
-
-
-def plot_robustness(values: Values, path: Path, *, metric: str) -> None:
-    """A panel per damage: the metric against severity, clean at 0, a line per row."""
-    damages = _damages(values) or {CLEAN: []}
-    across = min(ACROSS, len(damages))
-    down = -(-len(damages) // across)
-    size = (0.8 + 3.0 * across, 0.9 + 2.5 * down)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = list(figure.subplots(down, across, squeeze=False, sharey=True).flat)
-    for axes, (damage, conditions) in zip(panels, damages.items(), strict=False):
-        for number, row in enumerate(values):
-            _line(axes, number, values, row, [CLEAN, *conditions], metric)
-        axes.set_title(damage, fontsize=10)
-        axes.set_xticks(range(6))
-        axes.grid(alpha=0.3)
-    for axes in panels[len(damages) :]:
-        axes.set_visible(False)
-    lines, names = panels[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower center", ncols=min(len(names), 4))
-    figure.supxlabel("severity, 0 = clean", fontsize=10)
-    figure.supylabel(f"{metric}, %", fontsize=10)
-    figure.savefig(path, dpi=130)
-
-
-def _line(axes, number: int, values: Values, row: str, conditions, metric: str) -> None:
-    x = [int(c.partition("@")[2] or 0) for c in conditions]
-    found = [_interval(values, row, c, metric) for c in conditions]
-    mean, low, high = (100 * np.array(part) for part in zip(*found, strict=True))
-    colour, style = SERIES[number % len(SERIES)], DASHES[number % len(DASHES)]
-    marker = MARKERS[number % len(MARKERS)]
-    axes.plot(
-        x, mean, color=colour, linestyle=style, marker=marker, markersize=4, label=row
-    )
-    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -13,8 +13,11 @@ from hsjax.evaluation.markdown import DASH, cell, table
 from hsjax.evaluation.measures import answers
 from hsjax.evaluation.metrics import digit_aliases, labelled
 from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.rarity import frequency_table, unseen_table
 
-HEADER = ("run", "data", "part", "step", "taxonomy")
+HEADER = {"run": "run", "data": "data", "label_source": "labels"}
+HEADER |= {"train_label_source": "labels of the training part"}
+HEADER |= {name: name for name in ("part", "step", "taxonomy")}
 HASH_DIGITS = 12  # of the config hash; report.json has them all
 # beside the head and what the context brings: what needs no classes
 UNCLASSIFIED = ("Retrieval", "Quarantine", "Technical details")
@@ -47,6 +50,8 @@ def write_report(
       metrics: of `score`.
       context: what the numbers were measured on. `run`, `data`, `part`, `step` and
         `taxonomy` head the report, `compiled_after_warmup` and `config_hash` end it;
+        `label_source`, where the labels are from, is its first sentence and stands at
+        the top of the JSON; `train_label_source` is of a run that is scored by others;
         `names` (node code -> name for people) explains HS codes; `sections` (title ->
         Markdown) go into the text; `quarantine` ({(reason, action): rows}) is a table;
         `classified` = False leaves out what an untrained head would be scored by;
@@ -54,9 +59,12 @@ def write_report(
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    kept = {k: v for k, v in context.items() if k not in ("names", "sections")}
+    apart = ("names", "sections", "label_source")
+    kept = {k: v for k, v in context.items() if k not in apart}
     kept |= {"decode": predictions.main}
     document = {"metrics": _plain(metrics), "context": _plain(kept)}
+    if "label_source" in context:
+        document = {"label_source": context["label_source"], **document}
     text = report_markdown(predictions, metrics, context=context)
     write_atomically(directory / "report.md", text)
     write_atomically(
@@ -77,7 +85,8 @@ def report_markdown(
         "Calibration": _calibration(predictions, metrics),
         "Retrieval": _retrieval(metrics),
         "Modalities": _modalities(predictions),
-        "Frequency in training": _frequency(metrics),
+        "Frequency in training": frequency_table(metrics),
+        **unseen_table(metrics),
         "Quarantine": _quarantine(context.get("quarantine") or {}),
         **error_sections(predictions, context.get("names") or {}),
         **_technical(context),
@@ -94,7 +103,7 @@ def report_markdown(
 
 
 def _header(p: Predictions, metrics: Mapping, context: Mapping) -> str:
-    rows = [[k.replace("_", " "), context[k]] for k in HEADER if k in context]
+    rows = [[told, context[name]] for name, told in HEADER.items() if name in context]
     rows += [
         ["decode", p.main],
         ["rows with a label", metrics.get("count/rows", math.nan)],
@@ -106,7 +115,11 @@ def _header(p: Predictions, metrics: Mapping, context: Mapping) -> str:
         " says that nothing was measured. Nodes are compared as nodes, STOP never"
         " counts."
     )
-    return f"{table(['', ''], rows)}\n\n{note}"
+    parts = [table(["", ""], rows), note]
+    if source := context.get("label_source"):
+        told = f"Labels: {source.rstrip('.')}. Every figure is agreement with them."
+        parts.insert(0, told)
+    return "\n\n".join(parts)
 
 
 def _technical(context: Mapping) -> dict[str, str]:
@@ -196,18 +209,6 @@ def _retrieval(metrics: Mapping) -> str:
         " told apart; chance is 1, 5, 10 in as many products as the gallery has"
         " (`eval.gallery_size`, or all)."
     )
-
-
-def _frequency(metrics: Mapping) -> str:
-    bands = {"few": "below 20", "medium": "20 to 100", "many": "above 100"}
-    figures = ("accuracy", "macro_recall", "macro_f1")
-    rows = [
-        [title, *(cell(metrics, f"leaf/{name}_shot_{figure}") for figure in figures)]
-        for name, title in bands.items()
-    ]
-    empty = "Not measured: the training rows of each leaf are not known."
-    head = ["training rows of the true leaf", "leaf accuracy", "macro recall"]
-    return table([*head, "macro F1"], rows, empty=empty)
 
 
 def _modalities(p: Predictions) -> str:

@@ -18,10 +18,14 @@ LATER |= {"objective.class_balance": 0.0, "objective.logit_adjustment": 0.0}
 LATER |= {"objective.contrastive_kind": "info_nce", "objective.contrastive_bias": -10.0}
 LATER |= {"objective.negatives": "all", "objective.hardest": 0}
 LATER |= {"objective.tree_softness": 0.5}
+LATER |= {"svm.ngrams": (1, 2), "svm.penalty": 1.0, "svm.calibrate": True}
 LATER |= {"harden.words": 30, "harden.share": 1.0, "harden.seed": 0}
 LATER |= {"model.head.kind": "hierarchical", "model.head.labels": ""}
 LATER |= {"model.head.label_mix": "both", "model.head.label_width": 128}
 LATER |= {"model.head.label_dropout": 0.5}
+LATER |= {"train.micro_batches": 1}
+LATER |= {"data.train_share": 1.0, "data.label_share": 1.0}
+LATER |= {"data.leave_out": (), "data.label_source": ""}
 
 
 class WorkdirError(ValueError):

@@ -91,7 +91,8 @@ def training_mesh(config) -> Mesh:
     """The mesh of `config.train`.
 
     Raises:
-      ConfigError: there are too few devices, or they do not divide the batch.
+      ConfigError: there are too few devices, or they, or they times the parts that a
+        batch is computed in, do not divide the batch.
     """
     train, rows = config.train, config.data.batch_size
     try:
@@ -104,6 +105,11 @@ def training_mesh(config) -> Mesh:
         raise ConfigError(
             f"data.batch_size is {rows}, no multiple of {mesh.size} devices; change it,"
             " or lower train.data_devices"
+        )
+    if rows % (mesh.size * train.micro_batches):
+        raise ConfigError(
+            f"data.batch_size is {rows}, no multiple of {train.micro_batches} parts x"
+            f" {mesh.size} devices; change it, or train.micro_batches"
         )
     return mesh
 
@@ -229,6 +235,7 @@ def training_step(config, model: Model, objective, optimizer, shardings, mesh: M
         seed=config.seed,
         ema=config.train.ema,
         frozen=frozen_leaves(config.optim, shardings.params),
+        micro_batches=config.train.micro_batches,
     )
     out = (shardings, replicated(mesh))
     return jax.jit(step, donate_argnums=(0, 1), out_shardings=out)

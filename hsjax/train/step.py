@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from clu import metrics
 
+from hsjax.train.accumulate import make_accumulated
 from hsjax.train.state import TrainState
 
 
@@ -37,6 +38,7 @@ def make_step(
     seed: int,
     ema: float = 0.0,
     frozen: Any = None,
+    micro_batches: int = 1,
 ) -> Callable[[TrainState, Running, Any], tuple[TrainState, Running]]:
     """`step(state, running, batch)`, to be jitted with donated state.
 
@@ -47,17 +49,14 @@ def make_step(
     Args:
       frozen: tree of bools like the parameters; None = all are trained. Through what is
         frozen nothing is differentiated: autodiff stops at the lowest trained layer.
+      micro_batches: parts that a batch is computed in; the loss is that of the whole
+        batch: see `accumulate`.
     """
-
-    def loss_of(params, stats, batch, key):
-        params = _stopped(params, frozen)
-        outputs, stats = apply(params, stats, batch, dropout_key=key)
-        loss, measured = objective(outputs, batch)
-        return loss, (stats, measured)
+    gradient = _make_gradient(apply, objective, frozen, micro_batches)
 
     def step(state: TrainState, running: Running, batch):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        (loss, (stats, measured)), grads = jax.value_and_grad(loss_of, has_aux=True)(
+        (loss, (stats, measured)), grads = gradient(
             state.params, state.stats, batch, key
         )
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
@@ -78,6 +77,23 @@ def make_step(
         return after, Running(averages, bad)
 
     return step
+
+
+def _make_gradient(apply, objective, frozen, micro_batches: int) -> Callable:
+    """`gradient(params, stats, batch, key) -> ((loss, (stats, metrics)), grads)`."""
+
+    def trained(params, stats, batch, *, dropout_key):
+        params = _stopped(params, frozen)
+        return apply(params, stats, batch, dropout_key=dropout_key)
+
+    def loss_of(params, stats, batch, key):
+        outputs, stats = trained(params, stats, batch, dropout_key=key)
+        loss, measured = objective(outputs, batch)
+        return loss, (stats, measured)
+
+    if micro_batches > 1:
+        return make_accumulated(trained, objective, micro_batches)
+    return jax.value_and_grad(loss_of, has_aux=True)
 
 
 def _merged(averages: dict, measured: dict) -> dict:

@@ -33,11 +33,13 @@ MAY_CHANGE = {
     "train.data_devices",
     "train.fsdp_devices",
     "train.sharding",
+    "train.micro_batches",
     "train.compile_cache",
     "train.tensorboard",
     "data.threads",
     "data.workers",
     "data.prefetch",
+    "data.label_source",
     "eval.parts",
     "eval.bootstrap",
     "eval.topk",
@@ -139,6 +141,8 @@ def holds_results(workdir: Path) -> bool:
 def source_files(config: ConfigDict) -> dict[str, list[int]]:
     """Key -> [bytes, time of change in ns] of every file that is read for rows."""
     paths = {key: Path(config[key]) for key in FILES if config[key]}
+    listed = [str(x) for x in config.data.leave_out if str(x).endswith(".csv")]
+    paths |= {f"data.leave_out {path}": Path(path) for path in listed}
     stats = {key: path.stat() for key, path in paths.items() if path.is_file()}
     return {key: [stat.st_size, stat.st_mtime_ns] for key, stat in stats.items()}
 

@@ -1,0 +1,106 @@
+"""The rows that a run is asked about: a part of its own catalogue, or another file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hsjax.data.groups import content_hashes, group_keys
+from hsjax.data.prepare import Catalogue
+from hsjax.data.quarantine import written_if_refused
+from hsjax.data.records import CatalogueError, Quarantine, Record
+from hsjax.data.splits import PARTS
+from hsjax.data.totals import record_facts
+from hsjax.inference.predict import Run
+from hsjax.inference.products import read_another
+from hsjax.train.kept import read_train_rows
+
+FLAWS = "quarantine.csv"  # of the rows, beside what is answered of them
+
+
+class AskedRows(NamedTuple):
+    """What is to be answered, and what is known of it.
+
+    Attributes:
+      groups: (N,).
+      facts: counts of rows, by their names for people.
+      unlabelled: see `Products.unlabelled`.
+    """
+
+    records: Sequence[Record]
+    groups: np.ndarray
+    quarantine: Quarantine
+    facts: Mapping[str, int | float]
+    unlabelled: str = ""
+
+    def write_flaws(self, output: Path) -> None:
+        output.mkdir(parents=True, exist_ok=True)
+        self.quarantine.write(output / FLAWS)
+
+
+def own_rows(config, catalogue: Catalogue, part: str) -> AskedRows:
+    """A part of the run's own catalogue.
+
+    Raises:
+      CatalogueError: no such part, or it is empty.
+    """
+    if part not in PARTS:
+        raise CatalogueError(f"--part={part}: known are {', '.join(PARTS)}")
+    rows = catalogue.rows(part)
+    if not len(rows):
+        raise CatalogueError(f"--part={part}: {config.data.path} has no such rows")
+    records = [catalogue.records[i] for i in rows]
+    return AskedRows(
+        records, catalogue.groups[rows], catalogue.quarantine, catalogue.facts()
+    )
+
+
+def other_rows(
+    config, model: Run | Catalogue, source: str, *, flaws: Path, workdir: Path
+) -> AskedRows:
+    """Every labelled row of another file; every row, where it has no labels.
+
+    Args:
+      model: whose tree and tokenizer count.
+      flaws: file for the quarantine of a file that is refused.
+      workdir: of the run; rows that it was trained on are counted, and told.
+
+    Raises:
+      CatalogueError: the file cannot be read.
+    """
+    quarantine = Quarantine()
+    with written_if_refused(quarantine, flaws):
+        found = read_another(config, source, tree=model.tree, quarantine=quarantine)
+    facts = record_facts(
+        found.records,
+        found.labels,
+        found.outside,
+        tree=model.tree,
+        streams=config.data.text.streams.to_dict(),
+        spec=model.spec,
+        tokenizer=model.tokenizer,
+        quarantine=quarantine,
+    )
+    seen = int(np.isin(content_hashes(found.records), read_train_rows(workdir)).sum())
+    if seen:
+        facts |= {"rows of the run's training part": seen}
+        quarantine.warn(
+            f"{seen:,} of {len(found.records):,} rows were in the training part of"
+            f" {workdir}: figures over them flatter it"
+        )
+    groups = group_keys(found.records)
+    return AskedRows(found.records, groups, quarantine, facts, found.unlabelled)
+
+
+def check_labelled(rows: AskedRows, source: str | None, flags: Mapping) -> None:
+    """CatalogueError where rows without labels are asked for what goes by labels.
+
+    Args:
+      flags: name -> value of what scores rows by their label, '' = not asked.
+    """
+    for name in (name for name, value in flags.items() if value and rows.unlabelled):
+        raise CatalogueError(
+            f"--{name} scores rows by their label, and {source} has none"
+            f" ({rows.unlabelled}): leave it out, or name a labelled file"
+        )

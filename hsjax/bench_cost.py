@@ -1,0 +1,224 @@
+"""What `bench cost` measures: parameters, FLOPs and time for a product, row by row.
+
+A trained run is asked by its own answering function: the forward pass with every
+decode. Where it stands on cached features, what their frozen encoders cost is said
+apart. The SVM of a baseline is fitted again, as no run stores it.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from hsjax.baselines import fit_svm
+from hsjax.batch import IMAGE
+from hsjax.bench_store import StoreCosts, program_cost, size, timed
+from hsjax.data.columns import model_columns
+from hsjax.data.text import stream_texts
+from hsjax.evaluation.markdown import table
+from hsjax.inference.predict import Run, load_run, run_config
+from hsjax.opening import scored_rows
+from hsjax.progress import progress
+from hsjax.scoring import own_catalogue
+from hsjax.sweeps import Run as Planned
+from hsjax.sweeps import is_done_below, meant, read_runs
+from hsjax.train.optim import frozen_leaves
+from hsjax.train.workdir import ConfigError
+
+log = logging.getLogger("hsjax")
+
+# of the JSON, beside the rows
+TAKEN = {"bench", "load", "load_after", "cores", "threads", "rounds", "noisy"}
+SUMS = ("parameters", "flops", "ms")  # over the encoders of a run
+HEAD = ("row", "parameters", "trained", "model, MFLOPs", "model, ms")
+HEAD += ("encoders, parameters", "encoders, MFLOPs", "encoders, ms", "batch")
+
+
+def bench_cost(
+    path: Path,
+    root: Path,
+    *,
+    common: Sequence[str] = (),
+    only: Sequence[str] = (),
+    rounds: int = 9,
+) -> dict[str, dict]:
+    """Row of a list of runs -> what a product costs there, by its first trained seed.
+
+    `model_flops` and `model_ms` are of the model alone, on its raw inputs or on cached
+    features; `encoder_flops` and `encoder_ms` of the encoders of those features, None
+    where one is not at hand; all are for a product in a batch of `batch_size`.
+
+    Args:
+      path, common: of `read_runs`; root: folder of the workdirs.
+      only: rows of the list, () = all.
+      rounds: timed turns of each program.
+
+    Raises:
+      CatalogueError, ConfigError, WorkdirError: whatever a user can mend, in words.
+    """
+    found, stores = {}, StoreCosts(rounds)
+    runs = first_trained(read_runs(path, common), root, only)
+    for run in progress(runs, "rows", unit="rows"):
+        workdir = root / run.name
+        config = run_config(workdir)
+        if config.task == "baseline":
+            cost, encoders = svm_cost(config, workdir, rounds=rounds), {}
+        else:
+            cost = model_cost(load_run(workdir), rounds=rounds)
+            encoders = stores.of(config)
+        found[run.row] = {"run": run.name, **cost, **_summed(encoders)}
+    return found
+
+
+def first_trained(
+    runs: Sequence[Planned], root: Path, only: Sequence[str]
+) -> list[Planned]:
+    """Of every row that is asked for, the first run that is trained.
+
+    Raises:
+      ConfigError: an unknown row, a row of a name that the JSON needs, or nothing is
+        trained yet.
+    """
+    rows = list(dict.fromkeys(run.row for run in runs))
+    for name in only:
+        if name not in rows:
+            raise ConfigError(f"--only: {name!r} is no row.{meant(name, rows)}")
+    found = []
+    for row in only or rows:
+        if row in TAKEN:
+            raise ConfigError(f"the row {row!r} needs another name to be measured")
+        members = (run for run in runs if run.row == row)
+        first = next((run for run in members if is_done_below(root, run)), None)
+        if first is None:
+            log.warning("%s is not trained yet, and left out", root / row)
+        else:
+            found.append(first)
+    if not found:
+        raise ConfigError(f"{root}: no run of the list is trained yet")
+    return found
+
+
+def model_cost(run: Run, *, rounds: int) -> dict:
+    """Of a trained model: parameters, and FLOPs and milliseconds for a product."""
+    rows = run.config.eval.batch_size
+    frozen = frozen_leaves(run.config.optim, run.params)
+    learnt = jax.tree.map(lambda x, still: 0 if still else x.size, run.params, frozen)
+    batch = run.params, run.stats, full_batch(run, rows)
+    cost = program_cost(run.answer, [batch], items=rows, rounds=rounds)
+    return {
+        "batch_size": rows,
+        "parameters": size(run.params),
+        "trained_parameters": sum(jax.tree.leaves(learnt)),
+        **{f"model_{name}": value for name, value in cost.items()},
+    }
+
+
+def full_batch(run: Run, rows: int) -> dict[str, np.ndarray]:
+    """Products that have everything; shapes alone decide what a program costs."""
+    rng, batch = np.random.default_rng(0), run.spec.padding(rows)
+    for name, array in batch.items():
+        if name.endswith("_ids"):
+            count = run.tokenizer.get_vocab_size()
+            array[:] = rng.integers(0, count, array.shape)
+        elif name == IMAGE:
+            array[:] = rng.integers(0, 256, array.shape)
+        elif name.endswith("_features"):
+            array[:] = rng.standard_normal(array.shape)
+        elif array.dtype == np.bool_ or name == "weight":
+            array[:] = 1
+    return batch
+
+
+def svm_cost(config, workdir: Path, *, rounds: int) -> dict:
+    """Of the SVM: its coefficients, and a product's products with them.
+
+    FLOPs: 2 x features of a text that are not zero, on average x classes. The time
+    includes TF-IDF, as it cannot be had without.
+
+    Raises:
+      CatalogueError, WorkdirError: see `own_catalogue`.
+    """
+    catalogue, columns = own_catalogue(config, workdir, None), model_columns(config)
+    train, scored = catalogue.rows("train"), scored_rows(config, catalogue)
+    svm = fit_svm(
+        [catalogue.records[i] for i in train],
+        columns=columns,
+        tree=catalogue.tree,
+        groups=catalogue.groups[train],
+        seed=config.seed,
+        # a temperature costs nothing to answer with
+        **{**config.svm, "calibrate": False},
+    )
+    texts = stream_texts([catalogue.records[i] for i in scored], columns)
+    classes, _ = svm.svm.coef_.shape
+    filled = svm.vectorizer.transform(texts).nnz / len(texts)
+    some = texts[: config.eval.batch_size]
+    work, count = (lambda: svm.log_probs(some)), svm.svm.coef_.size
+    cost = {"flops": 2.0 * filled * classes}
+    cost |= timed(work, rounds=rounds, items=len(some))
+    return {
+        "batch_size": len(some),
+        "parameters": count + svm.svm.intercept_.size,
+        "trained_parameters": count + svm.svm.intercept_.size,
+        **{f"model_{name}": value for name, value in cost.items()},
+    }
+
+
+def _summed(encoders: Mapping[str, Mapping]) -> dict:
+    """What all encoders of a run cost together, and each of them."""
+    if not encoders:
+        return {}
+    known = [x for x in encoders.values() if x.get("ms") is not None]
+    found = {"encoders": dict(encoders)}
+    for name in SUMS:
+        values = [x.get(name) for x in encoders.values()]
+        found[f"encoder_{name}"] = None if None in values else sum(values)
+    if known:
+        found["encoder_ms_spread"] = max(x["ms_spread"] for x in known)
+    return found
+
+
+def cost_markdown(result: Mapping) -> str:
+    """The table of a whole result, and what its figures mean.
+
+    Args:
+      result: rows of `bench_cost`, with load, cores and `noisy` beside them.
+    """
+    found = {k: v for k, v in result.items() if isinstance(v, Mapping)}
+    lines = []
+    for name, x in found.items():
+        line = [name, x["parameters"], x["trained_parameters"]]
+        line += [_short(x["model_flops"], 1e6), _short(x["model_ms"])]
+        line += [x.get("encoder_parameters")]
+        line += [_short(x.get("encoder_flops"), 1e6), _short(x.get("encoder_ms"))]
+        lines.append([*line, x["batch_size"]])
+    told = (
+        "Of one product, answered in a batch of so many. The model: its own answering"
+        " function with every decode, on raw inputs or on cached features. Encoders:"
+        " the frozen ones of those features, which run where nothing is cached; on"
+        " texts of the catalogue, and on pictures of their size. FLOPs as XLA counts"
+        " them in the compiled program; of the SVM, two for each class and feature that"
+        " is not zero. Milliseconds: the median of"
+        f" {result['rounds']} turns on ready batches ({result['threads']}); the SVM's"
+        " include TF-IDF."
+    )
+    load = f"{result['load']:.1f} before and {result['load_after']:.1f} after"
+    loads = f"Load average: {load}, {result['cores']} cores."
+    if result["noisy"]:
+        loads += " **Noisy**: other work disturbed; times are not to be quoted."
+    return f"# Cost of a product\n\n{table(HEAD, lines)}\n\n{told}\n\n{loads}\n"
+
+
+def _short(value: float | None, unit: float = 1.0) -> str:
+    """Three digits; '' where nothing was measured.
+
+    >>> [_short(x) for x in (1234.5, 12.345, 0.012345, None)]
+    ['1,234', '12.3', '0.0123', '']
+    """
+    if value is None:
+        return ""
+    value /= unit
+    digits = 2 - int(np.floor(np.log10(abs(value)))) if value else 0
+    return f"{value:,.{max(0, digits)}f}"

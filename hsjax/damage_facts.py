@@ -1,0 +1,63 @@
+"""What damages and their severities are called in tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hsjax.data.corrupt import SEVERITIES
+from hsjax.data.corrupt_text import TEXT_DAMAGE
+from hsjax.data.records import Record
+from hsjax.evaluation.robust_cells import CLEAN, Facts
+from hsjax.sweep_tables import labels_told
+from hsjax.sweeps import Run
+
+# damages whose strength is the share of the products that they hit
+SHARES = {
+    "no_text": "missing text",
+    "no_image": "missing image",
+    "swap_text": "another product's text",
+    "swap_image": "another product's image",
+}
+
+
+def facts_of(
+    runs: Sequence[Run],
+    root: Path,
+    conditions: Sequence[str],
+    records: Sequence[Record],
+) -> Facts:
+    """What tables say of rows, damages, levels and labels.
+
+    Args:
+      conditions: `clean` or NAME@SEVERITY.
+      records: that are damaged.
+    """
+    shares, scenarios = {}, {}
+    for condition in conditions:
+        name, _, severity = condition.partition("@")
+        if name in SHARES:
+            shares[condition] = SEVERITIES[name][int(severity) - 1]
+            scenarios[condition] = f"{SHARES[name]}, {100 * shares[condition]:g} %"
+        elif condition != CLEAN:
+            kind = "text" if name in TEXT_DAMAGE else "image"
+            scenarios[condition] = f"noisy {kind}, {condition}"
+    return Facts(
+        {run.row: run.reference for run in runs if run.reference},
+        shares,
+        scenarios,
+        level_names(records),
+        labels_told(root / run.name for run in runs),
+    )
+
+
+def level_names(records: Sequence[Record]) -> dict[int, str]:
+    """Level from 1 -> `4 digits`, where all its codes are so many digits."""
+    lengths: dict[int, set[int]] = {}
+    for record in records:
+        for level, code in enumerate(record.path, 1):
+            size = len(code) if code.isdigit() else 0
+            lengths.setdefault(level, set()).add(size)
+    return {
+        level: f"{min(of)} digits"
+        for level, of in lengths.items()
+        if len(of - {0}) == len(of) == 1
+    }

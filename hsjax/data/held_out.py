@@ -1,0 +1,239 @@
+"""What a run is not to learn from: classes, a part of its training, or of its labels.
+
+All ask what data are worth, so that everything else stays the same: the test part, the
+tree, and the rows that are kept. What is left out has a part of its own, which nothing
+learns from: no model, no tokenizer, no count of training rows.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Integer, Shaped
+
+from hsjax.codes import TaxonomyError, split_path
+from hsjax.data.columns import missing_column
+from hsjax.data.groups import sort_keys
+from hsjax.data.nomenclature import node_paths
+from hsjax.data.records import CatalogueError, Quarantine, Record
+from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.splits import LEFT_OUT, hash_order, majority_leaves
+from hsjax.taxonomy import Taxonomy
+
+MUCH = 1.1  # times the share that was asked for: worth a sentence
+
+
+class HoldOut(NamedTuple):
+    """What is to be held out.
+
+    Attributes:
+      share: of the training rows that stay, above 0.
+      label_share: of these rows that keep their label, above 0.
+      seed: of the order of the groups.
+      codes: of nodes that are to have no example, as they were written.
+      own: these may be own codes, such as labels of the kind `node` are.
+    """
+
+    share: float
+    label_share: float
+    seed: int
+    codes: tuple[str, ...]
+    own: bool
+
+
+def read_hold_out(config_data) -> HoldOut:
+    """`data.train_share`, `label_share` and `leave_out`, whose files are read.
+
+    Raises:
+      CatalogueError: no share, no code, or a file that cannot be read.
+    """
+    codes, shares = [], (config_data.train_share, config_data.label_share)
+    for name, share in zip(("train_share", "label_share"), shares, strict=True):
+        if not 0 < share <= 1:
+            raise CatalogueError(f"data.{name} is {share}; give a share in (0, 1]")
+    for entry in config_data.leave_out:
+        if not isinstance(entry, str) or not entry.strip():
+            raise CatalogueError(
+                f"data.leave_out: {entry!r} is no code; write codes in quotes, with"
+                " their leading zeros: ('01', '640411')"
+            )
+        codes += _listed(Path(entry)) if entry.endswith(".csv") else [entry]
+    own = config_data.columns.label_kind == "node"
+    return HoldOut(*shares, config_data.split.seed, tuple(codes), own)
+
+
+def _listed(path: Path) -> list[str]:
+    """The column `code` of a file."""
+    if not path.is_file():
+        raise CatalogueError(f"data.leave_out: there is no file {path}")
+    names = column_names(path)
+    if "code" not in names:
+        raise missing_column(path, "code", "data.leave_out", names)
+    flaws = Quarantine()
+    codes = [as_text(values["code"]) for _, values in read_rows(path, flaws)]
+    if flaws.rows or "" in codes or not codes:
+        told = [f"row {row}: {reason}" for _, row, _, _, reason, _ in flaws.rows]
+        told += [f"row {row}: no code" for row, x in enumerate(codes, 1) if not x]
+        raise CatalogueError(f"data.leave_out: {path}, {[*told, 'no row'][0]}")
+    return codes
+
+
+def hold_out(
+    asked: HoldOut,
+    records: Sequence[Record],
+    groups: Integer[np.ndarray, "N"],
+    parts: Shaped[np.ndarray, "N"],
+    *,
+    tree: Taxonomy,
+    quarantine: Quarantine,
+) -> tuple[Shaped[np.ndarray, "N"], dict[str, int]]:
+    """(parts, counts by their names for people): rows that are left out become so.
+
+    Classes go first. Their rows leave training and validation, and those of the test
+    part stay there: classes that are known and have no example. A node goes with all
+    that lies below it. Then a share of the remaining training rows is kept, see
+    `first_share`; validation and test stay as they are.
+
+    Args:
+      parts: of `assign_splits`.
+      tree: of all training rows, or a given one: what is left out keeps its nodes.
+
+    Raises:
+      CatalogueError: no such node, or no row to learn from or to validate on is left.
+    """
+    found: dict[str, int] = {}
+    if asked.codes:
+        nodes = find_nodes(asked.codes, tree, node_paths(tree) if asked.own else {})
+        below = np.array([not nodes.isdisjoint(r.path) for r in records], bool)
+        gone = below & (parts != "test")
+        parts = np.where(gone, LEFT_OUT, parts)
+        for part, name in (("train", "training"), ("val", "validation")):
+            if part not in parts:
+                raise CatalogueError(
+                    f"data.leave_out leaves no row for {name}: name fewer nodes"
+                )
+        found["rows left out of training and validation (leave_out)"] = int(gone.sum())
+        found["test rows of what is left out (leave_out)"] = int((below & ~gone).sum())
+    if asked.share < 1:
+        train = parts == "train"
+        kept = first_share(records, groups, train, share=asked.share, seed=asked.seed)
+        parts = np.where(train & ~kept, LEFT_OUT, parts)
+        found["rows left out of training (train_share)"] = int((train & ~kept).sum())
+        _tell("train_share", asked.share, kept.sum() / train.sum(), quarantine)
+    return parts, found
+
+
+def hold_labels_out(
+    asked: HoldOut,
+    records: Sequence[Record],
+    groups: Integer[np.ndarray, "N"],
+    parts: Shaped[np.ndarray, "N"],
+    *,
+    quarantine: Quarantine,
+) -> tuple[list[Record], dict[str, int]]:
+    """(records, counts by their names for people): training rows that lose their label.
+
+    They stay, as goods that nobody has classified yet: the contrastive loss learns from
+    them, classification cannot. Which ones: see `first_share`.
+
+    Args:
+      parts: of `hold_out`.
+    """
+    if asked.label_share == 1:
+        return list(records), {}
+    train, share = parts == "train", asked.label_share
+    kept = first_share(records, groups, train, share=share, seed=asked.seed)
+    gone = train & ~kept
+    _tell("label_share", share, kept.sum() / train.sum(), quarantine)
+    found = [
+        replace(record, path=(), complete=False) if bare else record
+        for record, bare in zip(records, gone.tolist(), strict=True)
+    ]
+    return found, {"training rows without their label (label_share)": int(gone.sum())}
+
+
+def _tell(name: str, asked: float, kept: float, quarantine: Quarantine) -> None:
+    if kept > MUCH * asked:
+        quarantine.warn(
+            f"data.{name}={asked:g} keeps {100 * kept:.2g} % of the training rows: each"
+            " leaf keeps whole groups, and at least one"
+        )
+
+
+def find_nodes(
+    codes: Sequence[str], tree: Taxonomy, own: Mapping[str, Sequence[str]]
+) -> set[str]:
+    """The nodes of a tree that are meant, as they are written in labels.
+
+    Dots and spaces of HS codes do not matter, nor do spaces around a separator.
+
+    Args:
+      own: own code of a node -> its path, which may be given as well.
+
+    Raises:
+      CatalogueError: no such node, with the one that may be meant.
+    """
+    pairs = zip(tree.codes, tree.stop, strict=True)
+    known = {str(code) for level, stop in pairs for code in level[~stop]}
+    read = {code: _read(code, tree.separator, own) for code in codes}
+    unknown = [code for code, node in read.items() if node not in known]
+    if unknown:
+        node = read[unknown[0]]
+        close = difflib.get_close_matches(node, sorted(known | own.keys()), n=1)
+        more = f", as are {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+        raise CatalogueError(
+            f"data.leave_out: {unknown[0]!r} is no node of the tree{more}."
+            + (f" Did you mean {close[0]!r}?" if close else "")
+            + " Without taxonomy.path its nodes are those of the training rows"
+        )
+    return set(read.values())
+
+
+def _read(code: str, separator: str, own: Mapping[str, Sequence[str]]) -> str:
+    """A code as a tree has it."""
+    if code in own:
+        return own[code][-1]
+    if not separator:
+        return code.replace(".", "").replace(" ", "")
+    try:
+        return split_path(code, separator)[-1]
+    except TaxonomyError as error:
+        raise CatalogueError(f"data.leave_out: {error}") from None
+
+
+def first_share(
+    records: Sequence[Record],
+    groups: Integer[np.ndarray, "N"],
+    rows: Bool[np.ndarray, "N"],
+    *,
+    share: float,
+    seed: int,
+) -> Bool[np.ndarray, "N"]:
+    """Which of `rows` are the first `share` of their leaf.
+
+    As in `assign_splits`, a group belongs to its majority leaf, and the groups of a
+    leaf are in the order of hash(seed, group key). The first ones that hold the share
+    of its *rows*, rounded to whole groups, are kept, the very first one always: at 1 %
+    every class still has an example, where rare ones make the whole larger. A smaller
+    share is a part of a larger one, and neither the order of the rows nor other leaves
+    change it.
+    """
+    _, dense = np.unique(groups, return_inverse=True)
+    ends = [record.path[-1] if record.path else "" for record in records]
+    leaves = np.unique(ends, return_inverse=True)[1]
+    present, own = np.unique(dense[rows], return_inverse=True)
+    homes, sizes = majority_leaves(own, leaves[rows]), np.bincount(own)
+    total = np.bincount(homes, sizes)
+    keys = sort_keys(records, dense)
+    before, kept = np.zeros(len(total)), np.zeros(len(present), bool)
+    for group in hash_order([keys[i] for i in present], seed):
+        home, size = homes[group], sizes[group]
+        middle = before[home] + size / 2
+        kept[group] = not before[home] or middle <= share * total[home]
+        before[home] += size
+    stays = np.zeros(len(rows), bool)
+    stays[rows] = kept[own]
+    return stays

@@ -1,0 +1,50 @@
+"""A comparison of rows as a plot."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure as Canvas
+
+from hsjax.evaluation.comparison_rows import Comparison, Figure
+from hsjax.evaluation.comparison_tables import scale_of
+from hsjax.evaluation.plots import BLUE, GREY
+
+PANEL_COLUMNS = 3
+
+
+def plot_comparison(
+    comparison: Comparison,
+    path: Path,
+    *,
+    headings: Mapping[str, str],
+    columns: int = PANEL_COLUMNS,
+) -> None:
+    """A panel per metric: means with their intervals over seeds, a line per row.
+
+    Hollow points differ from their reference by nothing that is significant.
+    """
+    names, across = list(headings), min(columns, len(headings))
+    down = -(-len(names) // across)
+    height = 1.2 + 0.32 * len(comparison.rows)
+    canvas = Canvas(figsize=(1.5 + 3.4 * across, height * down), layout="constrained")
+    panels = list(canvas.subplots(down, across, squeeze=False, sharey=True).flat)
+    for axes, name in zip(panels, names, strict=False):
+        for place, row in enumerate(comparison.rows):
+            _point(axes, place, name, comparison.figures[row.name][name])
+        axes.set_title(headings[name], fontsize=10)
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_xlabel("%" if scale_of(name) == 100 else "")
+        ticks = [row.name for row in comparison.rows]
+        axes.set_yticks(range(len(ticks)), ticks)
+        axes.set_ylim(len(ticks) - 0.5, -0.5)  # the first row on top
+    for axes in panels[len(names) :]:  # a grid may have more places than metrics
+        axes.set_axis_off()
+    canvas.savefig(path, dpi=130)
+
+
+def _point(axes, place: int, name: str, figure: Figure) -> None:
+    value, low, high = (scale_of(name) * x for x in figure.mean)
+    hollow = figure.verdict == "no"
+    axes.plot([low, high], [place, place], color=GREY, linewidth=1.5)
+    face = "white" if hollow else BLUE
+    axes.plot(value, place, "o", color=BLUE, markerfacecolor=face)

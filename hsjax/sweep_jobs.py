@@ -1,0 +1,162 @@
+"""What a sweep has to do: to train its runs, and to score those that are trained."""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from hsjax.atomic import write_atomically
+from hsjax.sweeps import NAME, Run, is_done_below
+from hsjax.train.workdir import ConfigError
+
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+ASKED = "evaluate.json"  # what an evaluation was asked for, beside its report
+OURS = re.compile(r"--?(run|output|compare|against)(=|$)")
+
+Evaluations = Mapping[str, tuple[str, ...]]  # folder below a run -> arguments
+
+
+class Job(NamedTuple):
+    """One command of a sweep.
+
+    Attributes:
+      name: is shown.
+      folder: of its `run.log`.
+      words: what python is told.
+      environment: what is set for it.
+      is_done: has it left its report?
+      is_ready: can it be begun?
+      begin: is called before it is started, printed or submitted.
+    """
+
+    name: str
+    folder: Path
+    words: tuple[str, ...]
+    environment: Mapping[str, str]
+    is_done: Callable[[], bool]
+    is_ready: Callable[[], bool] = lambda: True
+    begin: Callable[[], None] = lambda: None
+
+
+def training_jobs(runs: Sequence[Run], root: Path) -> list[Job]:
+    """A job for each run."""
+    return [
+        Job(
+            run.name,
+            root / run.name,
+            ("-m", "hsjax.main", *run.arguments, f"--workdir={root / run.name}"),
+            _environment(run, root),
+            partial(is_done_below, root, run),
+        )
+        for run in runs
+    ]
+
+
+def evaluation_jobs(
+    runs: Sequence[Run], root: Path, evaluations: Evaluations
+) -> list[Job]:
+    """A job for each run and evaluation; ready where the run is trained."""
+    return [
+        _evaluation(run, root, name, arguments)
+        for name, arguments in evaluations.items()
+        for run in runs
+    ]
+
+
+def read_evaluations(words: Sequence[str], runs: Sequence[Run]) -> Evaluations:
+    """Folder below each run -> arguments of `hsjax.evaluate`, from NAME=ARGUMENTS.
+
+    Raises:
+      ConfigError: a word that is not understood, or a folder that is a run's.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        name, equals, rest = word.partition("=")
+        place = f"--evaluate={word}"
+        if not equals or "/" in name or not NAME.fullmatch(name):
+            raise ConfigError(
+                f"{place}: write NAME='ARGUMENTS', half='--corrupt=word_drop:0.5'"
+            )
+        try:
+            arguments = tuple(shlex.split(rest))
+        except ValueError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        if taken := [x for x in arguments if OURS.match(x)]:
+            raise ConfigError(
+                f"{place}: {taken[0]} is not yours to give: the list does"
+            )
+        if name in found:
+            raise ConfigError(f"{place}: {name!r} stands for two evaluations")
+        below = {f"{run.name}/{name}" for run in runs} & {run.name for run in runs}
+        if below:
+            raise ConfigError(f"{place}: {min(below)} is a run of the list")
+        found[name] = arguments
+    return found
+
+
+def _evaluation(run: Run, root: Path, name: str, arguments: tuple[str, ...]) -> Job:
+    workdir = root / run.name
+    folder, own = workdir / name, workdir / "report.json"
+    asked = {"arguments": list(arguments), "input": _input(arguments)}
+    places = (f"--run={workdir}", f"--output={folder}")
+    return Job(
+        f"{run.name}/{name}",
+        folder,
+        ("-m", "hsjax.evaluate", *places, *arguments),
+        _environment(run, root),
+        lambda: _asked(folder) == asked and _newer(folder, own, folder / ASKED),
+        partial(is_done_below, root, run),
+        partial(_begin, folder, asked),
+    )
+
+
+def _input(arguments: Sequence[str]) -> list[int] | None:
+    """Bytes and time of change in ns of the file that is scored."""
+    for word in arguments:
+        path = Path(re.sub(r"^--?input=", "", word))
+        if path != Path(word) and path.is_file():
+            return [path.stat().st_size, path.stat().st_mtime_ns]
+    return None
+
+
+def _asked(folder: Path) -> dict:
+    try:
+        return json.loads((folder / ASKED).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _newer(folder: Path, *others: Path) -> bool:
+    """Is there a report, younger than these files?"""
+    times = [p.stat().st_mtime_ns for p in others if p.exists()]
+    report = folder / "report.json"
+    return report.exists() and report.stat().st_mtime_ns >= max(times)
+
+
+def _begin(folder: Path, asked: Mapping) -> None:
+    """Notes what is asked; a report of something else goes, lest a table show it.
+
+    Raises:
+      ConfigError: the folder holds something else.
+    """
+    mine = (folder / ASKED).exists() or (folder / "report.md").exists()
+    filled = folder.is_dir() and any(p.name != "run.log" for p in folder.iterdir())
+    if (folder / "config.json").exists() or (filled and not mine):
+        raise ConfigError(
+            f"--evaluate: {folder} holds something else; take another name than"
+            f" {folder.name!r}"
+        )
+    if _asked(folder) != asked:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.json").unlink(missing_ok=True)
+        write_atomically(folder / ASKED, json.dumps(asked) + "\n")
+
+
+def _environment(run: Run, root: Path) -> dict[str, str]:
+    """All runs share one folder of compiled programs, unless somebody chose another."""
+    chosen = os.environ.get(CACHE) or run.config.train.compile_cache
+    return {} if chosen else {CACHE: str((root / "compiled").resolve())}

@@ -1,0 +1,133 @@
+"""What a table of a sweep shows, as a file that is committed: NAME.json."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from hsjax.sweeps import meant, read_object
+from hsjax.train.workdir import ConfigError
+
+# kind -> fields beside the title
+KINDS = {
+    "": ("rows", "metrics", "levels", "folder"),
+    "curves": ("rows", "curves", "x"),
+    "series": ("series", "x", "metrics", "levels", "folder"),
+}
+FIELDS = tuple(dict.fromkeys(("title", *sum(KINDS.values(), ()))))
+AXES = ("epoch", "step")
+
+
+class Table(NamedTuple):
+    """What a table shows.
+
+    Attributes:
+      title: its first line.
+      rows: row of the list -> how it is called.
+      metrics: metric -> heading; empty = the main ones of the deepest level.
+      levels: the metrics are measured at each of these levels; (0,) = at all that there
+        are, (-1,) = at the deepest, () = metrics are named with their level.
+      folder: below each run, with the report to read; '' = the run's own.
+      curves: metrics against `x`, which is `epoch` or `step`; () = no curves.
+      series: name -> number on the axis `x` -> row; empty = no series.
+      x: what the axis is.
+    """
+
+    title: str
+    rows: Mapping[str, str]
+    metrics: Mapping[str, str]
+    levels: tuple[int, ...] = ()
+    folder: str = ""
+    curves: tuple[str, ...] = ()
+    series: Mapping[str, Mapping[float, str]] = MappingProxyType({})
+    x: str = ""
+
+
+def definition(path: Path, name: str) -> Path:
+    """NAME.json in the folder that is named as the list, else beside the list.
+
+    Args:
+      path: of the list, FILE.jsonl: the folder is FILE.
+    """
+    own = path.with_suffix("") / f"{name}.json"
+    return own if own.is_file() else path.with_name(f"{name}.json")
+
+
+def read_table(path: Path, rows: Sequence[str]) -> Table:
+    """What a file says; without one all rows and the main metrics.
+
+    Args:
+      rows: that there are.
+
+    Raises:
+      ConfigError: an unknown field or row, or a value that is not understood.
+    """
+    if not path.is_file():
+        return Table(path.stem, {row: row for row in rows}, {})
+    found = read_object(path.read_text(), str(path), FIELDS)
+    kind = next((k for k in KINDS if k and k in found), "")
+    if strange := [key for key in found if key not in ("title", *KINDS[kind])]:
+        told = f"with {kind!r}" if kind else "without 'curves' or 'series'"
+        raise ConfigError(f"{path}: {strange[0]!r} means nothing {told}")
+    series = _series(found.get("series", {}), path)
+    shown = _names(found.get("rows", list(rows)), "rows", path)
+    if kind == "series":
+        shown = {row: row for of in series.values() for row in of.values()}
+    for row in shown:
+        if row not in rows:
+            raise ConfigError(f"{path}: {row!r} is no row.{meant(row, rows)}")
+    axis = found.get("x", AXES[0] if kind == "curves" else "")
+    if kind == "curves" and axis not in AXES:
+        raise ConfigError(f"{path}: x is {axis!r}, and not {' or '.join(AXES)}")
+    return Table(
+        str(found.get("title", path.stem)),
+        shown,
+        _names(found.get("metrics", {}), "metrics", path),
+        _levels(found, path),
+        str(found.get("folder", "")),
+        tuple(_names(found.get("curves", []), "curves", path)),
+        series,
+        str(axis),
+    )
+
+
+def _names(value, field: str, path: Path) -> dict[str, str]:
+    """Name -> what it is called; of a list, itself."""
+    pairs = {x: x for x in map(str, value)} if isinstance(value, list) else value
+    if not isinstance(pairs, dict) or not all(
+        isinstance(x, str) and x for x in pairs.values()
+    ):
+        raise ConfigError(
+            f"{path}: {field} is a list of names, or names with what they are called"
+        )
+    return pairs
+
+
+def _levels(found: Mapping, path: Path) -> tuple[int, ...]:
+    value = found.get("levels", [])
+    levels = {"all": [0], "deepest": [-1]}.get(str(value), value)
+    ints = isinstance(levels, list) and all(type(x) is int for x in levels)
+    if not ints or (levels not in ([0], [-1]) and min(levels, default=1) < 1):
+        raise ConfigError(
+            f"{path}: levels is 'all', 'deepest' or a list such as [1, 3]"
+        )
+    if levels and not found.get("metrics"):
+        raise ConfigError(f"{path}: levels wants metrics, {{'accuracy': 'Accuracy'}}")
+    return tuple(levels)
+
+
+def _series(value, path: Path) -> dict[str, dict[float, str]]:
+    """Numbers in rising order."""
+    usage = f"{path}: series is {{name: {{number: row}}}}"
+    if not isinstance(value, dict):
+        raise ConfigError(usage)
+    found = {}
+    for name, points in value.items():
+        if not isinstance(points, dict) or not points:
+            raise ConfigError(f"{usage}; {name!r} has no points")
+        try:
+            pairs = {float(x): str(row) for x, row in points.items()}
+        except ValueError:
+            raise ConfigError(f"{usage}; {name!r} has an x that is no number") from None
+        found[name] = dict(sorted(pairs.items()))
+    return found

@@ -1,0 +1,285 @@
+"""Tables of a sweep beyond the plain one: levels, curves, series; their definitions."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import ROOT
+from test_comparison_rows import ACCURACY, TRUTH, answers_right, write_run
+
+from hsjax import sweep_tables
+from hsjax.data.records import CatalogueError
+from hsjax.evaluation.curve_lines import (
+    Points,
+    Training,
+    best_of,
+    curve_names,
+    mean_line,
+    points_of,
+)
+from hsjax.evaluation.intervals import seed_interval
+from hsjax.sweep_tables import make_table
+from hsjax.sweeps import read_runs
+from hsjax.table_files import definition, read_table
+from hsjax.train.workdir import ConfigError
+
+SHARES = {"few": 0.5, "all": 0.7, "other": 0.6, "twin": 0.5}
+LINES = [
+    {"name": name, "config": "configs/base.py", "seed": [0, 1, 2], "reference": "few"}
+    for name in SHARES
+]
+
+
+def described(workdir, *, rows=80, **more):
+    """Adds to a report what a training says of itself."""
+    path = workdir / "report.json"
+    report = json.loads(path.read_text()) | more
+    report["context"] = {"catalogue": {"train rows": rows}}
+    path.write_text(json.dumps(report))
+
+
+def learning(seed, *, epochs):
+    """metrics.jsonl: two lines of training, and a look at validation, per epoch."""
+    for epoch in range(1, epochs + 1):
+        loss = 2.0 / epoch + seed
+        yield {"step": 4 * epoch - 2, "train/loss": loss + 1}
+        yield {"step": 4 * epoch, "train/loss": loss - 1}
+        accuracy = 0.5 + 0.1 * (epoch if epoch < 3 else 6 - epoch) + 0.01 * seed
+        yield {"step": 4 * epoch, "val/loss": loss, "val/level3/accuracy": accuracy}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """(list of runs, their folder): four rows of three seeds, as they are left."""
+    root = tmp_path_factory.mktemp("tables")
+    path = root / "list.jsonl"
+    path.write_text("\n".join(map(json.dumps, LINES)))
+    for row, share in SHARES.items():
+        for seed in range(3):
+            workdir = root / row / f"seed{seed}"
+            write_run(workdir, answers_right(share, seed))
+            described(workdir, label_source="weak headings" if row == "other" else "")
+            lines = learning(seed, epochs=4 if seed else 3)
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (workdir / "metrics.jsonl").write_text(text)
+    return path, root
+
+
+@pytest.fixture
+def table(sweep, monkeypatch):
+    """Makes a table of this definition, and reads its lines."""
+    path, root = sweep
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(
+        sweep_tables,
+        "is_done_below",
+        lambda root, run: (root / run.name / "report.json").exists(),
+    )
+    runs = read_runs(path, ["data.batch_size=20"])
+
+    def make(**fields):
+        (path.parent / "t.json").write_text(json.dumps(fields))
+        text = make_table(path, runs, root, "t")
+        assert text == (root / "t.md").read_text()
+        assert (root / "t.png").read_bytes()[:4] == b"\x89PNG"
+        with (root / "t.csv").open() as file:
+            return text, list(csv.DictReader(file))
+
+    return make
+
+
+def test_a_block_per_level_has_the_figures_of_its_level(table, sweep):
+    text, lines = table(
+        title="Ours",
+        rows={"few": "B4", "all": "Proposed"},
+        levels="all",
+        metrics={
+            "accuracy": "Accuracy",
+            "macro_recall": "Recall",
+            "path/accuracy": "P",
+        },
+    )
+    assert text.startswith("# Ours\n\nMeans over the seeds")
+    blocks = {part.partition("\n")[0]: part for part in text.split("\n## ")[1:]}
+    assert list(blocks) == ["Level 1", "Level 2", "Level 3", "Whole paths"]
+    reports = [
+        json.loads((sweep[1] / f"all/seed{seed}/report.json").read_text())["metrics"]
+        for seed in range(3)
+    ]
+    for level in (1, 2, 3):
+        values = [report[f"level{level}/macro_recall"] for report in reports]
+        mean, low, high = (f"{100 * x:.1f}" for x in seed_interval(values))
+        assert f"| {mean} [{low}, {high}] |" in blocks[f"Level {level}"]
+        assert "| row | runs done | Accuracy | Recall |" in blocks[f"Level {level}"]
+        assert "| Proposed − B4 |" in blocks[f"Level {level}"]
+    (line,) = (x for x in lines if (x["row"], x["metric"]) == ("Proposed", ACCURACY))
+    assert line["significant"] == "yes"
+    assert line["reference"] == "B4"
+    shown = f"{100 * float(line['difference']):+.2f} ["
+    assert shown in blocks["Level 3"]
+
+
+def test_what_a_block_cannot_tell_apart_is_marked(table):
+    of_three = {"levels": [3], "metrics": {"accuracy": "A"}}
+    text, _ = table(rows=["few", "all", "twin"], **of_three)
+    assert "## Level 1" not in text
+    told = {x.split("|")[1].strip(): x for x in text.splitlines() if " − few |" in x}
+    assert told["twin − few"].endswith("| +0.00 [+0.00, +0.00] n.s. |")
+    assert "n.s." not in told["all − few"]
+    assert "2 differences are judged" in text
+    text, _ = table(rows=["all", "twin"], **of_three)
+    assert "−" not in text, "without the reference there is nothing to compare"
+
+
+def test_levels_of_digits_are_called_so(table, sweep, tmp_path, monkeypatch):
+    path, root = sweep
+    codes = np.array(["61", "6109", "610910"])
+    truth = np.tile(codes, (len(TRUTH), 1))
+    digits = replace(TRUTH, truth=truth, decoded={"path": truth}, separator="")
+    workdir = write_run(root / "few/seed0/digits", digits)
+    text, _ = table(
+        folder="digits", rows=["few"], levels="deepest", metrics={"accuracy": "A"}
+    )
+    assert "## 6 digits" in text
+    assert "| few | 1 of 3 | 100.0 |" in text
+    assert workdir.exists()
+
+
+def test_a_table_named_as_an_evaluation_shows_it(table, sweep):
+    path, root = sweep
+    for row, share in (("few", 0.0), ("all", 1.0)):
+        workdir = write_run(root / row / "seed1/lost", answers_right(share, 9))
+        (workdir / "evaluate.json").write_text("{}")
+    text = make_table(path, read_runs(path, ["data.batch_size=20"]), root, "lost")
+    assert "| all | 1 of 3 | 100.0 |" in text
+    assert "| twin | 0 of 3 |" in text
+
+
+def test_a_series_is_a_table_per_metric(table):
+    series = {"model": {"100": "all", "1": "few"}, "rival": {"10": "other"}}
+    text, lines = table(
+        title="Data", series=series, x="% of the products", metrics={ACCURACY: "A3"}
+    )
+    assert text.startswith("# Data (labels: weak headings)\n\n## A3\n")
+    assert "| % of the products | 1 | 10 | 100 |" in text
+    (rival,) = (x for x in text.splitlines() if x.startswith("| rival |"))
+    assert rival.split("|")[2].strip() == rival.split("|")[4].strip() == "–"
+    assert "few 3 of 3" in text
+    assert "| all | few | level3/accuracy |" in text, "differences stand below"
+    points = {(x["series"], x["x"]): x["row"] for x in lines}
+    assert points == {
+        ("model", "1"): "few",
+        ("model", "100"): "all",
+        ("rival", "10"): "other",
+    }
+    assert all(float(x["low"]) < float(x["mean"]) < float(x["high"]) for x in lines)
+
+
+def test_curves_are_means_over_the_seeds_at_each_epoch(table):
+    text, lines = table(rows={"few": "B4"}, curves=["loss", "accuracy"])
+    found = {(x["metric"], x["x"]): x for x in lines}
+    assert {x["axis"] for x in lines} == {"epoch"}
+    # 80 rows in batches of 20: 4 steps an epoch; the mean of seeds 0, 1, 2 is 1 above
+    for name in ("train/loss", "val/loss"):
+        for epoch in (1, 2, 3):
+            line = found[name, str(epoch)]
+            assert float(line["mean"]) == pytest.approx(2 / epoch + 1)
+            assert line["runs"] == "3"
+        assert found[name, "4"]["runs"] == "2", "the first seed has stopped"
+        assert float(found[name, "4"]["mean"]) == pytest.approx(2 / 4 + 1.5)
+    _, head, _, line, *_ = text.splitlines()[1:]
+    assert "| best val/loss | epoch of the best | best val/level3/accuracy |" in head
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells[:2] == ["B4", "3"]
+    assert cells[3] == "3.7 (3.0 to 4.0)"
+    # the best epoch of each run is its third: 0.80, 0.81, 0.82
+    mean, low, high = (f"{100 * x:.1f}" for x in seed_interval([0.80, 0.81, 0.82]))
+    assert cells[4:] == [f"{mean} [{low}, {high}]", "3.0", "3.7 (3.0 to 4.0)"]
+
+
+def test_curves_against_the_step(table):
+    _, lines = table(rows=["few"], curves=["val/loss"], x="step")
+    assert [x["x"] for x in lines] == ["4", "8", "12", "16"]
+
+
+def test_a_mean_curve_ends_where_few_runs_go_on():
+    def curve(length, value):
+        return Points(np.arange(1.0, length + 1), np.full(length, value))
+
+    line = mean_line([curve(2, 1.0), curve(2, 2.0), curve(5, 6.0)])
+    assert [(x, runs, mean.value) for x, runs, mean in line] == [
+        (1.0, 3, 3.0),
+        (2.0, 3, 3.0),
+    ]
+    between = Points(np.array([1.0, 3.0]), np.array([0.0, 2.0]))
+    line = mean_line([between, curve(3, 5.0)])
+    assert [mean.value for _, _, mean in line] == [2.5, 3.5]
+    assert mean_line([]) == []
+
+
+def test_what_a_curve_stands_for():
+    known = {"train/loss", "val/loss", "val/level2/accuracy", "val/level10/accuracy"}
+    assert curve_names("loss", known) == ["train/loss", "val/loss"]
+    assert curve_names("accuracy", known) == ["val/level10/accuracy"]
+    assert curve_names("level2/accuracy", known) == ["val/level2/accuracy"]
+    with pytest.raises(CatalogueError, match="Did you mean 'val/loss'"):
+        curve_names("val/los", known)
+    points = Points(np.array([1.0, 2.0, 3.0]), np.array([0.3, 0.1, 0.2]))
+    assert best_of(points, "val/loss") == (2.0, 0.1)
+    assert best_of(points, "val/level2/accuracy") == (1.0, 0.3)
+    lines = [{"step": 1, "train/loss": 5.0}, {"step": 2, "train/loss": float("nan")}]
+    alone = points_of(Training(lines, 0.0), "train/loss", "step")
+    assert alone.y.tolist() == [5.0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"rows": ["fev"]}, r"'fev' is no row. Did you mean 'few'\?"),
+        ({"rows": 3}, "rows is a list of names"),
+        ({"title": "t", "levls": "all"}, "'levls' is unknown. Did you mean 'levels'"),
+        (
+            {"levels": "some", "metrics": {"accuracy": "A"}},
+            "levels is 'all', 'deepest'",
+        ),
+        ({"levels": "all"}, "levels wants metrics"),
+        ({"levels": [7], "metrics": {"accuracy": "A"}}, "level 7 is not one of"),
+        ({"curves": ["loss"], "levels": "all"}, "'levels' means nothing with 'curves'"),
+        ({"curves": ["loss"], "x": "hour"}, "x is 'hour', and not epoch or step"),
+        ({"x": "step"}, "'x' means nothing without"),
+        ({"series": {"a": {"many": "few"}}}, "'a' has an x that is no number"),
+        ({"series": {"a": {}}}, "'a' has no points"),
+        ({"series": {"a": {"1": "fev"}}}, "'fev' is no row"),
+        ({"metrics": {"level3/acuracy": "A"}}, "Did you mean 'level3/accuracy'"),
+        ({"folder": "half"}, "--evaluate=half='ARGUMENTS' makes it"),
+    ],
+)
+def test_a_mistake_in_a_definition_is_told(table, fields, told):
+    with pytest.raises(ConfigError, match=told):
+        table(**fields)
+
+
+def test_a_list_may_have_definitions_of_its_own(tmp_path):
+    path = tmp_path / "list.jsonl"
+    beside, own = tmp_path / "t.json", tmp_path / "list/t.json"
+    assert definition(path, "t") == beside
+    own.parent.mkdir()
+    own.write_text("{}")
+    assert definition(path, "t") == own
+
+
+LIST = ROOT / "configs/fashion/paper_a.jsonl"
+
+
+@pytest.mark.parametrize("path", sorted(LIST.with_suffix("").glob("*.json")), ids=str)
+def test_committed_definitions_fit_their_list(path: Path):
+    rows = [json.loads(x)["name"] for x in LIST.read_text().splitlines() if x.strip()]
+    found = read_table(path, rows)
+    assert definition(LIST, path.stem) == path
+    assert found.title != path.stem
+    if not found.curves:
+        assert found.levels
+        assert {"accuracy", "macro_precision", "weighted_f1"} <= found.metrics.keys()

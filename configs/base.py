@@ -125,6 +125,7 @@ def model() -> ConfigDict:
     c.modalities = ("title", "image")  # text streams and image, in the order of fusion
     c.dtype = "float32"  # of matrix products: float32 | bfloat16
     c.joint_width = 128  # E: projections, and the space of the contrastive loss
+    c.joint_start = "random"  # of the projections: random | identity (the encoder's own space, cut to joint_width)
     c.joint_bias = True  # of the projections; False = as transformers' dual encoders
     c.absent = "token"  # what stands for a missing modality: token (learned) | zeros
     c.modality_dropout = 0.0  # share of modalities dropped at fusion in training
@@ -195,7 +196,7 @@ def objective() -> ConfigDict:
     )
     c.contrastive_bias = -10.0  # initial, learned: of sigmoid
     c.tree_softness = 0.5  # of tree_positives and tree_negatives: 0 (as info_nce) to 1
-    c.negatives = "all"  # products of other groups: all | branch (of one level 1 node)
+    c.negatives = "all"  # products of other groups: all | branch (of one level 1 node) | every (row, listed twice or not)
     c.hardest = 0  # only so many most similar negatives of each anchor; 0 = all
     c.direction = "both"  # text -> image, image -> text: both | t2i | i2t
     c.temperature = 0.07  # initial

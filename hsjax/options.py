@@ -4,6 +4,7 @@ from hsjax.hierarchy import DECODES
 from hsjax.losses import CONTRASTS
 from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import HEADS
+from hsjax.models.joint import STARTS
 from hsjax.models.scratch_towers import IMAGE_ENCODERS
 from hsjax.sharding import AXES
 
@@ -12,6 +13,7 @@ CHOICES = {
     "taxonomy.stop": ("data", "all"),
     "model.dtype": ("float32", "bfloat16"),
     "model.absent": ("token", "zeros"),
+    "model.joint_start": tuple(STARTS),
     "model.text.pool": ("", "cls", "mean", "max", "eot", "map"),
     "model.image.family": tuple(IMAGE_ENCODERS),
     "model.image.stem": ("small", "strided", "large"),
@@ -26,7 +28,7 @@ CHOICES = {
     "model.head.feed": ("probabilities", "none"),
     "objective.level_reduction": ("sum", "mean"),
     "objective.contrastive_kind": tuple(CONTRASTS),
-    "objective.negatives": ("all", "branch"),
+    "objective.negatives": ("all", "branch", "every"),
     "objective.direction": ("both", "t2i", "i2t"),
     "optim.name": ("adamw", "adam"),
     "optim.schedule": ("cosine", "constant", "linear"),

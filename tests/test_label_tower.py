@@ -43,11 +43,17 @@ from hsjax.features.labels import (
     label_texts,
     stored_labels,
 )
-from hsjax.hierarchy import exact_path, leaf_paths, sibling_log_probs
+from hsjax.hierarchy import (
+    exact_path,
+    leaf_log_probs,
+    leaf_paths,
+    sibling_log_probs,
+)
 from hsjax.inference.predict import load_run
 from hsjax.losses import hierarchical_cross_entropy, weighted_mean
 from hsjax.models.build import build_model
-from hsjax.models.label_tower import LabelFeatures, among_seen
+from hsjax.models.head import leaf_ids
+from hsjax.models.label_tower import START, LabelFeatures, among_seen
 from hsjax.taxonomy import Taxonomy
 
 TREE, ROWS, D = ragged_tree(0), 6, 13
@@ -228,6 +234,35 @@ def test_rows_that_end_above_leaves_without_examples_have_a_place():
     seen = np.array([True, True, False]), np.array([False, False, True, False])
     features = LabelFeatures(features_of(tree).vectors, seen)
     assert features.leaves(tree)[1].tolist() == [True, True, True, False]
+
+
+def test_what_one_encoder_has_read_matches_before_anything_is_learnt():
+    """Projections as wide as a feature start as they are, others at random."""
+    joint = {"model__joint_width": D, "model__joint_start": "identity"}
+    head = {"width": 0, "kind": "flat", "labels": "somewhere", "label_width": D}
+    head = {f"model__head__{k}": v for k, v in head.items()}
+    raw = {"model__fusion__norm": "raw"}
+    config = tiny_config(("title",), model__text__width=D, **joint, **head, **raw)
+    config.model.text.heads = 1
+    features = features_of(seen=1.0)
+    spec = tiny_spec(config, TREE)
+    model = build_model(config, spec, TREE, vocab_size=VOCAB, labels=features)
+    batch = {k: jnp.asarray(v) for k, v in tiny_batch(spec, TREE, ROWS).items()}
+    params, _ = model.init(jax.random.key(0), batch)
+    assert bitwise_equal(params["text_joint"]["projection"]["kernel"], jnp.eye(D))
+    tower = params["head"]["leaves_labels"]
+    for side in ("product", "label"):
+        assert bitwise_equal(tower[side]["kernel"], jnp.eye(D))
+    outputs, _ = jax.jit(model.apply)(params, {}, batch)
+    vectors, _ = features.leaves(TREE)
+    wanted = START * unit(np.asarray(outputs.fused)) @ unit(vectors).T
+    found = leaf_log_probs(outputs.logits, TREE)
+    wanted = jax.nn.log_softmax(wanted)[:, leaf_ids(TREE)]
+    assert np.allclose(found, wanted, atol=1e-4)
+    config.model.joint_start = "random"
+    model = build_model(config, spec, TREE, vocab_size=VOCAB, labels=features)
+    other, _ = model.init(jax.random.key(0), batch)
+    assert not bitwise_equal(other["text_joint"]["projection"]["kernel"], jnp.eye(D))
 
 
 def test_features_and_a_head_that_does_not_ask_for_them_are_a_mistake():

@@ -82,3 +82,22 @@ def test_each_kind_of_contrast_is_reached_by_config(kind):
     assert ("contrastive_bias" in params) == (kind == "sigmoid")
     if kind == "sigmoid":
         assert abs(float(grads["contrastive_bias"])) > 1e-4
+
+
+def test_duplicates_are_negatives_only_where_every_row_is_one():
+    """One product listed twice: masked by default, an ablation by `every`."""
+    changes = {"objective__classification": 0.0, **SMALLER}
+    config = tiny_config(**changes)
+    model, params, stats, batch = tiny_model(config, TREE, rows=6)
+    batch = {name: jnp.asarray(values) for name, values in batch.items()}
+    outputs, _ = jax.jit(model.apply)(params, stats, batch)
+
+    def loss(negatives, group):
+        config.objective.negatives = negatives
+        objective = make_objective(config.objective, TREE, PAIR)
+        rows = batch | {"group": jnp.asarray(group, batch["group"].dtype)}
+        return float(objective(outputs, rows)[0])
+
+    twice, apart = [0, 0, 1, 2, 3, 3], range(6)
+    assert loss("every", twice) == loss("every", apart) == loss("all", apart)
+    assert loss("all", twice) < loss("every", twice) - 0.01

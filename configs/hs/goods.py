@@ -1,4 +1,4 @@
-"""HS codes of goods from text alone, codes as text: frozen MiniLM, label tower, heads.
+"""HS codes of goods from text alone, codes as text: frozen MiniLM, a linear map, heads.
 
 --config.data.path=TEXTS.csv (columns text, hs6) --config.taxonomy.path=NOMENCLATURE.csv
 
@@ -23,8 +23,12 @@ def get_config() -> ConfigDict:
     config.data.batch_size = 512
     config.taxonomy.edition = "HS 2022"
     config.model.modalities = ("goods",)
-    config.model.joint_width = config.model.head.width = 384
-    config.model.head.labels = "features/labels"
+    # all stays in MiniLM's own space at first, where texts of one kind lie near
+    config.model.joint_width, config.model.joint_start = 384, "identity"
+    config.model.fusion.norm, config.model.head.width = "raw", 0
+    config.model.head.kind, config.model.head.feed = "flat", "none"
+    config.model.head.labels, config.model.head.label_width = "features/labels", 384
     config.objective.contrastive = 0.0
-    config.train.epochs = 10.0
+    config.optim.learning_rate = 3e-4
+    config.train.epochs = 2.0
     return config

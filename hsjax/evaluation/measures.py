@@ -11,7 +11,7 @@ from hsjax.evaluation.predictions import Predictions, deepest, node_names
 from hsjax.evaluation.reliability import calibration_error
 
 MIN_SUPPORT = 5  # rows of a class that counts in macro_f1_min5
-TOP = (3, 5)
+TOP = (1, 3, 5)
 
 Ratios = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (N,) numerator, denominator
 

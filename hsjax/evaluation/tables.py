@@ -23,6 +23,7 @@ HASH_DIGITS = 12  # of the config hash; report.json has them all
 UNCLASSIFIED = ("Retrieval", "Quarantine", "Technical details")
 LEVEL_ROWS = {
     "accuracy": "accuracy",
+    "top1_accuracy": "top-1 accuracy, each level by itself",
     "top3_accuracy": "top-3 accuracy",
     "top5_accuracy": "top-5 accuracy",
     "macro_precision": "macro precision",

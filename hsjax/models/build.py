@@ -118,6 +118,7 @@ class ProductClassifier(nn.Module):
                     self.config.absent,
                     self._dtype,
                     self.config.joint_bias,
+                    self.config.joint_start,
                     name=f"{tower}_joint",
                 )
             feature = self._encode(encoders[tower], batch, name, training)

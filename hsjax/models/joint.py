@@ -8,6 +8,15 @@ from jaxtyping import Array, Bool, Float
 from hsjax.models.layers import TOKEN_INIT
 
 
+def identity(key: jax.Array, shape: tuple[int, int], dtype) -> Float[Array, "D E"]:
+    """A kernel that lets through what fits."""
+    del key
+    return jnp.eye(*shape, dtype=dtype)
+
+
+STARTS = {"random": nn.linear.default_kernel_init, "identity": identity}
+
+
 def unit_length(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
     """x / |x|, with a finite gradient at 0."""
     return x * jax.lax.rsqrt(
@@ -19,13 +28,15 @@ class Projection(nn.Module):
     """h = W z for what is present, h = W token for what is not; (B, D) -> (B, E).
 
     The learned token replaces the *feature*, so an absent modality's content cannot
-    matter. With `zeros` the feature is literally zero.
+    matter. With `zeros` the feature is literally zero. W is random at the start, or
+    `identity`: a published encoder's own space, from which training moves away.
     """
 
     width: int
     absent: str
     dtype: jnp.dtype
     bias: bool = True
+    start: str = "random"
 
     @nn.compact
     def __call__(
@@ -38,7 +49,11 @@ class Projection(nn.Module):
         else:
             token = jnp.zeros(width)
         project = nn.Dense(
-            self.width, use_bias=self.bias, dtype=self.dtype, name="projection"
+            self.width,
+            use_bias=self.bias,
+            dtype=self.dtype,
+            kernel_init=STARTS[self.start],
+            name="projection",
         )
         # The token is no row of the batch: B + 1 rows are uneven over the devices.
         present = project(feature).astype(jnp.float32)

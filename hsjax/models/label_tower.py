@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from hsjax.models.joint import unit_length
+from hsjax.models.joint import STARTS, unit_length
 from hsjax.taxonomy import Taxonomy
 
 Span = tuple[int, int, int]  # start, stop, fan-out: see `hsjax.layout.Block`
@@ -52,6 +52,8 @@ class LabelLogits(nn.Module):
     Both sides are projected into one space of `width` dimensions, as Frome et al.
     (2013, DeViSE) project pictures to the words of their classes. No parameter belongs
     to a class, so the logit of a class without examples is worth as much as another's.
+    A side that is as wide as the space starts as it is: where one encoder has read
+    products and labels, they match before anything is learnt.
     """
 
     vectors: Float[np.ndarray, "C D"]  # in the order of the logits
@@ -61,7 +63,9 @@ class LabelLogits(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B F"]) -> Float[Array, "B C"]:
         def projected(x, name):
-            x = nn.Dense(self.width, dtype=self.dtype, name=name)(x)
+            start = "identity" if x.shape[-1] == self.width else "random"
+            options = {"dtype": self.dtype, "kernel_init": STARTS[start]}
+            x = nn.Dense(self.width, name=name, **options)(x)
             return unit_length(x.astype(jnp.float32)).astype(self.dtype)
 
         product = projected(x, "product")

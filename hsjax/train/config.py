@@ -23,7 +23,7 @@ LATER |= {"harden.words": 30, "harden.share": 1.0, "harden.seed": 0}
 LATER |= {"model.head.kind": "hierarchical", "model.head.labels": ""}
 LATER |= {"model.head.label_mix": "both", "model.head.label_width": 128}
 LATER |= {"model.head.label_dropout": 0.5}
-LATER |= {"train.micro_batches": 1}
+LATER |= {"train.micro_batches": 1, "model.joint_start": "random"}
 LATER |= {"data.train_share": 1.0, "data.label_share": 1.0}
 LATER |= {"data.leave_out": (), "data.label_source": ""}
 

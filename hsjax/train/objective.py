@@ -119,8 +119,9 @@ def make_pairs(config, batch, tree: Taxonomy, *, weight, bias) -> Pairs:
     branch = config.negatives == "branch"
     reads_labels = branch or config.contrastive_kind in LABEL_AWARE
     near = tree_similarity(batch["labels"], tree) if reads_labels else None
+    group, own = batch["group"], jnp.arange(len(batch["group"]))
     return Pairs(
-        group=batch["group"],
+        group=own.astype(group.dtype) if config.negatives == "every" else group,
         weight=weight,
         direction=config.direction,
         mask=near > 0 if branch else None,

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from hsjax.evaluation.budget_report import Trial, write_budget
 from hsjax.evaluation.comparison import MAIN_METRICS
 from hsjax.evaluation.comparison_report import write_comparison
 from hsjax.evaluation.comparison_rows import Row, compare_rows
@@ -67,8 +68,10 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
     blocks = _blocks(table, folders)
     _check_metrics(blocks, folders, name)
     headings = _flat(blocks)
-    comparison = compare_rows(rows, list(headings))
     told = {"title": title, "headings": headings}
+    if table.budget:
+        return _budget(table, runs, root, name, done, told)
+    comparison = compare_rows(rows, list(headings))
     if table.series:
         told |= {"series": table.series, "x": table.x}
         return write_series(comparison, root / name, **told)
@@ -172,6 +175,23 @@ def _curves(table: Table, runs: Sequence[Run], root: Path, name: str, done) -> s
         curves=table.curves,
         axis=table.x,
     )
+
+
+def _budget(table: Table, runs, root: Path, name: str, done, told) -> str:
+    """Trials of each model: every run of its rows that is done."""
+    models = {}
+    for model, rows in table.budget.items():
+        tried = [root / r.name for r in runs if r.row in rows and r.name in done]
+        if not tried:
+            raise ConfigError(f"--table={name}: no trial of {model} is done in {root}")
+        models[model] = [_trial(folder) for folder in tried]
+    return write_budget(models, root / name, **told)
+
+
+def _trial(folder: Path) -> Trial:
+    best = json.loads((folder / "best.json").read_text())
+    sign = -1 if best["monitor"] == "loss" else 1
+    return Trial(sign * best["value"], _report(folder)["metrics"])
 
 
 def _training(run: Run, workdir: Path) -> Training:

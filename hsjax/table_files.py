@@ -13,6 +13,7 @@ KINDS = {
     "": ("rows", "metrics", "levels", "folder"),
     "curves": ("rows", "curves", "x"),
     "series": ("series", "x", "metrics", "levels", "folder"),
+    "budget": ("budget", "metrics", "levels"),
 }
 FIELDS = tuple(dict.fromkeys(("title", *sum(KINDS.values(), ()))))
 AXES = ("epoch", "step")
@@ -31,6 +32,7 @@ class Table(NamedTuple):
       curves: metrics against `x`, which is `epoch` or `step`; () = no curves.
       series: name -> number on the axis `x` -> row; empty = no series.
       x: what the axis is.
+      budget: model -> rows that are its trials; empty = no budget.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Table(NamedTuple):
     curves: tuple[str, ...] = ()
     series: Mapping[str, Mapping[float, str]] = MappingProxyType({})
     x: str = ""
+    budget: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def definition(path: Path, name: str) -> Path:
@@ -67,12 +70,15 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
     found = read_object(path.read_text(), str(path), FIELDS)
     kind = next((k for k in KINDS if k and k in found), "")
     if strange := [key for key in found if key not in ("title", *KINDS[kind])]:
-        told = f"with {kind!r}" if kind else "without 'curves' or 'series'"
+        told = f"with {kind!r}" if kind else "without 'curves', 'series' or 'budget'"
         raise ConfigError(f"{path}: {strange[0]!r} means nothing {told}")
     series = _series(found.get("series", {}), path)
     shown = _names(found.get("rows", list(rows)), "rows", path)
     if kind == "series":
         shown = {row: row for of in series.values() for row in of.values()}
+    budget = _budget(found.get("budget", {}), path)
+    if kind == "budget":
+        shown = {row: row for of in budget.values() for row in of}
     for row in shown:
         if row not in rows:
             raise ConfigError(f"{path}: {row!r} is no row.{meant(row, rows)}")
@@ -88,6 +94,7 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
         tuple(_names(found.get("curves", []), "curves", path)),
         series,
         str(axis),
+        budget,
     )
 
 
@@ -114,6 +121,16 @@ def _levels(found: Mapping, path: Path) -> tuple[int, ...]:
     if levels and not found.get("metrics"):
         raise ConfigError(f"{path}: levels wants metrics, {{'accuracy': 'Accuracy'}}")
     return tuple(levels)
+
+
+def _budget(value, path: Path) -> dict[str, tuple[str, ...]]:
+    usage = f"{path}: budget is {{model: [row, row, ...]}}"
+    if not isinstance(value, dict):
+        raise ConfigError(usage)
+    for name, rows in value.items():
+        if not isinstance(rows, list) or not rows:
+            raise ConfigError(f"{usage}; {name!r} has no trials")
+    return {name: tuple(map(str, rows)) for name, rows in value.items()}
 
 
 def _series(value, path: Path) -> dict[str, dict[float, str]]:

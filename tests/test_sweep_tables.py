@@ -253,6 +253,7 @@ def test_what_a_curve_stands_for():
         ({"series": {"a": {"many": "few"}}}, "'a' has an x that is no number"),
         ({"series": {"a": {}}}, "'a' has no points"),
         ({"series": {"a": {"1": "fev"}}}, "'fev' is no row"),
+        ({"budget": {"a": []}}, "'a' has no trials"),
         ({"metrics": {"level3/acuracy": "A"}}, "Did you mean 'level3/accuracy'"),
         ({"folder": "half"}, "--evaluate=half='ARGUMENTS' makes it"),
     ],
@@ -271,15 +272,50 @@ def test_a_list_may_have_definitions_of_its_own(tmp_path):
     assert definition(path, "t") == own
 
 
-LIST = ROOT / "configs/fashion/paper_a.jsonl"
+LISTS = sorted((ROOT / "configs").rglob("*.jsonl"))
+TABLES = [(x, t) for x in LISTS for t in sorted(x.with_suffix("").glob("*.json"))]
 
 
-@pytest.mark.parametrize("path", sorted(LIST.with_suffix("").glob("*.json")), ids=str)
-def test_committed_definitions_fit_their_list(path: Path):
-    rows = [json.loads(x)["name"] for x in LIST.read_text().splitlines() if x.strip()]
+@pytest.mark.parametrize(("runs", "path"), TABLES, ids=lambda p: p.stem)
+def test_committed_definitions_fit_their_list(runs: Path, path: Path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    rows = list(dict.fromkeys(run.row for run in read_runs(runs, ["data.path=x"])))
     found = read_table(path, rows)
-    assert definition(LIST, path.stem) == path
+    assert definition(runs, path.stem) == path
     assert found.title != path.stem
-    if not found.curves:
+    assert found.curves or found.metrics
+    if path.stem in ("table2", "table3"):
         assert found.levels
         assert {"accuracy", "macro_precision", "weighted_f1"} <= found.metrics.keys()
+
+
+def test_a_budget_is_the_expected_result_of_the_best_of_so_many_trials(table, sweep):
+    """By hand: trials are all runs of a model's rows; validation chooses."""
+    path, root = sweep
+    for row in SHARES:
+        for seed in range(3):
+            best = {"step": 1, "monitor": "hierarchical/f1", "value": 0.1 * seed}
+            (root / row / f"seed{seed}" / "best.json").write_text(json.dumps(best))
+    text, lines = table(
+        budget={"One": ["few"], "Two": ["all", "other"]}, metrics={ACCURACY: "A"}
+    )
+
+    def accuracy(row, seed):
+        report = json.loads((root / row / f"seed{seed}/report.json").read_text())
+        return report["metrics"][ACCURACY]
+
+    one = [accuracy("few", seed) for seed in range(3)]
+    found = {(x["model"], int(x["trials"])): float(x["expected"]) for x in lines}
+    assert found["One", 1] == pytest.approx(np.mean(one))
+    pairs = [one[1], one[2], one[2]]  # of (0, 1), (0, 2) and (1, 2) the second is best
+    assert found["One", 2] == pytest.approx(np.mean(pairs))
+    assert found["One", 3] == pytest.approx(one[2])
+    both = [accuracy(row, seed) for row in ("all", "other") for seed in range(3)]
+    assert found["Two", 1] == pytest.approx(np.mean(both))
+    assert ("Two", 6) in found
+    assert ("One", 4) not in found
+    assert "| One |" in text
+    least = {"step": 1, "monitor": "loss", "value": -5.0}  # the least loss is best
+    (root / "few/seed0/best.json").write_text(json.dumps(least))
+    _, lines = table(budget={"One": ["few"]}, metrics={ACCURACY: "A"})
+    assert float(lines[-1]["expected"]) == pytest.approx(one[0])

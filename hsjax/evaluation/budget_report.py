@@ -1,0 +1,131 @@
+"""What tuning buys: the expected result of the best of n trials, chosen in validation.
+
+Dodge et al. (2019), Show Your Work, https://arxiv.org/abs/1909.03004: a model that was
+tuned longer wins for that alone, so two models are compared at equal numbers of trials.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import comb
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure as Canvas
+
+from hsjax.evaluation.comparison_plot import PANEL_COLUMNS
+from hsjax.evaluation.comparison_report import beside, write_table
+from hsjax.evaluation.comparison_tables import scale_of
+from hsjax.evaluation.markdown import DASH, table
+from hsjax.evaluation.plots import DASHES, MARKERS, SERIES
+
+COLUMNS = ("model", "trials", "metric", "expected")
+
+
+class Trial(NamedTuple):
+    """One setting that was tried.
+
+    Attributes:
+      validation: what chooses, higher is better.
+      metrics: of the part that is reported.
+    """
+
+    validation: float
+    metrics: Mapping[str, float]
+
+
+def expected_of_best(
+    validation: Float[np.ndarray, "N"], result: Float[np.ndarray, "N"]
+) -> Float[np.ndarray, "N"]:
+    """Mean result of the best in validation of n = 1 .. N trials, drawn without return.
+
+    The trial of rank i (1 = worst in validation) is the best of n with probability
+    C(i - 1, n - 1) / C(N, n).
+
+    >>> expected_of_best(np.array([0.1, 0.3, 0.2]), np.array([1.0, 2.0, 3.0])).tolist()
+    [2.0, 2.3333333333333335, 2.0]
+    """
+    ordered, size = result[np.argsort(validation, kind="stable")], len(result)
+    chances = np.array(
+        [
+            [comb(i, n - 1) / comb(size, n) for i in range(size)]
+            for n in range(1, size + 1)
+        ]
+    )
+    return chances @ ordered
+
+
+def write_budget(
+    models: Mapping[str, Sequence[Trial]],
+    stem: Path,
+    *,
+    title: str,
+    headings: Mapping[str, str],
+) -> str:
+    """Writes STEM.md, .csv and .png, and returns the Markdown.
+
+    Args:
+      models: name -> its trials.
+      headings: metric -> what heads its table and its panel.
+    """
+    found = {
+        name: {metric: _expected(trials, metric) for metric in headings}
+        for name, trials in models.items()
+    }
+    text = _markdown(found, title=title, headings=headings)
+    lines = [
+        [name, n, metric, value]
+        for name, of in found.items()
+        for metric, values in of.items()
+        for n, value in enumerate(values.tolist(), 1)
+    ]
+    write_table(stem, text, COLUMNS, lines)
+    _plot(found, beside(stem, "png"), headings)
+    return text
+
+
+def _expected(trials: Sequence[Trial], metric: str) -> Float[np.ndarray, "N"]:
+    values = [trial.metrics[metric] for trial in trials]
+    return expected_of_best(np.array([t.validation for t in trials]), np.array(values))
+
+
+def _markdown(found, *, title: str, headings: Mapping[str, str]) -> str:
+    most = max(len(next(iter(of.values()))) for of in found.values())
+    parts = [f"# {title}"]
+    for metric, heading in headings.items():
+        rows = []
+        for name, of in found.items():
+            cells = [f"{scale_of(metric) * x:.2f}" for x in of[metric].tolist()]
+            rows.append([name, *cells, *[DASH] * (most - len(cells))])
+        parts += [
+            f"## {heading}",
+            table(["trials", *map(str, range(1, most + 1))], rows),
+        ]
+    parts.append(
+        "Expected figure of the trial that is best in validation, of so many trials"
+        " drawn from those that were run; shares in %."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _plot(found, path: Path, headings: Mapping[str, str]) -> None:
+    across = min(PANEL_COLUMNS, len(headings))
+    down = -(-len(headings) // across)
+    size = (0.8 + 3.6 * across, 0.7 + 3.0 * down)
+    canvas = Canvas(figsize=size, layout="constrained")
+    panels = list(canvas.subplots(down, across, squeeze=False).flat)
+    for axes, (metric, heading) in zip(panels, headings.items(), strict=False):
+        for number, (name, of) in enumerate(found.items()):
+            values = scale_of(metric) * of[metric]
+            style = {"color": SERIES[number % len(SERIES)], "markersize": 5}
+            style |= {"marker": MARKERS[number % len(MARKERS)]}
+            style |= {"linestyle": DASHES[number % len(DASHES)]}
+            axes.plot(range(1, len(values) + 1), values, label=name, **style)
+        axes.set_title(heading, fontsize=10)
+        axes.set_xlabel("trials")
+        axes.grid(alpha=0.3)
+    for axes in panels[len(headings) :]:
+        axes.set_axis_off()
+    lines, names = panels[0].get_legend_handles_labels()
+    canvas.legend(lines, names, loc="outside lower center", ncols=min(len(names), 4))
+    canvas.savefig(path, dpi=130)

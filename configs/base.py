@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.train = train()
     config.eval = evaluation()
     config.extract = extract()
-    config.svm = svm()
+    config.baseline = baseline()
     config.harden = harden()
     config.lock()  # a misspelt key of an experiment is an error
     for names in (config.data.text.streams, config.data.text.lengths):
@@ -177,6 +177,7 @@ def model() -> ConfigDict:
     )
     # codes as text: a class without products answers from the text of its path
     c.head.labels = ""  # folder of label features (extract.modality=labels); '' = none
+    c.head.label_rows = ""  # text stream of the same encoder, whose mean over a class's training rows joins its text; '' = none
     c.head.label_mix = "both"  # tower (label texts alone) | both (and learned vectors)
     c.head.label_width = 128  # of the space where products meet label texts
     c.head.label_dropout = 0.5  # both: share of rows that learn from texts alone
@@ -275,10 +276,12 @@ def extract() -> ConfigDict:
     return c
 
 
-def svm() -> ConfigDict:
+def baseline() -> ConfigDict:
     c = ConfigDict()  # of task = baseline
-    c.ngrams = (1, 2)  # words of a feature, at least and at most
-    c.penalty = 1.0  # C: of margins that are violated
+    c.kind = "svm"  # on TF-IDF: svm (linear) | nearest (training text, by cosine)
+    c.analyzer = "word"  # features are of word | char_wb (characters within words)
+    c.ngrams = (1, 2)  # words or characters of a feature, at least and at most
+    c.penalty = 1.0  # C of the svm: of margins that are violated
     c.calibrate = True  # fit a temperature on a tenth of the groups; doubles the time
     return c
 

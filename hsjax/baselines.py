@@ -1,10 +1,10 @@
-"""B1 of Paper A: TF-IDF and a linear support vector machine over the text.
+"""Baselines on text: TF-IDF with a linear SVM (B1 of Paper A), or the nearest text.
 
-It shares records, splits, predictions, metrics and report with every other model, only
+They share records, splits, predictions, metrics and report with every other model, only
 the trainer is scikit-learn's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
@@ -16,29 +16,36 @@ from hsjax.data.records import CatalogueError, Record
 from hsjax.data.text import stream_texts
 from hsjax.evaluation.collect import describe_rows
 from hsjax.evaluation.predictions import Predictions, deepest
-from hsjax.svm import NodePath, SvmBaseline
+from hsjax.nearest import NearestBaseline
+from hsjax.svm import SvmBaseline
 from hsjax.taxonomy import Taxonomy
+from hsjax.text_baseline import NodePath, TextBaseline
 
+BASELINES = {"svm": SvmBaseline, "nearest": NearestBaseline}
 BATCH = 1024  # rows whose probabilities are held at once
 
 
-def fit_svm(
+def fit_baseline(
     train: Sequence[Record],
     *,
+    kind: str = "svm",
+    penalty: float = 1.0,
     columns: Sequence[str] = ("title",),
     tree: Taxonomy,
     groups: Integer[np.ndarray, "T"] | None = None,
     **options,
-) -> SvmBaseline:
-    """`SvmBaseline` of records, their labels cut to the tree.
+) -> TextBaseline:
+    """A baseline of records, their labels cut to the tree.
 
     Rows whose label is unknown below an inner node are left out: they have no last node
     to learn.
 
     Args:
+      kind: of `BASELINES`.
+      penalty: of the SVM alone.
       columns: of text, joined by ' ; '.
       groups: group numbers of the rows, computed where not given.
-      options: of `SvmBaseline`.
+      options: of `TextBaseline`.
 
     Raises:
       CatalogueError: no such column, or nothing to learn from.
@@ -48,15 +55,16 @@ def fit_svm(
     inner = {path[: i + 1] for path, _ in paths for i in range(len(path) - 1)}
     usable = np.flatnonzero([p != () and (end or p not in inner) for p, end in paths])
     groups = group_keys(train) if groups is None else groups
-    return SvmBaseline(**options).fit(
+    options |= {"penalty": penalty} if kind == "svm" else {}
+    return BASELINES[kind](**options).fit(
         stream_texts([train[i] for i in usable], columns),
         [paths[i][0] for i in usable],
         groups=groups[usable],
     )
 
 
-def svm_predictions(
-    model: SvmBaseline,
+def baseline_predictions(
+    model: TextBaseline,
     test: Sequence[Record],
     *,
     columns: Sequence[str] = ("title",),
@@ -64,13 +72,16 @@ def svm_predictions(
     groups: Integer[np.ndarray, "N"] | None = None,
     topk: int = 5,
 ) -> Predictions:
-    """What `fit_svm` gave answers `test`; labels beyond the tree are `outside`.
+    """What `fit_baseline` gave answers `test`; labels beyond the tree are `outside`.
 
     The only decode is `flat`, and its paths are always in the tree.
 
     Args:
-      columns, groups: as of `fit_svm`.
+      columns, groups: as of `fit_baseline`.
       topk: answers kept, K.
+
+    Raises:
+      CatalogueError: there are no rows.
     """
     outside = [tree.encode(record.path, record.complete)[1] for record in test]
     rows = describe_rows(
@@ -79,65 +90,87 @@ def svm_predictions(
         outside=np.array(outside, bool),
         levels=tree.num_levels,
     )
-    present = {c: [r.texts[c] != "" for r in test] for c in columns}
-    present[IMAGE] = [r.image_key != "" for r in test]
+    if not test:
+        raise CatalogueError("the part to score has no rows: check data.split")
+    texts, depth = stream_texts(test, columns), tree.num_levels
+    starts = range(0, len(texts), BATCH)
+    batches = (model.log_probs(texts[start : start + BATCH]) for start in starts)
     return Predictions(
         **rows._asdict(),
-        present={name: np.array(here, bool) for name, here in present.items()},
+        present=presence(test, columns),
         embeddings={},
         stage=np.full(len(test), "", object),
         main="flat",
         separator=tree.separator,
-        **answer_table(
-            model, stream_texts(test, columns), depth=tree.num_levels, topk=topk
-        ),
+        **answer_table(model.paths, batches, depth=depth, topk=topk, decode="flat"),
     )
+
+
+def presence(records: Sequence[Record], columns: Sequence[str]) -> dict:
+    """Modality -> (N,) bool: which rows have these texts, and a picture."""
+    found = {c: [r.texts[c] != "" for r in records] for c in columns}
+    found[IMAGE] = [r.image_key != "" for r in records]
+    return {name: np.array(here, bool) for name, here in found.items()}
 
 
 def answer_table(
-    model: SvmBaseline, texts: Sequence[str], *, depth: int, topk: int
+    paths: Sequence[NodePath],
+    batches: Iterable[Float[np.ndarray, "_ C"]],
+    *,
+    depth: int,
+    topk: int,
+    decode: str,
+    confidence: float | None = None,
 ) -> dict:
-    """The columns of `Predictions` that the model decides.
+    """The columns of `Predictions` that a distribution over whole paths decides.
 
     The probability of a node is the sum over the paths through it, so levels agree.
 
-    Raises:
-      CatalogueError: no text to answer.
+    Args:
+      paths: C of them, in node codes.
+      batches: log-probabilities of these, for the next rows.
+      depth: levels, L.
+      topk: answers kept, K.
+      decode: what the most probable path is called.
+      confidence: also the deepest node of at least this probability.
     """
-    if not len(texts):
-        raise CatalogueError("the part to score has no rows: check data.split")
-    codes = np.array([(*p, *[""] * (depth - len(p))) for p in model.paths], object)
-    nodes, members = zip(*(_members(codes[:, k]) for k in range(depth)), strict=True)
-    ends, rows = deepest(codes), []
-    for start in range(0, len(texts), BATCH):
-        log_probs = model.log_probs(texts[start : start + BATCH])
-        best = _largest(log_probs, topk)
-        probs = np.exp(log_probs)
-        index = np.arange(len(probs))
-        prob = np.zeros((len(probs), depth), np.float32)
-        tops = np.full((len(probs), depth, topk), "", object)
-        for k in range(depth):
-            marginal = probs @ members[k]
-            order = _largest(marginal, topk)
-            tops[:, k, : order.shape[1]] = nodes[k][order]
-            answered = codes[best[:, 0], k] != ""
-            column = np.searchsorted(nodes[k], codes[best[:, 0], k])[answered]
-            prob[answered, k] = marginal[index[answered], column]
-        rows.append((best, prob, log_probs[index[:, None], best], tops))
-    best, prob, log_prob, tops = (
-        np.concatenate(part) for part in zip(*rows, strict=True)
-    )
-    flat = codes[best[:, 0]]
+    codes = np.array([(*p, *[""] * (depth - len(p))) for p in paths], object)
+    levels = [_members(codes[:, k]) for k in range(depth)]
+    asked = {"topk": topk, "confidence": confidence}
+    parts = [_answers(codes, levels, log_probs, **asked) for log_probs in batches]
+    best, prob, log_prob, tops, sure = map(np.concatenate, zip(*parts, strict=True))
+    first, ends = codes[best[:, 0]], deepest(codes)
     missing = ((0, 0), (0, topk - best.shape[1]))
     return {
-        "decoded": {"flat": flat},
-        "valid": {"flat": np.ones(len(flat), bool)},
+        "decoded": {decode: first},
+        "valid": {decode: np.ones(len(first), bool)},
         "prob": np.minimum(prob, 1),
         "log_prob": log_prob[:, 0].astype(np.float32),
         "topk_codes": np.pad(ends[best], missing, constant_values=""),
         "topk_probs": np.pad(np.exp(log_prob), missing).astype(np.float32),
         "level_topk": tops,
+        "confident": None if confidence is None else sure,
     }
+
+
+def _answers(codes, levels, log_probs, *, topk: int, confidence: float | None):
+    """Of a batch: best paths, node and path probabilities, best nodes, the sure one."""
+    best, probs = _largest(log_probs, topk), np.exp(log_probs)
+    index, depth = np.arange(len(probs)), len(levels)
+    prob = np.zeros((len(probs), depth), np.float32)
+    tops = np.full((len(probs), depth, topk), "", object)
+    sure = np.full(len(probs), "", object)
+    for k, (nodes, members) in enumerate(levels):
+        marginal = probs @ members
+        order = _largest(marginal, topk)
+        tops[:, k, : order.shape[1]] = nodes[order]
+        answered = codes[best[:, 0], k] != ""
+        column = np.searchsorted(nodes, codes[best[:, 0], k])[answered]
+        prob[answered, k] = marginal[index[answered], column]
+        if confidence is not None:
+            enough = marginal[index, order[:, 0]] >= confidence
+            sure[enough] = nodes[order[enough, 0]]
+    return best, prob, log_probs[index[:, None], best], tops, sure
 
 
 def _largest(values: Float[np.ndarray, "N C"], count: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A trained run is asked by its own answering function: the forward pass with every
 decode. Where it stands on cached features, what their frozen encoders cost is said
-apart. The SVM of a baseline is fitted again, as no run stores it.
+apart. A baseline is fitted again, as no run stores it.
 """
 
 import logging
@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hsjax.baselines import fit_svm
 from hsjax.batch import IMAGE
 from hsjax.bench_store import StoreCosts, program_cost, size, timed
 from hsjax.data.columns import model_columns
@@ -21,6 +20,7 @@ from hsjax.evaluation.markdown import table
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.opening import scored_rows
 from hsjax.progress import progress
+from hsjax.reports import trained_baseline
 from hsjax.scoring import own_catalogue
 from hsjax.sweeps import Run as Planned
 from hsjax.sweeps import is_done_below, meant, read_runs
@@ -64,7 +64,7 @@ def bench_cost(
         workdir = root / run.name
         config = run_config(workdir)
         if config.task == "baseline":
-            cost, encoders = svm_cost(config, workdir, rounds=rounds), {}
+            cost, encoders = baseline_cost(config, workdir, rounds=rounds), {}
         else:
             cost = model_cost(load_run(workdir), rounds=rounds)
             encoders = stores.of(config)
@@ -131,37 +131,26 @@ def full_batch(run: Run, rows: int) -> dict[str, np.ndarray]:
     return batch
 
 
-def svm_cost(config, workdir: Path, *, rounds: int) -> dict:
-    """Of the SVM: its coefficients, and a product's products with them.
+def baseline_cost(config, workdir: Path, *, rounds: int) -> dict:
+    """Of a baseline: the numbers it keeps, and a product's products with them.
 
-    FLOPs: 2 x features of a text that are not zero, on average x classes. The time
-    includes TF-IDF, as it cannot be had without.
+    FLOPs are told by its kind. The time includes TF-IDF, as it cannot be had without.
 
     Raises:
       CatalogueError, WorkdirError: see `own_catalogue`.
     """
     catalogue, columns = own_catalogue(config, workdir, None), model_columns(config)
-    train, scored = catalogue.rows("train"), scored_rows(config, catalogue)
-    svm = fit_svm(
-        [catalogue.records[i] for i in train],
-        columns=columns,
-        tree=catalogue.tree,
-        groups=catalogue.groups[train],
-        seed=config.seed,
-        # a temperature costs nothing to answer with
-        **{**config.svm, "calibrate": False},
-    )
+    scored = scored_rows(config, catalogue)
+    # a temperature costs nothing to answer with
+    model = trained_baseline(config, catalogue, calibrate=False)
     texts = stream_texts([catalogue.records[i] for i in scored], columns)
-    classes, _ = svm.svm.coef_.shape
-    filled = svm.vectorizer.transform(texts).nnz / len(texts)
     some = texts[: config.eval.batch_size]
-    work, count = (lambda: svm.log_probs(some)), svm.svm.coef_.size
-    cost = {"flops": 2.0 * filled * classes}
+    work, cost = (lambda: model.log_probs(some)), {"flops": model.flops(texts)}
     cost |= timed(work, rounds=rounds, items=len(some))
     return {
         "batch_size": len(some),
-        "parameters": count + svm.svm.intercept_.size,
-        "trained_parameters": count + svm.svm.intercept_.size,
+        "parameters": model.parameters,
+        "trained_parameters": model.parameters,
         **{f"model_{name}": value for name, value in cost.items()},
     }
 
@@ -199,10 +188,10 @@ def cost_markdown(result: Mapping) -> str:
         " function with every decode, on raw inputs or on cached features. Encoders:"
         " the frozen ones of those features, which run where nothing is cached; on"
         " texts of the catalogue, and on pictures of their size. FLOPs as XLA counts"
-        " them in the compiled program; of the SVM, two for each class and feature that"
-        " is not zero. Milliseconds: the median of"
-        f" {result['rounds']} turns on ready batches ({result['threads']}); the SVM's"
-        " include TF-IDF."
+        " them in the compiled program; of a baseline, two for each weight that meets"
+        " a feature of the text. Milliseconds: the median of"
+        f" {result['rounds']} turns on ready batches ({result['threads']}); those of a"
+        " baseline include TF-IDF."
     )
     load = f"{result['load']:.1f} before and {result['load_after']:.1f} after"
     loads = f"Load average: {load}, {result['cores']} cores."

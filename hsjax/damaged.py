@@ -26,7 +26,8 @@ from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.robust_cells import CLEAN, Cells
 from hsjax.evaluation.robust_table4 import write_table4
 from hsjax.evaluation.robust_tables import write_robustness
-from hsjax.subjects import Encoded, Products, Subject, prepared
+from hsjax.features.live import Encoded
+from hsjax.subjects import Products, Subject, prepared
 from hsjax.sweeps import Run, is_done_below, read_runs
 from hsjax.train.workdir import ConfigError
 

@@ -1,7 +1,8 @@
-"""Scores a trained run, compares scored runs, or doubts declared labels.
+"""Scores a trained run, or several as one, compares scored runs, or doubts declared labels.
 
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --part=test --corrupt=word_drop:0.5 --output=DIR
+python -m hsjax.evaluate --run=WORKDIR,WORKDIR --input=FILE --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --by=COLUMN --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --zero_shot=path --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
@@ -17,7 +18,9 @@ from absl import app, flags
 
 from hsjax.main import show_log
 
-RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.")
+RUN = flags.DEFINE_list(
+    "run", [], "Workdir of a trained run; several: the mean of what they answer."
+)
 INPUT = flags.DEFINE_string(
     "input", None, "Catalogue with the run's columns; default: the run's own."
 )
@@ -57,10 +60,13 @@ METRICS = flags.DEFINE_list("metrics", [], "What to compare; default: the main o
 def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    if bool(RUN.value) == bool(COMPARE.value) or not OUTPUT.value:
+    workdirs = [Path(folder) for folder in RUN.value]
+    if bool(workdirs) == bool(COMPARE.value) or not OUTPUT.value:
         raise app.UsageError(
             "give --output and either --run or --compare with --against"
         )
+    if AUDIT_LABELS.value and len(workdirs) > 1:
+        raise app.UsageError("--audit-labels goes by one run: name one in --run")
     from hsjax.data.run_stores import read_places
     from hsjax.evaluation.comparison import compare_runs
     from hsjax.scoring import evaluate_run
@@ -68,17 +74,17 @@ def run(argv) -> None:
     from hsjax.tasks import user_errors
 
     with user_errors():
-        if RUN.value and AUDIT_LABELS.value:
+        if workdirs and AUDIT_LABELS.value:
             audit_run_labels(
-                Path(RUN.value),
+                workdirs[0],
                 Path(OUTPUT.value),
                 source=INPUT.value,
                 seed=SEED.value,
                 planted=PLANTED.value,
             )
-        elif RUN.value:
+        elif workdirs:
             evaluate_run(
-                Path(RUN.value),
+                workdirs,
                 Path(OUTPUT.value),
                 source=INPUT.value,
                 part=PART.value,

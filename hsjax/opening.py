@@ -18,7 +18,7 @@ from hsjax.data.run_stores import check_stores, described_stores
 from hsjax.data.run_tokenizer import same_vocabulary
 from hsjax.evaluation.collect import describe_rows
 from hsjax.features.frozen_encoder import fingerprint
-from hsjax.features.labels import keep_labels, kept_labels, stored_labels
+from hsjax.features.labels import keep_labels, kept_labels, label_features
 from hsjax.inference.predict import vocabulary
 from hsjax.models.build import Model, build_model
 from hsjax.models.label_tower import LabelFeatures
@@ -147,9 +147,9 @@ def _keep_frozen(config, encoders: Encoders, catalogue, workdir: Path) -> None:
 
 
 def _labels(config, catalogue: Catalogue) -> LabelFeatures | None:
-    """Of the store that `model.head.labels` names."""
-    labels = catalogue.labels[catalogue.rows("train")]
-    return stored_labels(config.model.head.labels, catalogue.tree, labels)
+    rows = catalogue.rows("train")
+    records = [catalogue.records[i] for i in rows]
+    return label_features(config, catalogue.tree, records, catalogue.labels[rows])
 
 
 def _check_source(config, tokenizer) -> None:
@@ -177,7 +177,7 @@ def model_of(
 
     Raises:
       PublishedError: the tokenizer is not the one of the published text encoder.
-      CatalogueError: no label features, see `stored_labels` and `kept_labels`.
+      CatalogueError: no label features, see `label_features` and `kept_labels`.
     """
     tokenizer, tree = catalogue.tokenizer, catalogue.tree
     begun = workdir is not None and holds_results(workdir)

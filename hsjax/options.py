@@ -1,5 +1,6 @@
 """The words, numbers and rules that keys of a config may hold."""
 
+from hsjax.baselines import BASELINES
 from hsjax.hierarchy import DECODES
 from hsjax.losses import CONTRASTS
 from hsjax.models.fusion import FUSIONS
@@ -7,6 +8,7 @@ from hsjax.models.head import HEADS
 from hsjax.models.joint import STARTS
 from hsjax.models.scratch_towers import IMAGE_ENCODERS
 from hsjax.sharding import AXES
+from hsjax.text_baseline import ANALYZERS
 
 # what `data` reads is checked there, beside the catalogue
 CHOICES = {
@@ -33,6 +35,8 @@ CHOICES = {
     "optim.name": ("adamw", "adam"),
     "optim.schedule": ("cosine", "constant", "linear"),
     "eval.decode": tuple(DECODES),
+    "baseline.kind": tuple(BASELINES),
+    "baseline.analyzer": ANALYZERS,
     "extract.dtype": ("float32", "bfloat16"),
     "extract.stored": ("float16", "float32"),
 }
@@ -112,6 +116,8 @@ NUMBERS = {
     "eval.topk": COUNT,
     "eval.gallery_size": COUNT,
     "eval.bootstrap": NOT_NEGATIVE,
+    "baseline.ngrams": COUNT,
+    "baseline.penalty": POSITIVE,
     "extract.length": COUNT,
     "harden.words": COUNT,
     "harden.share": ("above 0, at most 1", lambda x: 0 < x <= 1),

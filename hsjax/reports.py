@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import jax
 
-from hsjax.baselines import fit_svm, svm_predictions
+from hsjax.baselines import baseline_predictions, fit_baseline
 from hsjax.data.columns import model_columns
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import Quarantine, Record
@@ -17,6 +17,7 @@ from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.tables import write_report
 from hsjax.taxonomy import Taxonomy
+from hsjax.text_baseline import TextBaseline
 from hsjax.train.environment import environment
 from hsjax.train.watch import read_metrics
 from hsjax.train.workdir import config_hash
@@ -135,19 +136,25 @@ def catalogue_entries(facts: Mapping[str, int | float], quarantine: Quarantine) 
 
 
 def fitted_baseline(config, catalogue: Catalogue) -> Callable[..., Predictions]:
-    """B1 fitted on the training part: `answer(records, groups)`.
+    """A baseline fitted on the training part: `answer(records, groups)`.
 
     It takes seconds, so that no model is stored.
     """
-    rows = catalogue.rows("train")
+    model = trained_baseline(config, catalogue)
     of = {"columns": model_columns(config), "tree": catalogue.tree}
-    svm = fit_svm(
+    return lambda records, groups: baseline_predictions(
+        model, records, groups=groups, topk=config.eval.topk, **of
+    )
+
+
+def trained_baseline(config, catalogue: Catalogue, **changes) -> TextBaseline:
+    """The baseline of a config, some keys changed, fitted on the training part."""
+    rows = catalogue.rows("train")
+    return fit_baseline(
         [catalogue.records[i] for i in rows],
+        columns=model_columns(config),
+        tree=catalogue.tree,
         groups=catalogue.groups[rows],
         seed=config.seed,
-        **config.svm,
-        **of,
-    )
-    return lambda records, groups: svm_predictions(
-        svm, records, groups=groups, topk=config.eval.topk, **of
+        **{**config.baseline, **changes},
     )

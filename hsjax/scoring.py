@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +15,13 @@ from hsjax.data.damaged_pictures import damage_look, damages_pictures, reading
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.sources import SYNTHETIC
+from hsjax.ensemble import (
+    Member,
+    check_ensemble,
+    check_members,
+    ensemble_predictions,
+    told_members,
+)
 from hsjax.evaluation.metrics import answered
 from hsjax.evaluation.parts import Parts, parts_by, write_parts
 from hsjax.evaluation.predictions import Predictions, write_predictions
@@ -28,7 +35,7 @@ log = logging.getLogger("hsjax")
 
 
 def evaluate_run(
-    workdir: Path,
+    workdir: Path | Sequence[Path],
     output: Path,
     *,
     source: str | None,
@@ -40,41 +47,54 @@ def evaluate_run(
     features: Mapping[str, Path | str] = MappingProxyType({}),
     by: str = "",
 ) -> None:
-    """Scores a run on another file, or on a part of its own catalogue.
+    """Scores a run, or several as one, on another file or a part of its own catalogue.
 
     Of another file every row with a label counts, repeated rows, too; a file without
     labels is answered, and not scored. A part of its own has the run's own rows. A
-    baseline has no `confidence`. `features`: modality -> folder of stores that moved;
-    `by`: column of the scored file, whose values each have a report of their own, too.
+    baseline alone has no `confidence`. `features`: modality -> folder of stores that
+    moved; `by`: column of the scored file, whose values each have a report of their
+    own, too.
+
+    Args:
+      workdir: several are an ensemble, see `ensemble_predictions`.
 
     Raises:
       CatalogueError: the part, the damage or the column is unknown, the file cannot be
-        read or lacks labels that are needed, or a feature store is gone or is another.
+        read or lacks labels that are needed, a feature store is gone or is another, or
+        runs that cannot be asked together.
       WorkdirError: the run's own catalogue has changed since.
     """
-    config = run_config(workdir, features)
-    _check_asked(config, output, source, corrupt, confidence)
-    seen = reading(config) if damages_pictures(corrupt) else config
-    run = _loaded(config, workdir, zero_shot, features)
-    catalogue, rows = _read(seen, run, workdir, source, part, by, output)
-    model = run or catalogue
+    workdirs = [workdir] if isinstance(workdir, Path) else [*workdir]
+    configs = [run_config(folder, features) for folder in workdirs]
+    for config in configs:
+        _check_asked(config, output, source, corrupt, confidence)
+    if len(workdirs) > 1:
+        check_ensemble(workdirs, configs, {"zero_shot": zero_shot})
+    asked = {"source": source, "part": part, "corrupt": corrupt, "output": output}
+    members = []
+    for folder, config in zip(workdirs, configs, strict=True):
+        run = _loaded(config, folder, zero_shot, features)
+        column = "" if members else by  # of the first, who reads the labels
+        members.append(_read(config, run, folder, by=column, **asked))
+    first, config = members[0], configs[0]
+    rows = first.rows
+    check_members(members, corrupt)
     check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
     parts = _parts(rows, by, output)
-    records, damage = _damaged(rows, corrupt, seed, config)
-    predictions = _answers(run, config, catalogue, records, rows.groups, confidence)
+    members, damage = _damaged(members, corrupt, seed)
+    predictions = _answers(members, confidence)
     rows.write_flaws(output)
     context = {
-        "run": workdir.name + damage,
         "data": source or config.data.path,
         "part": "all rows" if source else part,
-        "step": run.step if run else None,
         "corrupt": corrupt,
         "seed": seed,
-        **catalogue_entries(rows.facts, rows.quarantine),
+        **_told(members, damage),
     }
     if rows.unlabelled:
         return _write_unscored(output, predictions, rows.unlabelled, context)
-    write = functools.partial(_write_scored, workdir, config, model, zero_shot)
+    known = workdirs[0], config, first.model, zero_shot
+    write = functools.partial(_write_scored, *known)
     told = write_parts(output, predictions, parts, context, write) if parts else {}
     write(output, predictions, context | told)
 
@@ -86,17 +106,20 @@ def _parts(rows: AskedRows, by: str, output: Path) -> Parts | None:
 
 
 def _read(
-    config, run: Run | None, workdir: Path, source, part: str, by: str, output: Path
-) -> tuple[Catalogue | None, AskedRows]:
-    """The run's own catalogue, where it is needed, and what is asked."""
-    carries = carrying(config, by, source) if by else config
+    config, run: Run | None, workdir: Path, *, source, part, corrupt, by, output: Path
+) -> Member:
+    """A run with its own catalogue, where it is needed, and what it is asked."""
+    seen = reading(config) if damages_pictures(corrupt) else config
+    carries = carrying(seen, by, source) if by else seen
     flaws = output / FLAWS
     if source is None:
         catalogue = own_catalogue(carries, workdir, flaws)
-        return catalogue, own_rows(carries, catalogue, part)
-    catalogue = None if run else own_catalogue(config, workdir, flaws)
-    places = {"flaws": flaws, "workdir": workdir}
-    return catalogue, other_rows(carries, run or catalogue, source, **places)
+        rows = own_rows(carries, catalogue, part)
+    else:
+        catalogue = None if run else own_catalogue(seen, workdir, flaws)
+        places = {"flaws": flaws, "workdir": workdir}
+        rows = other_rows(carries, run or catalogue, source, **places)
+    return Member(workdir, config, run, catalogue, rows, rows.records)
 
 
 def _write_scored(
@@ -137,27 +160,51 @@ def _loaded(config, workdir: Path, zero_shot: str, features) -> Run | None:
     return run
 
 
-def _answers(
-    run: Run | None, config, catalogue, records, groups, confidence
-) -> Predictions:
-    """Of a trained run, or of a baseline where there is none."""
-    if run is None:
-        return fitted_baseline(config, catalogue)(records, groups)
-    return run.predict(
-        records, groups=groups, confidence=confidence, progress="products"
-    )
+def _answers(members: Sequence[Member], confidence: float | None) -> Predictions:
+    """Of a trained run, of a baseline where there is none, or of several as one."""
+    (first, *others), groups = members, members[0].rows.groups
+    options = {"groups": groups, "confidence": confidence}
+    if others:
+        return ensemble_predictions(members, told="products", **options)
+    if first.run is None:
+        return fitted_baseline(first.config, first.catalogue)(first.records, groups)
+    return first.run.predict(first.records, progress="products", **options)
 
 
-def _damaged(rows: AskedRows, corrupt: str, seed: int, config):
-    """The damaged records, and the damage in words, its strength written out."""
+def _damaged(
+    members: Sequence[Member], corrupt: str, seed: int
+) -> tuple[Sequence[Member], str]:
+    """All with damaged records, and the damage in words, its strength written out."""
     if not corrupt:
-        return rows.records, ""
+        return members, ""
     told = "+".join(map(str, read_corruption(corrupt)))
-    damage = f", {told} (seed {seed})"
+    damage, pictures = f", {told} (seed {seed})", damages_pictures(corrupt)
     log.info("damaged first%s", damage)
-    look = damage_look(config) if damages_pictures(corrupt) else None
-    options = {"seed": seed, "groups": rows.groups, "config_image": look}
-    return corrupt_records(rows.records, corrupt, **options), damage
+    options = {"seed": seed, "groups": members[0].rows.groups}
+    found = []
+    for member in members:
+        look = damage_look(member.config) if pictures else None
+        records = corrupt_records(
+            member.rows.records, corrupt, config_image=look, **options
+        )
+        found.append(member._replace(records=records))
+    return found, damage
+
+
+def _told(members: Sequence[Member], damage: str) -> dict:
+    """What the report says of who answered, and of the rows."""
+    first, several = members[0], len(members) > 1
+    quarantine = first.rows.quarantine
+    for member in members[1:]:  # which rows it was trained on, among others
+        warnings = member.rows.quarantine.warnings
+        quarantine.warnings += [x for x in warnings if x not in quarantine.warnings]
+    entries = catalogue_entries(first.rows.facts, quarantine)
+    if not several:
+        step = first.run.step if first.run else None
+        return {"run": first.workdir.name + damage, "step": step, **entries}
+    told = told_members(members)
+    sections = {**told["sections"], **entries["sections"]}
+    return {**entries, **told, "run": told["run"] + damage, "sections": sections}
 
 
 def _write_unscored(

@@ -15,7 +15,7 @@ from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
 from hsjax.data.splits import PARTS
 from hsjax.evaluation.predictions import Predictions
-from hsjax.features.live import encode_missing
+from hsjax.features.live import Encoded
 from hsjax.inference.predict import load_run, run_config
 from hsjax.reports import fitted_baseline
 from hsjax.scoring import own_catalogue
@@ -23,7 +23,7 @@ from hsjax.sweeps import Run
 from hsjax.train.workdir import flatten
 
 # (records, their groups, what encodes items that feature stores lack)
-Answer = Callable[[Sequence[Record], np.ndarray, "Encoded"], Predictions]
+Answer = Callable[[Sequence[Record], np.ndarray, Encoded], Predictions]
 
 
 class Subject(NamedTuple):
@@ -46,25 +46,6 @@ class Products(NamedTuple):
     records: list[Record]
     groups: np.ndarray
     look: object
-
-
-class Encoded:
-    """`encode_missing` for several runs: what one has had encoded serves the others."""
-
-    def __init__(self):
-        self._held: dict[tuple, tuple] = {}
-
-    def __call__(self, folder: Path, items: Sequence, *, max_pixels: int):
-        new = [x for x in dict.fromkeys(items) if (folder, x) not in self._held]
-        if new:
-            vectors, lengths = encode_missing(folder, new, max_pixels=max_pixels)
-            of = [None] * len(new) if lengths is None else lengths.tolist()
-            pairs = zip(vectors, of, strict=True)
-            for item, pair in zip(new, pairs, strict=True):
-                self._held[folder, item] = pair
-        vectors, of = zip(*(self._held[folder, x] for x in items), strict=True)
-        whole = None in of
-        return np.stack(vectors), None if whole else np.array(of, np.int32)
 
 
 def prepared(

@@ -1,15 +1,27 @@
-"""B1, the linear SVM: it learns, keeps to the tree, and writes the common table."""
+"""Baselines on text: they learn, keep to the tree, and write the common table."""
+
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from runs import TEXT, run_config
 
-from hsjax.baselines import fit_svm, svm_predictions
+from hsjax.baselines import baseline_predictions, fit_baseline
+from hsjax.choices import check_choices
 from hsjax.codes import split_path
 from hsjax.data.records import CatalogueError, Record
 from hsjax.evaluation.metrics import score
-from hsjax.evaluation.predictions import read_predictions, write_predictions
+from hsjax.evaluation.predictions import (
+    deepest,
+    read_predictions,
+    write_predictions,
+)
+from hsjax.nearest import NearestBaseline
 from hsjax.svm import SvmBaseline
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.config import plain, read_config
+from hsjax.train.workdir import ConfigError, write_config
 
 WORDS = {
     "Clothes > Shirts": "cotton shirt collar",
@@ -47,7 +59,8 @@ def make_record(row, title, path, *, complete=True):
 
 
 def answered(train, test, tree, **options):
-    return svm_predictions(fit_svm(train, tree=tree, **options), test, tree=tree)
+    model = fit_baseline(train, tree=tree, **options)
+    return baseline_predictions(model, test, tree=tree)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +143,7 @@ def test_mistakes_are_explained(tree):
     with pytest.raises(CatalogueError, match="every training text is empty"):
         SvmBaseline().fit(["", ""], [("A",), ("B",)])
     with pytest.raises(CatalogueError, match="no text column 'name'"):
-        fit_svm(make_records(8), columns=("name",), tree=tree)
+        fit_baseline(make_records(8), columns=("name",), tree=tree)
     with pytest.raises(CatalogueError, match="has no rows"):
         answered(make_records(8), [], tree)
 
@@ -142,5 +155,125 @@ def test_ngrams_are_words_of_a_feature():
     words = SvmBaseline(ngrams=(1, 1), calibrate=False).fit(texts, paths)
     assert pairs.log_probs(texts).argmax(axis=1).tolist() == [0, 1] * 10
     assert np.ptp(words.log_probs(texts), axis=0).max() < 1e-6  # a bag has no order
-    with pytest.raises(CatalogueError, match="svm.ngrams"):
+    with pytest.raises(CatalogueError, match="baseline.ngrams"):
         SvmBaseline(ngrams=(2, 1))
+
+
+def nearest(texts, paths, **options):
+    """Word by word and uncalibrated, if nothing else is said."""
+    defaults = {"ngrams": (1, 1), "calibrate": False}
+    return NearestBaseline(**{**defaults, **options}).fit(texts, paths)
+
+
+def test_a_class_scores_its_nearest_text_by_hand():
+    texts = ["red boot", "cup", "boot red boot", "hat", "cup hat"]
+    paths = [("B",), ("A",), ("B",), ("C",), ("A",)]
+    model = nearest(texts, paths)
+    asked = ["red cup", "hat boot boot", "unknown"]
+    words = ["boot", "cup", "hat", "red"]
+    known = np.array([2, 2, 2, 2])  # texts that have them
+    idf = np.log((1 + len(texts)) / (1 + known)) + 1
+
+    def vector(text):
+        counts = np.array([text.split().count(word) for word in words], float)
+        found = idf * np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0)
+        return found / max(np.linalg.norm(found), 1e-9)
+
+    cosines = np.array([[vector(a) @ vector(b) for b in texts] for a in asked])
+    best = np.stack([cosines[:, [1, 4]], cosines[:, [0, 2]]]).max(axis=2).T
+    scores = np.concatenate([best, cosines[:, [3]]], axis=1)
+    odds = np.exp(scores / 0.05)
+    expected = odds / odds.sum(axis=1, keepdims=True)
+    assert model.paths == [("A",), ("B",), ("C",)]
+    found = np.exp(model.log_probs(asked))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(found[2], 1 / 3)  # nothing to go by
+    # what is paid: each word of a text with the texts that have it, and its idf
+    assert model.parameters == 8 + 4
+    assert model.flops(asked) == 2 * (2 + 2 + 2 + 2) / 3
+
+
+def test_characters_find_a_word_that_is_spelt_otherwise():
+    texts, paths = ["boots", "teacup"], [("A",), ("B",)]
+    words = nearest(texts, paths)
+    letters = nearest(texts, paths, analyzer="char_wb", ngrams=(3, 3))
+    found = [np.exp(m.log_probs(["a booot", "teacups"])) for m in (words, letters)]
+    np.testing.assert_allclose(found[0], 0.5)
+    assert found[1][0, 0] > 0.9
+    assert found[1][1, 1] > 0.9
+    # within words: no feature spans two of them
+    assert "p t" not in letters.vectorizer.vocabulary_
+    linear = SvmBaseline(analyzer="char_wb", ngrams=(3, 3), calibrate=False)
+    assert linear.fit(texts, paths).log_probs(["a booot"]).argmax() == 0
+
+
+def test_batches_of_texts_change_nothing(monkeypatch):
+    train = make_records(120)
+    texts, paths = [r.texts["title"] for r in train], [r.path for r in train]
+    model = NearestBaseline(calibrate=False).fit(texts, paths)
+    whole = model.log_probs(texts)
+    monkeypatch.setattr("hsjax.nearest.CELLS", 7 * len(texts))
+    np.testing.assert_array_equal(model.log_probs(texts), whole)
+    monkeypatch.setattr("hsjax.nearest.CELLS", 1)
+    np.testing.assert_array_equal(model.log_probs(texts), whole)
+
+
+def test_the_nearest_text_learns_and_repeats(tree):
+    train, test = make_records(400), make_records(200, seed=1)
+    options = {"kind": "nearest", "ngrams": (1, 1)}
+    found, again = (answered(train, test, tree, **options) for _ in range(2))
+    for name in ("prob", "topk_codes", "log_prob"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(again, name))
+    assert score(found, bootstrap=0)["path/accuracy"] > 0.95
+
+
+def test_the_nearest_text_is_calibrated_where_labels_are_noisy(tree):
+    def noisy(count, seed):
+        rng = np.random.default_rng(seed)
+        paths = [split_path(label) for label in WORDS]
+        records = make_records(count, seed=seed)
+        other = rng.random(count) < 0.4
+        drawn = rng.integers(0, len(paths), count)
+        pairs = zip(records, other, drawn, strict=True)
+        return [replace(r, path=paths[i]) if x else r for r, x, i in pairs]
+
+    train, test = noisy(600, 0), noisy(300, 1)
+    options = {"kind": "nearest", "ngrams": (1, 1)}
+    fitted = answered(train, test, tree, **options)
+    plain = answered(train, test, tree, calibrate=False, **options)
+    likelihoods = [true_log_probs(p).mean() for p in (fitted, plain)]
+    assert likelihoods[0] > likelihoods[1] + 0.1
+    np.testing.assert_array_equal(fitted.decoded["flat"], plain.decoded["flat"])
+
+
+def true_log_probs(predictions):
+    """Of the true path; the K answers are all that there are."""
+    p = predictions
+    right = p.topk_codes == deepest(p.truth)[:, None]
+    return np.log(np.where(right, p.topk_probs, 0).sum(axis=1))
+
+
+def test_kinds_take_their_own_settings(tree):
+    train = make_records(40)
+    assert fit_baseline(train, tree=tree, penalty=0.5).penalty == 0.5
+    found = fit_baseline(train, tree=tree, kind="nearest", penalty=0.5)
+    assert isinstance(found, NearestBaseline)
+    with pytest.raises(CatalogueError, match=r"baseline.penalty=0\.0"):
+        fit_baseline(train, tree=tree, penalty=0.0)
+    with pytest.raises(CatalogueError, match="baseline.analyzer='char': known are"):
+        fit_baseline(train, tree=tree, analyzer="char")
+    config = run_config({**TEXT, "task": "baseline", "baseline.kind": "neares"})
+    with pytest.raises(ConfigError, match=r"baseline.kind.*mean 'nearest'"):
+        check_choices(config)
+
+
+def test_a_workdir_of_the_svm_of_old_is_read(tmp_path):
+    config = run_config({**TEXT, "task": "baseline", "baseline.penalty": 0.5})
+    write_config(config, tmp_path)
+    path = tmp_path / "config.json"
+    document = json.loads(path.read_text())
+    group = document["config"].pop("baseline")
+    group = {k: group[k] for k in ("ngrams", "penalty", "calibrate")}
+    document["config"]["svm"] = group
+    path.write_text(json.dumps(document))
+    assert plain(read_config(tmp_path)) == plain(config)

@@ -14,12 +14,12 @@ from safetensors.numpy import load_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from hsjax.bench_cost import (
+    baseline_cost,
     bench_cost,
     cost_markdown,
     first_trained,
     full_batch,
     model_cost,
-    svm_cost,
 )
 from hsjax.bench_store import StoreCosts, encoder_cost, program_cost, timed
 from hsjax.data.prepare import read_catalogue
@@ -159,7 +159,7 @@ def test_turns_of_short_work_are_repeated(monkeypatch):
 def test_an_svm_costs_its_coefficients(sweep):
     workdir = sweep[1] / "svm"
     config = config_of(workdir)
-    cost = svm_cost(config, workdir, rounds=1)
+    cost = baseline_cost(config, workdir, rounds=1)
     catalogue = read_catalogue(config)
     train, test = (
         [catalogue.records[i].texts["title"] for i in catalogue.rows(part)]

@@ -33,6 +33,7 @@ from tiny import (
 import hsjax
 from hsjax.batch import BatchSpec
 from hsjax.data.features import text_key
+from hsjax.data.prepare import read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import FeatureStore
 from hsjax.data.synthetic import names as synthetic_names
@@ -40,6 +41,7 @@ from hsjax.features.labels import (
     FILE,
     keep_labels,
     kept_labels,
+    label_features,
     label_texts,
     stored_labels,
 )
@@ -335,6 +337,35 @@ def run(tmp_path_factory, shop, labels, names):
     workdir = tmp_path_factory.mktemp("run") / "run"
     train_run(on_labels(shop, labels, names), workdir)
     return workdir
+
+
+def test_a_class_stands_where_its_text_and_its_rows_are(shop, bert, labels, names):
+    """unit(text) + unit(mean of unit rows), by a loop; its text alone without rows."""
+    folder = labels.with_name("rows")
+    train_run(extraction(shop, bert, "title", stored="float32"), folder)
+    changes = {"data__features__title": str(folder), "data__train_share": 0.5}
+    config = on_labels(shop, labels, names, model__head__label_rows="title", **changes)
+    catalogue = read_catalogue(config)
+    rows = [i for i in catalogue.rows("train") if catalogue.records[i].texts["title"]]
+    tree, of = catalogue.tree, [catalogue.records[i] for i in rows]
+    found = label_features(config, tree, of, catalogue.labels[rows])
+    texts = stored_labels(labels, tree, catalogue.labels[rows])
+    store, keys = FeatureStore(folder), [text_key(r.texts["title"]) for r in of]
+    vectors = unit(store.take(store.rows(keys)).astype(np.float32))
+    seen = 0
+    for level in range(tree.num_levels):
+        for node in range(tree.sizes[level]):
+            wanted = unit(texts.vectors[level][[node]])[0]
+            mine = vectors[catalogue.labels[rows][:, level] == node]
+            if len(mine):
+                wanted = wanted + unit(mine.sum(axis=0, keepdims=True))[0]
+                seen += 1
+            assert np.allclose(found.vectors[level][node], wanted, atol=1e-5)
+    assert seen > tree.num_levels
+    assert all(map(np.array_equal, found.seen, texts.seen))
+    raw = on_labels(shop, labels, names, model__head__label_rows="title")
+    with pytest.raises(CatalogueError, match=r"label_rows=title.*cached"):
+        label_features(raw, tree, of, catalogue.labels[rows])
 
 
 def test_a_run_keeps_its_label_features(run, labels, tmp_path):

@@ -18,8 +18,8 @@ from hsjax.data.records import Record
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.evaluation.robust_cells import Cell, Facts
 from hsjax.evaluation.robust_tables import write_robustness
+from hsjax.features.live import Encoded
 from hsjax.scoring import evaluate_run
-from hsjax.subjects import Encoded
 from hsjax.sweeps import read_runs
 from hsjax.train.workdir import ConfigError
 
@@ -243,7 +243,7 @@ def test_items_are_encoded_once_for_all_runs(monkeypatch):
         asked.extend(items)
         return np.array([[len(x), 1.0] for x in items], np.float16), None
 
-    monkeypatch.setattr("hsjax.subjects.encode_missing", encode)
+    monkeypatch.setattr("hsjax.features.live.encode_missing", encode)
     shared = Encoded()
     first, lengths = shared(Path("store"), ["a", "bb", "a"], max_pixels=9)
     again, _ = shared(Path("store"), ["bb", "ccc"], max_pixels=9)

@@ -132,7 +132,7 @@ def collect_predictions(
       Predictions of the rows of weight above 0, in order; and weighted mean losses.
     """
     bar = progress(batches, told, unit="batches")
-    parts = [jax.tree.map(_fetch, answer(batch)) for batch in bar]
+    parts = [jax.tree.map(on_host, answer(batch)) for batch in bar]
     losses = {
         k[5:]: np.stack([p.pop(k) for p in parts])
         for k in list(parts[0])
@@ -148,7 +148,8 @@ def collect_predictions(
     return _to_predictions(found, rows, tree, main), means
 
 
-def _fetch(x) -> np.ndarray:
+def on_host(x: jax.Array) -> np.ndarray:
+    """All rows of an answer, those of other processes, too."""
     if jax.process_count() > 1 and not x.is_fully_replicated:
         x = multihost_utils.process_allgather(x, tiled=True)
     return np.asarray(x)

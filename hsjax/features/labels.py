@@ -1,6 +1,7 @@
 """Features of the texts of a tree's nodes: out of a store, and as a run's own copy."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ from jaxtyping import Int
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from hsjax.data.features import text_key
+from hsjax.data.features import features_of, text_key
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.records import Record
 from hsjax.data.store import ABSENT, open_store, store_facts
 from hsjax.data.store_parts import finished
 from hsjax.evaluation.zero_shot import node_text
@@ -18,6 +20,7 @@ from hsjax.taxonomy import Taxonomy
 
 LABELS = "labels"  # the extract.modality of these texts
 FILE = "labels.safetensors"  # of a workdir
+_ROWS = 4096  # vectors that are held at once
 
 
 def label_texts(tree: Taxonomy) -> list[list[str]]:
@@ -78,6 +81,50 @@ def stored_labels(
     pairs = zip(tree.sizes, labels.T, strict=True)
     seen = [np.isin(np.arange(size), column) for size, column in pairs]
     return LabelFeatures(tuple(vectors), tuple(seen))
+
+
+def label_features(
+    config, tree: Taxonomy, records: Sequence[Record], labels: Int[np.ndarray, "N L"]
+) -> LabelFeatures | None:
+    """What the head of a config knows of its classes; None where it asks for nothing.
+
+    With `model.head.label_rows` a class stands where its text and its training rows
+    are: unit(text) + unit(mean of unit vectors of the rows), a prototype (Snell et al.
+    2017, https://arxiv.org/abs/1703.05175) that its name pulls at. What has no row is
+    its text alone.
+
+    Args:
+      records: of the training part; labels: of these, -1 where there is none.
+
+    Raises:
+      CatalogueError: see `stored_labels`; or the rows' features are of another width
+        than the labels', or not cached at all.
+    """
+    head = config.model.head
+    found = stored_labels(head.labels, tree, labels)
+    if found is None or not head.label_rows:
+        return found
+    features = features_of(config, records).get(head.label_rows)
+    width = found.vectors[0].shape[1]
+    if features is None or features.store.shape != (width,):
+        raise CatalogueError(
+            f"model.head.label_rows={head.label_rows}: that stream needs cached"
+            f" features (data.features) of {width} numbers, as {head.labels} has"
+        )
+    vectors = []
+    for level, text in enumerate(found.vectors):
+        known = np.flatnonzero((labels[:, level] >= 0) & (features.rows != ABSENT))
+        total = np.zeros_like(text)
+        for start in range(0, len(known), _ROWS):
+            part = known[start : start + _ROWS]
+            rows = _unit(features.store.take(features.rows[part]).astype(np.float32))
+            np.add.at(total, labels[part, level], rows)
+        vectors.append(_unit(text) + _unit(total))
+    return LabelFeatures(tuple(vectors), found.seen)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def keep_labels(

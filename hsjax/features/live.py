@@ -62,3 +62,22 @@ def encode_missing(
         found = as_stored(reduction(found.astype(np.float32)), dtype)
         found[np.setdiff1d(np.arange(len(items)), there)] = 0
     return found, lengths if partial else None
+
+
+class Encoded:
+    """`encode_missing` for several runs: what one has had encoded serves the others."""
+
+    def __init__(self):
+        self._held: dict[tuple, tuple] = {}
+
+    def __call__(self, folder: Path, items: Sequence, *, max_pixels: int):
+        new = [x for x in dict.fromkeys(items) if (folder, x) not in self._held]
+        if new:
+            vectors, lengths = encode_missing(folder, new, max_pixels=max_pixels)
+            of = [None] * len(new) if lengths is None else lengths.tolist()
+            pairs = zip(vectors, of, strict=True)
+            for item, pair in zip(new, pairs, strict=True):
+                self._held[folder, item] = pair
+        vectors, of = zip(*(self._held[folder, x] for x in items), strict=True)
+        whole = None in of
+        return np.stack(vectors), None if whole else np.array(of, np.int32)

@@ -103,17 +103,15 @@ class Run(NamedTuple):
         """
         _check_asked(records, confidence)
         config, tree = self.config, self.tree
-        labels, outside = encode_labels(records, tree)
+        outside = encode_labels(records, tree)[1]
         groups = group_keys(records) if groups is None else groups
-        reading = {"tokenizer": self.tokenizer, "spec": self.spec, "encode": encode}
-        examples = examples_of(config, records, labels=labels, groups=groups, **reading)
         asked = {} if confidence is None else {"confidence": float(confidence)}
         rows = describe_rows(
             records, groups=groups, outside=outside, levels=tree.num_levels
         )
         predictions, _ = collect_predictions(
             lambda batch: self.answer(self.params, self.stats, batch, **asked),
-            Feed(config, examples, make_mesh()),
+            self.feed(records, groups=groups, encode=encode),
             rows=rows,
             tree=tree,
             main=config.eval.decode,
@@ -121,6 +119,25 @@ class Run(NamedTuple):
         )
         trained = config.objective.classification
         return predictions if trained else without_classes(predictions)
+
+    def feed(
+        self,
+        records: Sequence[Record],
+        *,
+        groups: np.ndarray,
+        encode: EncodeMissing = encode_missing,
+    ) -> Feed:
+        """The batches of records, as the model takes them; see `predict`."""
+        examples = examples_of(
+            self.config,
+            records,
+            labels=encode_labels(records, self.tree)[0],
+            groups=groups,
+            tokenizer=self.tokenizer,
+            spec=self.spec,
+            encode=encode,
+        )
+        return Feed(self.config, examples, make_mesh())
 
 
 def without_classes(predictions: Predictions) -> Predictions:

@@ -18,14 +18,18 @@ LATER |= {"objective.class_balance": 0.0, "objective.logit_adjustment": 0.0}
 LATER |= {"objective.contrastive_kind": "info_nce", "objective.contrastive_bias": -10.0}
 LATER |= {"objective.negatives": "all", "objective.hardest": 0}
 LATER |= {"objective.tree_softness": 0.5}
-LATER |= {"svm.ngrams": (1, 2), "svm.penalty": 1.0, "svm.calibrate": True}
+LATER |= {"baseline.kind": "svm", "baseline.analyzer": "word"}
+LATER |= {"baseline.ngrams": (1, 2), "baseline.penalty": 1.0}
+LATER |= {"baseline.calibrate": True}
 LATER |= {"harden.words": 30, "harden.share": 1.0, "harden.seed": 0}
 LATER |= {"model.head.kind": "hierarchical", "model.head.labels": ""}
 LATER |= {"model.head.label_mix": "both", "model.head.label_width": 128}
-LATER |= {"model.head.label_dropout": 0.5}
+LATER |= {"model.head.label_dropout": 0.5, "model.head.label_rows": ""}
 LATER |= {"train.micro_batches": 1, "model.joint_start": "random"}
 LATER |= {"data.train_share": 1.0, "data.label_share": 1.0}
 LATER |= {"data.leave_out": (), "data.label_source": ""}
+# groups that had another name then
+RENAMED = {"svm": "baseline"}
 
 
 class WorkdirError(ValueError):
@@ -95,6 +99,7 @@ def read_config(workdir: Path) -> ConfigDict:
     if not path.exists():
         raise WorkdirError(f"{workdir} is no workdir of a run: it has no config.json")
     values = json.loads(path.read_text())["config"]
+    values = {RENAMED.get(group, group): value for group, value in values.items()}
     config = _stored(values, f"{path} lacks the key ")
     for key, value in LATER.items():
         *groups, name = key.split(".")

@@ -40,6 +40,11 @@ from hsjax.reports import trained_baseline
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import config_hash
 
+ABOUT = (
+    "The geometric mean of the distributions of these runs over whole paths, with equal"
+    " weights. Labels and frequencies in training are of the first."
+)
+
 
 class Member(NamedTuple):
     """A run that is asked, and how it reads what it is asked.
@@ -170,7 +175,8 @@ def _experts(members: Sequence[Member], groups: np.ndarray):
     fitted = [
         None if m.run else trained_baseline(m.config, m.catalogue) for m in members
     ]
-    leaves, encode = shared_leaves(members[0].model.tree, fitted), Encoded()
+    known = [model and model.paths for model in fitted]
+    leaves, encode = shared_leaves(members[0].model.tree, known), Encoded()
     experts = []
     for m, model in zip(members, fitted, strict=True):
         if model is None:
@@ -182,25 +188,35 @@ def _experts(members: Sequence[Member], groups: np.ndarray):
     return leaves, experts
 
 
-def told_members(members: Sequence[Member]) -> dict:
-    """What a report says of the members, for its context."""
+def told_members(members: Sequence[Member], context: Mapping, damage: str) -> dict:
+    """What a report says of an ensemble, for its context.
+
+    Args:
+      context: as of the first member alone.
+      damage: in words.
+    """
+    folders = [str(m.workdir) for m in members]
     names = [m.workdir.name for m in members]
-    if len(set(names)) < len(names):
-        names = [str(m.workdir) for m in members]
+    names = names if len(set(names)) == len(names) else folders
     kinds = [
-        f"trained, step {m.run.step:,}" if m.run else m.config.baseline.kind
+        f"trained, step {m.run.step:,}"
+        if m.run
+        else f"baseline, {m.config.baseline.kind}"
         for m in members
     ]
-    folders = [str(m.workdir) for m in members]
     rows = [list(line) for line in zip(names, kinds, folders, strict=True)]
+    sections = {**context["sections"]}
+    warned = dict.fromkeys(x for m in members for x in m.rows.quarantine.warnings)
+    own = members[0].rows.quarantine.warnings
+    sections["Catalogue"] += "".join(f"\n\n{x}" for x in warned if x not in own)
     hashes = "".join(config_hash(m.config) for m in members)
-    body = (
-        "The geometric mean of the distributions of these runs over whole paths, with"
-        " equal weights. Labels and frequencies in training are of the first."
-    )
     return {
-        "run": f"ensemble of {', '.join(names)}",
+        "run": f"ensemble of {', '.join(names)}{damage}",
+        "step": None,
         "ensemble": folders,
         "config_hash": hashlib.sha256(hashes.encode()).hexdigest(),
-        "sections": {"Ensemble": f"{body}\n\n{table(['run', 'is', 'folder'], rows)}"},
+        "sections": {
+            "Ensemble": f"{ABOUT}\n\n{table(['run', 'is', 'folder'], rows)}",
+            **sections,
+        },
     }

@@ -1,4 +1,4 @@
-"""Scores a trained run, or several as one, compares scored runs, or doubts declared labels.
+"""Scores a trained run or several as one, compares scored runs, or doubts labels.
 
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --part=test --corrupt=word_drop:0.5 --output=DIR

@@ -47,18 +47,18 @@ def geometric_mean(
 
 
 def shared_leaves(
-    tree: Taxonomy, fitted: Sequence[TextBaseline | None]
+    tree: Taxonomy, known: Sequence[Sequence[NodePath] | None]
 ) -> list[NodePath]:
     """Paths that can be answered: all of the tree, or those that a baseline knows.
 
     Args:
-      fitted: baselines, None = a trained model, which knows every leaf.
+      known: paths of each baseline; None = a trained model, which knows every leaf.
     """
     leaves = [tree.decode(ids) for ids in leaf_paths(tree)]
-    if None in fitted:
+    if None in known:
         return leaves
-    known = [placed(model.paths, leaves).column >= 0 for model in fitted]
-    return [leaves[i] for i in np.flatnonzero(np.any(known, axis=0))]
+    seen = np.any([placed(paths, leaves).column >= 0 for paths in known], axis=0)
+    return [leaves[i] for i in np.flatnonzero(seen)]
 
 
 def placed(paths: Sequence[NodePath], leaves: Sequence[NodePath]) -> Placed:

@@ -65,38 +65,49 @@ def evaluate_run(
       WorkdirError: the run's own catalogue has changed since.
     """
     workdirs = [workdir] if isinstance(workdir, Path) else [*workdir]
-    configs = [run_config(folder, features) for folder in workdirs]
-    for config in configs:
-        _check_asked(config, output, source, corrupt, confidence)
-    if len(workdirs) > 1:
-        check_ensemble(workdirs, configs, {"zero_shot": zero_shot})
     asked = {"source": source, "part": part, "corrupt": corrupt, "output": output}
-    members = []
-    for folder, config in zip(workdirs, configs, strict=True):
-        run = _loaded(config, folder, zero_shot, features)
-        column = "" if members else by  # of the first, who reads the labels
-        members.append(_read(config, run, folder, by=column, **asked))
-    first, config = members[0], configs[0]
-    rows = first.rows
-    check_members(members, corrupt)
+    whole = {"confidence": confidence, "zero_shot": zero_shot, "features": features}
+    members = _members(workdirs, by=by, **whole, **asked)
+    first, config, rows = members[0], members[0].config, members[0].rows
     check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
     parts = _parts(rows, by, output)
     members, damage = _damaged(members, corrupt, seed)
     predictions = _answers(members, confidence)
     rows.write_flaws(output)
     context = {
+        "run": first.workdir.name + damage,
         "data": source or config.data.path,
         "part": "all rows" if source else part,
+        "step": first.run.step if first.run else None,
         "corrupt": corrupt,
         "seed": seed,
-        **_told(members, damage),
+        **catalogue_entries(rows.facts, rows.quarantine),
     }
+    context |= told_members(members, context, damage) if len(members) > 1 else {}
     if rows.unlabelled:
         return _write_unscored(output, predictions, rows.unlabelled, context)
-    known = workdirs[0], config, first.model, zero_shot
+    known = first.workdir, config, first.model, zero_shot
     write = functools.partial(_write_scored, *known)
     told = write_parts(output, predictions, parts, context, write) if parts else {}
     write(output, predictions, context | told)
+
+
+def _members(
+    workdirs: Sequence[Path], *, by, confidence, zero_shot, features, **asked
+) -> list[Member]:
+    """Every run, loaded, with what it is asked; can they be asked together?"""
+    configs = [run_config(folder, features) for folder in workdirs]
+    for config in configs:
+        _check_asked(config, asked, confidence)
+    if len(workdirs) > 1:
+        check_ensemble(workdirs, configs, {"zero_shot": zero_shot})
+    members = []
+    for folder, config in zip(workdirs, configs, strict=True):
+        run = _loaded(config, folder, zero_shot, features)
+        column = "" if members else by  # of the first, who reads the labels
+        members.append(_read(config, run, folder, by=column, **asked))
+    check_members(members, asked["corrupt"])
+    return members
 
 
 def _parts(rows: AskedRows, by: str, output: Path) -> Parts | None:
@@ -134,10 +145,9 @@ def _write_scored(
     write_results(output, predictions, config=config, context=context, **known)
 
 
-def _check_asked(
-    config, output: Path, source: str | None, corrupt: str, confidence: float | None
-) -> None:
+def _check_asked(config, asked: Mapping, confidence: float | None) -> None:
     """CatalogueError: a word of the command is wrong, which costs no time to see."""
+    output, source, corrupt = (asked[x] for x in ("output", "source", "corrupt"))
     if (output / "config.json").exists():
         raise CatalogueError(f"{output} is a workdir of a run; take another --output")
     if source not in (None, SYNTHETIC) and not Path(source).exists():
@@ -189,22 +199,6 @@ def _damaged(
         )
         found.append(member._replace(records=records))
     return found, damage
-
-
-def _told(members: Sequence[Member], damage: str) -> dict:
-    """What the report says of who answered, and of the rows."""
-    first, several = members[0], len(members) > 1
-    quarantine = first.rows.quarantine
-    for member in members[1:]:  # which rows it was trained on, among others
-        warnings = member.rows.quarantine.warnings
-        quarantine.warnings += [x for x in warnings if x not in quarantine.warnings]
-    entries = catalogue_entries(first.rows.facts, quarantine)
-    if not several:
-        step = first.run.step if first.run else None
-        return {"run": first.workdir.name + damage, "step": step, **entries}
-    told = told_members(members)
-    sections = {**told["sections"], **entries["sections"]}
-    return {**entries, **told, "run": told["run"] + damage, "sections": sections}
 
 
 def _write_unscored(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from hsjax.evaluation.audit_table import audit_models, read_report
 from hsjax.evaluation.budget_report import Trial, write_budget
 from hsjax.evaluation.comparison import MAIN_METRICS
 from hsjax.evaluation.comparison_report import write_comparison
@@ -44,8 +45,8 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
       path: of the list of runs; see `table_files.definition`.
 
     Raises:
-      ConfigError: an unknown field, row or metric of the definition, or nothing is
-        done.
+      ConfigError: an unknown field, row or metric of the definition, nothing is done,
+        or a report has figures that cannot be.
     """
     table = check_table(path, runs, name)
     scored = any((root / run.name / name / ASKED).exists() for run in runs)
@@ -64,6 +65,8 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
             f"--table={name}: no run of it has {table.folder}/report.json;"
             f" --evaluate={table.folder}='ARGUMENTS' makes it"
         )
+    for folder in folders:
+        _check_possible(folder / "report.json")
     title = table.title + labels_told(folders)
     blocks = _blocks(table, folders)
     _check_metrics(blocks, folders, name)
@@ -85,6 +88,14 @@ def labels_told(folders: Iterable[Path]) -> str:
     found = [report.get("label_source") for report in reports]
     told = dict.fromkeys(str(source) for source in found if source)
     return f" (labels: {'; '.join(told)})" if told else ""
+
+
+def _check_possible(path: Path) -> None:
+    """ConfigError: no predictions can have given these figures; see `audit`."""
+    audits = audit_models(*read_report(path))
+    findings = [x.sentence for audit in audits for x in audit.findings]
+    if findings:
+        raise ConfigError(f"{path} cannot be: {findings[0]}")
 
 
 def _row_names(runs: Sequence[Run]) -> list[str]:

@@ -36,7 +36,8 @@ def write_run(folder, predictions, counts=COUNTS):
     write_predictions(predictions, folder / "predictions.parquet")
     metrics = points(predictions, train_counts=counts) | {RETRIEVAL: 0.5}
     metrics = {k: v if np.isfinite(v) else None for k, v in metrics.items()}
-    (folder / "report.json").write_text(json.dumps({"metrics": metrics}))
+    report = {"metrics": metrics, "context": {"run": folder.name}}
+    (folder / "report.json").write_text(json.dumps(report))
     (folder / "train_counts.json").write_text(json.dumps(counts))
     return folder
 

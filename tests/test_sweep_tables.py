@@ -37,7 +37,7 @@ def described(workdir, *, rows=80, **more):
     """Adds to a report what a training says of itself."""
     path = workdir / "report.json"
     report = json.loads(path.read_text()) | more
-    report["context"] = {"catalogue": {"train rows": rows}}
+    report["context"] |= {"catalogue": {"train rows": rows}}
     path.write_text(json.dumps(report))
 
 
@@ -319,3 +319,17 @@ def test_a_budget_is_the_expected_result_of_the_best_of_so_many_trials(table, sw
     (root / "few/seed0/best.json").write_text(json.dumps(least))
     _, lines = table(budget={"One": ["few"]}, metrics={ACCURACY: "A"})
     assert float(lines[-1]["expected"]) == pytest.approx(one[0])
+
+
+def test_a_report_that_cannot_be_is_refused(table, sweep):
+    path = sweep[1] / "few/seed1/report.json"
+    kept = path.read_text()
+    found = json.loads(kept)
+    found["metrics"]["level3/weighted_recall"] = 0.9  # which is the accuracy, or wrong
+    path.write_text(json.dumps(found))
+    try:
+        with pytest.raises(ConfigError, match=r"few.seed1.report\.json cannot be: "):
+            table(rows=["few"])
+    finally:
+        path.write_text(kept)
+    table(rows=["few"])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hsjax.data.groups import content_hashes, group_keys
-from hsjax.data.prepare import Catalogue
+from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.quarantine import written_if_refused
 from hsjax.data.records import CatalogueError, Quarantine, Record
 from hsjax.data.splits import PARTS
@@ -15,6 +15,7 @@ from hsjax.data.totals import record_facts
 from hsjax.inference.predict import Run
 from hsjax.inference.products import read_another
 from hsjax.train.kept import read_train_rows
+from hsjax.train.workdir import WorkdirError, check_rows
 
 FLAWS = "quarantine.csv"  # of the rows, beside what is answered of them
 
@@ -37,6 +38,27 @@ class AskedRows(NamedTuple):
     def write_flaws(self, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         self.quarantine.write(output / FLAWS)
+
+
+def own_catalogue(config, workdir: Path, flaws: Path | None) -> Catalogue:
+    """The catalogue of a run, with its tokenizer: nothing is trained to score it.
+
+    Raises:
+      CatalogueError: it cannot be read.
+      WorkdirError: it has changed since.
+    """
+    tokenizer = workdir / "tokenizer.json"
+    source = workdir if tokenizer.exists() else None
+    catalogue = read_catalogue(config, source_run=source, flaws=flaws)
+    try:
+        check_rows(workdir, catalogue.manifest)
+    except WorkdirError:
+        raise WorkdirError(
+            f"{config.data.path} has changed since {workdir} was trained on it: rows of"
+            " its training part could be scored; bring the old file back, or name"
+            " another with --input"
+        ) from None
+    return catalogue
 
 
 def own_rows(config, catalogue: Catalogue, part: str) -> AskedRows:

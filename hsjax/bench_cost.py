@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from hsjax.asked_rows import own_catalogue
 from hsjax.batch import IMAGE
 from hsjax.bench_store import StoreCosts, program_cost, size, timed
 from hsjax.data.columns import model_columns
@@ -21,7 +22,6 @@ from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.opening import scored_rows
 from hsjax.progress import progress
 from hsjax.reports import trained_baseline
-from hsjax.scoring import own_catalogue
 from hsjax.sweeps import Run as Planned
 from hsjax.sweeps import is_done_below, meant, read_runs
 from hsjax.train.optim import frozen_leaves

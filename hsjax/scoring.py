@@ -8,11 +8,17 @@ from types import MappingProxyType
 
 import jax
 
-from hsjax.asked_rows import FLAWS, AskedRows, check_labelled, other_rows, own_rows
+from hsjax.asked_rows import (
+    FLAWS,
+    AskedRows,
+    check_labelled,
+    other_rows,
+    own_catalogue,
+    own_rows,
+)
 from hsjax.data.columns import carried, carrying
 from hsjax.data.corrupt import corrupt_records, read_corruption
 from hsjax.data.damaged_pictures import damage_look, damages_pictures, reading
-from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.sources import SYNTHETIC
 from hsjax.ensemble import (
@@ -29,7 +35,6 @@ from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.reports import catalogue_entries, fitted_baseline, write_results
 from hsjax.train.kept import read_train_counts
-from hsjax.train.workdir import WorkdirError, check_rows
 
 log = logging.getLogger("hsjax")
 
@@ -68,25 +73,16 @@ def evaluate_run(
     asked = {"source": source, "part": part, "corrupt": corrupt, "output": output}
     whole = {"confidence": confidence, "zero_shot": zero_shot, "features": features}
     members = _members(workdirs, by=by, **whole, **asked)
-    first, config, rows = members[0], members[0].config, members[0].rows
+    first, rows = members[0], members[0].rows
     check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
     parts = _parts(rows, by, output)
     members, damage = _damaged(members, corrupt, seed)
     predictions = _answers(members, confidence)
     rows.write_flaws(output)
-    context = {
-        "run": first.workdir.name + damage,
-        "data": source or config.data.path,
-        "part": "all rows" if source else part,
-        "step": first.run.step if first.run else None,
-        "corrupt": corrupt,
-        "seed": seed,
-        **catalogue_entries(rows.facts, rows.quarantine),
-    }
-    context |= told_members(members, context, damage) if len(members) > 1 else {}
+    context = _context(members, asked | {"seed": seed}, damage)
     if rows.unlabelled:
         return _write_unscored(output, predictions, rows.unlabelled, context)
-    known = first.workdir, config, first.model, zero_shot
+    known = first.workdir, first.config, first.model, zero_shot
     write = functools.partial(_write_scored, *known)
     told = write_parts(output, predictions, parts, context, write) if parts else {}
     write(output, predictions, context | told)
@@ -108,6 +104,22 @@ def _members(
         members.append(_read(config, run, folder, by=column, **asked))
     check_members(members, asked["corrupt"])
     return members
+
+
+def _context(members: Sequence[Member], asked: Mapping, damage: str) -> dict:
+    """What the report says of who answered, and of the rows."""
+    first, source = members[0], asked["source"]
+    context = {
+        "run": first.workdir.name + damage,
+        "data": source or first.config.data.path,
+        "part": "all rows" if source else asked["part"],
+        "step": first.run.step if first.run else None,
+        "corrupt": asked["corrupt"],
+        "seed": asked["seed"],
+        **catalogue_entries(first.rows.facts, first.rows.quarantine),
+    }
+    several = len(members) > 1
+    return context | (told_members(members, context, damage) if several else {})
 
 
 def _parts(rows: AskedRows, by: str, output: Path) -> Parts | None:
@@ -221,24 +233,3 @@ def _write_unscored(
         text += f"\n\n## {title}\n\n{body}"
     (output / "report.md").write_text(text + "\n")
     print(f"{text}\nall files: {output}")
-
-
-def own_catalogue(config, workdir: Path, flaws: Path | None) -> Catalogue:
-    """The catalogue of a run, with its tokenizer: nothing is trained to score it.
-
-    Raises:
-      CatalogueError: it cannot be read.
-      WorkdirError: it has changed since.
-    """
-    tokenizer = workdir / "tokenizer.json"
-    source = workdir if tokenizer.exists() else None
-    catalogue = read_catalogue(config, source_run=source, flaws=flaws)
-    try:
-        check_rows(workdir, catalogue.manifest)
-    except WorkdirError:
-        raise WorkdirError(
-            f"{config.data.path} has changed since {workdir} was trained on it: rows of"
-            " its training part could be scored; bring the old file back, or name"
-            " another with --input"
-        ) from None
-    return catalogue

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from hsjax.asked_rows import own_catalogue
 from hsjax.data.damaged_pictures import damage_look, reading
 from hsjax.data.prepare import Catalogue
 from hsjax.data.quarantine import CatalogueError
@@ -18,7 +19,6 @@ from hsjax.evaluation.predictions import Predictions
 from hsjax.features.live import Encoded
 from hsjax.inference.predict import load_run, run_config
 from hsjax.reports import fitted_baseline
-from hsjax.scoring import own_catalogue
 from hsjax.sweeps import Run
 from hsjax.train.workdir import flatten
 

@@ -8,7 +8,7 @@ import pytest
 from runs import TEXT, command, report, run_config, train_run
 from tiny import ragged_tree, random_logits
 
-from hsjax.asked_rows import own_rows
+from hsjax.asked_rows import own_catalogue, own_rows
 from hsjax.baselines import answer_table
 from hsjax.data.records import CatalogueError
 from hsjax.ensemble import Member, ensemble_predictions
@@ -24,7 +24,7 @@ from hsjax.experts import (
 )
 from hsjax.hierarchy import leaf_log_probs
 from hsjax.inference.predict import load_run
-from hsjax.scoring import evaluate_run, own_catalogue
+from hsjax.scoring import evaluate_run
 from hsjax.taxonomy import Taxonomy
 
 ASKED = {"source": None, "part": "test", "corrupt": "", "seed": 0}

@@ -11,10 +11,11 @@ from jaxtyping import Bool, Shaped
 
 from hsjax.evaluation.intervals import Statistic
 from hsjax.evaluation.markdown import cell, table
-from hsjax.evaluation.measures import TOP, Ratios, answers, class_figures, share
+from hsjax.evaluation.measures import Ratios, answers, class_figures, share
 from hsjax.evaluation.predictions import Predictions, deepest
 
 FEW, MANY = 20, 100  # training rows, Liu et al. 2019, https://arxiv.org/abs/1904.05160
+TOP = (3, 5)  # beside the answer itself
 BANDS = {"few": "below 20", "medium": "20 to 100", "many": "above 100"}
 SIDES = {"unseen": "none", "seen": "1 or more"}  # prefix of metrics -> training rows
 

@@ -1,8 +1,7 @@
 """Tables of a list of runs: rows against a reference, learning curves, series."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hsjax.evaluation.audit_table import audit_models, read_report
@@ -11,7 +10,7 @@ from hsjax.evaluation.comparison import MAIN_METRICS
 from hsjax.evaluation.comparison_report import write_comparison
 from hsjax.evaluation.comparison_rows import Row, compare_rows
 from hsjax.evaluation.learning_curves import Training, write_curves
-from hsjax.evaluation.metrics import digit_aliases, labelled
+from hsjax.evaluation.metrics import digit_aliases, labelled, measured_levels
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.evaluation.series_report import write_series
 from hsjax.sweep_jobs import ASKED
@@ -115,16 +114,9 @@ def _report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text())
 
 
-def _levels(metrics: Mapping) -> list[int]:
-    """Those that a report measures."""
-    return sorted(
-        {int(m[1]) for m in (re.match(r"level(\d+)/", n) for n in metrics) if m}
-    )
-
-
 def _blocks(table: Table, folders: Sequence[Path]) -> Blocks:
     """What is shown, by level where the table is one of levels."""
-    there = _levels(_report(folders[0])["metrics"])
+    there = measured_levels(_report(folders[0])["metrics"])
     if not table.metrics:
         names = [f"level{max(there)}/{name}" for name in MAIN_METRICS]
         return {"": {name: name for name in (*names, "hierarchical/f1")}}

@@ -11,13 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure as Canvas
 
-from hsjax.evaluation.comparison_plot import PANEL_COLUMNS
 from hsjax.evaluation.comparison_report import beside, write_table
 from hsjax.evaluation.comparison_tables import scale_of
 from hsjax.evaluation.markdown import DASH, table
-from hsjax.evaluation.plots import DASHES, MARKERS, SERIES
+from hsjax.evaluation.panels import Panels, line_style
 
 COLUMNS = ("model", "trials", "metric", "expected")
 
@@ -42,8 +40,8 @@ def expected_of_best(
     The trial of rank i (1 = worst in validation) is the best of n with probability
     C(i - 1, n - 1) / C(N, n).
 
-    >>> expected_of_best(np.array([0.1, 0.3, 0.2]), np.array([1.0, 2.0, 3.0])).tolist()
-    [2.0, 2.3333333333333335, 2.0]
+    >>> expected_of_best(np.array([0.1, 0.3, 0.2]), np.array([1.0, 2.0, 3.0]))
+    array([2.        , 2.33333333, 2.        ])
     """
     ordered, size = result[np.argsort(validation, kind="stable")], len(result)
     chances = np.array(
@@ -109,23 +107,13 @@ def _markdown(found, *, title: str, headings: Mapping[str, str]) -> str:
 
 
 def _plot(found, path: Path, headings: Mapping[str, str]) -> None:
-    across = min(PANEL_COLUMNS, len(headings))
-    down = -(-len(headings) // across)
-    size = (0.8 + 3.6 * across, 0.7 + 3.0 * down)
-    canvas = Canvas(figsize=size, layout="constrained")
-    panels = list(canvas.subplots(down, across, squeeze=False).flat)
-    for axes, (metric, heading) in zip(panels, headings.items(), strict=False):
+    panels = Panels(len(headings))
+    for axes, (metric, heading) in zip(panels.axes, headings.items(), strict=True):
         for number, (name, of) in enumerate(found.items()):
             values = scale_of(metric) * of[metric]
-            style = {"color": SERIES[number % len(SERIES)], "markersize": 5}
-            style |= {"marker": MARKERS[number % len(MARKERS)]}
-            style |= {"linestyle": DASHES[number % len(DASHES)]}
-            axes.plot(range(1, len(values) + 1), values, label=name, **style)
+            trials = range(1, len(values) + 1)
+            axes.plot(trials, values, label=name, markersize=5, **line_style(number))
         axes.set_title(heading, fontsize=10)
         axes.set_xlabel("trials")
         axes.grid(alpha=0.3)
-    for axes in panels[len(headings) :]:
-        axes.set_axis_off()
-    lines, names = panels[0].get_legend_handles_labels()
-    canvas.legend(lines, names, loc="outside lower center", ncols=min(len(names), 4))
-    canvas.savefig(path, dpi=130)
+    panels.save(path, legend="lower center")

@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from matplotlib.figure import Figure as Canvas
-
 from hsjax.evaluation.comparison_rows import Comparison, Figure
 from hsjax.evaluation.comparison_tables import scale_of
+from hsjax.evaluation.panels import MOST_ACROSS, Panels
 from hsjax.evaluation.plots import BLUE, GREY
-
-PANEL_COLUMNS = 3
 
 
 def plot_comparison(
@@ -17,18 +14,16 @@ def plot_comparison(
     path: Path,
     *,
     headings: Mapping[str, str],
-    columns: int = PANEL_COLUMNS,
+    columns: int = MOST_ACROSS,
 ) -> None:
     """A panel per metric: means with their intervals over seeds, a line per row.
 
     Hollow points differ from their reference by nothing that is significant.
     """
-    names, across = list(headings), min(columns, len(headings))
-    down = -(-len(names) // across)
-    height = 1.2 + 0.32 * len(comparison.rows)
-    canvas = Canvas(figsize=(1.5 + 3.4 * across, height * down), layout="constrained")
-    panels = list(canvas.subplots(down, across, squeeze=False, sharey=True).flat)
-    for axes, name in zip(panels, names, strict=False):
+    size = (3.4, 1.2 + 0.32 * len(comparison.rows))
+    layout = {"across": columns, "panel": size, "edge": (1.5, 0.0)}
+    panels = Panels(len(headings), sharey=True, **layout)
+    for axes, name in zip(panels.axes, headings, strict=True):
         for place, row in enumerate(comparison.rows):
             _point(axes, place, name, comparison.figures[row.name][name])
         axes.set_title(headings[name], fontsize=10)
@@ -37,9 +32,7 @@ def plot_comparison(
         ticks = [row.name for row in comparison.rows]
         axes.set_yticks(range(len(ticks)), ticks)
         axes.set_ylim(len(ticks) - 0.5, -0.5)  # the first row on top
-    for axes in panels[len(names) :]:  # a grid may have more places than metrics
-        axes.set_axis_off()
-    canvas.savefig(path, dpi=130)
+    panels.save(path)
 
 
 def _point(axes, place: int, name: str, figure: Figure) -> None:

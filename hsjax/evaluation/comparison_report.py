@@ -4,11 +4,12 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hsjax.evaluation.comparison_plot import PANEL_COLUMNS, plot_comparison
+from hsjax.evaluation.comparison_plot import plot_comparison
 from hsjax.evaluation.comparison_rows import Comparison, Figure
 from hsjax.evaluation.comparison_tables import mean_cell, scale_of
-from hsjax.evaluation.intervals import MIN_RUNS, Interval
+from hsjax.evaluation.intervals import Interval, told_bounds
 from hsjax.evaluation.markdown import DASH, signed, table
+from hsjax.evaluation.panels import MOST_ACROSS
 
 COLUMNS = ("row", "reference", "metric", "runs", "planned", "mean", "low", "high")
 COLUMNS += ("difference", "rows_low", "rows_high", "seeds_low", "seeds_high")
@@ -45,7 +46,7 @@ def write_comparison(
     else:
         text = comparison_markdown(comparison, title=title, headings=headings)
     write_table(stem, text, COLUMNS, _csv_rows(comparison))
-    across = max(map(len, blocks.values())) if blocks else PANEL_COLUMNS
+    across = max(map(len, blocks.values())) if blocks else MOST_ACROSS
     path = beside(stem, "png")
     plot_comparison(comparison, path, headings=headings, columns=across)
     return text
@@ -98,11 +99,7 @@ def means_table(comparison: Comparison, headings: Mapping[str, str]) -> str:
 def told_means(comparison: Comparison) -> str:
     """What the cells are."""
     counted = {f.runs for of in comparison.figures.values() for f in of.values()}
-    text = "Means over the seeds; shares are in %."
-    if max(counted, default=0) >= MIN_RUNS:
-        text += " Brackets hold 95 % t-intervals over the runs."
-    if 2 in counted:
-        text += " Two runs are too few for an interval: their range is given."
+    text = f"Means over the seeds; shares are in %.{told_bounds(counted)}"
     if 1 in counted:
         text += " One run has no interval over seeds."
     return text

@@ -58,11 +58,11 @@ class Figure(NamedTuple):
         """`yes`, `no`, `yes, by rows alone`, or '' where nothing is compared."""
         if self.paired is None:
             return ""
-        if not _clear(self.paired):
+        if not self.paired.is_clear:
             return "no"
         if self.seeds is None:
             return "yes, by rows alone"
-        return "yes" if _clear(self.seeds) else "no"
+        return "yes" if self.seeds.is_clear else "no"
 
 
 class Comparison(NamedTuple):
@@ -145,10 +145,6 @@ def seed_difference(a: Sequence[float], b: Sequence[float]) -> Interval | None:
     below = sum(p**2 / (len(x) - 1) for p, x in zip(parts, (a, b), strict=True))
     half = float(stats.t.ppf(0.975, error**2 / below) * math.sqrt(error))
     return Interval(value, value - half, value + half)
-
-
-def _clear(interval: Interval) -> bool:
-    return interval.low > 0 or interval.high < 0
 
 
 def _reported(row: Row, metrics: Sequence[str]) -> dict[str, list[float]]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from hsjax.evaluation.intervals import MIN_RUNS, Interval
+from hsjax.evaluation.intervals import MIN_RUNS, Interval, told_bounds
 from hsjax.evaluation.markdown import DASH, cell, signed, table
 from hsjax.evaluation.measures import MIN_SUPPORT
 from hsjax.evaluation.predictions import Predictions
@@ -30,12 +30,7 @@ def seeds_table(
     if not several:
         return text
     told = "; ".join(f"{side}: {count} runs" for side, count in several.items())
-    text += f"\n\nMeans over the seeds ({told})."
-    if max(several.values()) >= MIN_RUNS:
-        text += " Brackets hold 95 % t-intervals over the runs."
-    if min(several.values()) < MIN_RUNS:
-        text += " Two runs are too few for an interval: their range is given."
-    return text
+    return f"{text}\n\nMeans over the seeds ({told}).{told_bounds(several.values())}"
 
 
 def comparison_table(
@@ -43,10 +38,10 @@ def comparison_table(
 ) -> str:
     """Markdown of paired differences (see `comparison.paired_difference`)."""
     rows = []
-    for name, (value, low, high) in differences.items():
-        numbers = [signed(scale_of(name) * x) for x in (value, low, high)]
-        clear = low > 0 or high < 0
-        verdict = "yes" if clear else "no" if math.isfinite(low) else DASH
+    for name, found in differences.items():
+        numbers = [signed(scale_of(name) * x) for x in found]
+        unclear = "no" if math.isfinite(found.low) else DASH
+        verdict = "yes" if found.is_clear else unclear
         rows.append([name, numbers[0], f"{numbers[1]} to {numbers[2]}", verdict])
     head = ["metric", f"{a} − {b}", "95 % interval", "differs from 0"]
     note = "Intervals here come from resampled groups of rows, not from seeds."

@@ -5,7 +5,7 @@ which all rows of a group carry the group's count. Every metric is a function of
 weights, so 1,000 resamples are a matrix product, not 1,000 runs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,11 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Of a difference: 0 is not within the bounds."""
+        return self.low > 0 or self.high < 0
 
 
 def resamples(
@@ -92,3 +97,17 @@ def seed_interval(values: Sequence[float]) -> Interval:
     error = values.std(ddof=1) / np.sqrt(len(values))
     half = float(stats.t.ppf(0.975, len(values) - 1) * error)
     return Interval(mean, mean - half, mean + half)
+
+
+def told_bounds(runs: Iterable[int]) -> str:
+    """What the bounds of `seed_interval` are, a sentence each, a space before it.
+
+    Args:
+      runs: how many stand behind each mean.
+    """
+    counts, text = set(runs), ""
+    if max(counts, default=0) >= MIN_RUNS:
+        text += " Brackets hold 95 % t-intervals over the runs."
+    if 2 in counts:
+        text += " Two runs are too few for an interval: their range is given."
+    return text

@@ -10,7 +10,8 @@ Every metric is a function of row weights (see `intervals`), so that a bootstrap
 resample means exactly the same file with some rows repeated and others left out.
 """
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Shaped
@@ -152,3 +153,13 @@ def digit_aliases(truth: Shaped[np.ndarray, "N L"], separator: str) -> dict[str,
         if len(lengths) == 1:
             aliases[f"digits{lengths.pop()}"] = f"level{level + 1}"
     return aliases
+
+
+def measured_levels(metrics: Iterable[str]) -> list[int]:
+    """Levels, from 1, that these metrics are of.
+
+    >>> measured_levels(["level2/accuracy", "level10/macro_f1", "hierarchical/f1"])
+    [2, 10]
+    """
+    found = (re.match(r"level(\d+)/", name) for name in metrics)
+    return sorted({int(match[1]) for match in found if match})

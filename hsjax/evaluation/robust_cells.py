@@ -6,7 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from hsjax.evaluation.comparison_tables import mean_cell
 from hsjax.evaluation.intervals import Interval, seed_interval
+from hsjax.evaluation.markdown import DASH
 
 CLEAN = "clean"
 
@@ -92,6 +94,10 @@ def by_row(cells: Sequence[Cell]) -> Values:
     return values
 
 
+def metrics_of(values: Values) -> set[str]:
+    return {name for of in values.values() for found in of.values() for name in found}
+
+
 def conditions_of(values: Values) -> list[str]:
     return list(dict.fromkeys(name for of in values.values() for name in of))
 
@@ -113,6 +119,13 @@ def found_of(values: Values, row: str, condition: str, metric: str) -> list[floa
 def interval_of(values: Values, row: str, condition: str, metric: str) -> Interval:
     """Mean over the runs of a row, see `seed_interval`."""
     return seed_interval(found_of(values, row, condition, metric))
+
+
+def told_cell(values: Values, row: str, condition: str, metric: str) -> str:
+    """The mean over the runs of a row with its bounds, a dash where there is none."""
+    found = found_of(values, row, condition, metric)
+    interval = seed_interval(found)
+    return mean_cell(metric, interval, len(found)) if found else DASH
 
 
 def paired_by_seed(

@@ -1,13 +1,12 @@
 """Paper A's Table 4: a model on clean, noisy and missing input."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from hsjax.evaluation.comparison_report import write_table
-from hsjax.evaluation.comparison_tables import mean_cell
-from hsjax.evaluation.intervals import MIN_RUNS
-from hsjax.evaluation.markdown import DASH, table
+from hsjax.evaluation.intervals import told_bounds
+from hsjax.evaluation.markdown import table
+from hsjax.evaluation.metrics import measured_levels
 from hsjax.evaluation.robust_cells import (
     CLEAN,
     Cell,
@@ -16,6 +15,8 @@ from hsjax.evaluation.robust_cells import (
     by_row,
     found_of,
     interval_of,
+    metrics_of,
+    told_cell,
 )
 
 COLUMNS = ("row", "scenario", "condition", "level", "metric", "runs")
@@ -46,31 +47,25 @@ def write_table4(
     return text
 
 
-def _levels(values: Values) -> list[int]:
-    names = {name for of in values.values() for found in of.values() for name in found}
-    return sorted(
-        {int(m[1]) for m in (re.match(r"level(\d+)/", n) for n in names) if m}
-    )
-
-
 def _markdown(values: Values, conditions: Sequence[str], facts: Facts) -> str:
     parts = [f"# Table 4: noisy and missing input{facts.labels}"]
     counts = {
         row: len(found_of(values, row, CLEAN, "level1/accuracy")) for row in values
     }
     told = ", ".join(f"{row}: {count}" for row, count in counts.items())
-    parts.append(f"Means over the runs ({told}); shares in %.")
-    if max(counts.values(), default=0) >= MIN_RUNS:
-        parts[-1] += " Brackets hold 95 % t-intervals over the runs."
-    if 2 in counts.values():
-        parts[-1] += " Two runs are too few for an interval: their range is given."
+    bounds = told_bounds(counts.values())
+    parts.append(f"Means over the runs ({told}); shares in %.{bounds}")
+    levels = measured_levels(metrics_of(values))
     for row in values:
         parts.append(f"## {row}")
-        for level in _levels(values):
+        for level in levels:
             lines = [
                 [
                     facts.scenarios.get(condition, condition),
-                    *(_cell(values, row, condition, level, name) for name in METRICS),
+                    *(
+                        told_cell(values, row, condition, f"level{level}/{name}")
+                        for name in METRICS
+                    ),
                 ]
                 for condition in conditions
             ]
@@ -80,20 +75,12 @@ def _markdown(values: Values, conditions: Sequence[str], facts: Facts) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _cell(values: Values, row: str, condition: str, level: int, name: str) -> str:
-    metric = f"level{level}/{name}"
-    found = found_of(values, row, condition, metric)
-    if not found:
-        return DASH
-    interval = interval_of(values, row, condition, metric)
-    return mean_cell(metric, interval, len(found))
-
-
 def _lines(values: Values, conditions: Sequence[str], facts: Facts):
+    levels = measured_levels(metrics_of(values))
     for row in values:
         for condition in conditions:
             scenario = facts.scenarios.get(condition, condition)
-            for level in _levels(values):
+            for level in levels:
                 for name in METRICS:
                     metric = f"level{level}/{name}"
                     runs = len(found_of(values, row, condition, metric))

@@ -1,16 +1,16 @@
 """Robustness as a table per modality, a CSV of everything and a panel per damage."""
 
 import csv
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.comparison_tables import mean_cell, scale_of
-from hsjax.evaluation.intervals import MIN_RUNS, seed_interval
-from hsjax.evaluation.markdown import DASH, signed, table
+from hsjax.evaluation.comparison_tables import scale_of
+from hsjax.evaluation.intervals import MIN_RUNS, seed_interval, told_bounds
+from hsjax.evaluation.markdown import signed, table
+from hsjax.evaluation.metrics import measured_levels
 from hsjax.evaluation.robust_cells import (
     CLEAN,
     Cell,
@@ -19,9 +19,9 @@ from hsjax.evaluation.robust_cells import (
     by_row,
     conditions_of,
     damages_of,
-    found_of,
     interval_of,
     paired_by_seed,
+    told_cell,
 )
 from hsjax.evaluation.robust_plot import plot_robustness
 
@@ -43,8 +43,7 @@ def write_robustness(
     """
     facts, values = facts or Facts(), by_row(cells)
     names = list(cells[0].metrics)
-    deepest = max(n for n in names if re.fullmatch(r"level\d+/accuracy", n))
-    metric = metric or deepest
+    metric = metric or f"level{max(measured_levels(names))}/accuracy"
     if metric not in names:
         raise CatalogueError(f"--metric={metric}: measured are {', '.join(names)}")
     output.mkdir(parents=True, exist_ok=True)
@@ -83,10 +82,10 @@ def _reference(values: Values, row: str, facts: Facts) -> str:
 
 def robustness_markdown(values: Values, *, metric: str, facts: Facts) -> str:
     """Clean figures, then what each damage leaves of them and costs."""
-    rows = [[CLEAN, *(_cell(values, row, CLEAN, metric) for row in values)]]
+    rows = [[CLEAN, *(told_cell(values, row, CLEAN, metric) for row in values)]]
     for conditions in damages_of(values).values():
         for condition in conditions:
-            cells = [_cell(values, row, condition, metric) for row in values]
+            cells = [told_cell(values, row, condition, metric) for row in values]
             rows.append([condition, *cells])
     costs = [
         [damage, *(_cost(values, row, conditions, metric) for row in values)]
@@ -113,7 +112,7 @@ def _share_parts(values: Values, metric: str, facts: Facts) -> list[str]:
         if hit:
             told = [f"{100 * facts.shares[condition]:g} %" for condition in hit]
             rows = [
-                [row, *(_cell(values, row, c, metric) for c in (CLEAN, *hit))]
+                [row, *(told_cell(values, row, c, metric) for c in (CLEAN, *hit))]
                 for row in values
             ]
             parts.append(table([damage, "0 %", *told], rows))
@@ -155,14 +154,7 @@ def _mark(paired, pairs: int) -> str:
     """` n.s.`, '' where the difference is clear, `?` where it is not judged."""
     if pairs < MIN_RUNS:
         return "?"
-    return "" if paired.low > 0 or paired.high < 0 else " n.s."
-
-
-def _cell(values: Values, row: str, condition: str, metric: str) -> str:
-    interval = interval_of(values, row, condition, metric)
-    if not np.isfinite(interval.value):
-        return DASH
-    return mean_cell(metric, interval, len(found_of(values, row, condition, metric)))
+    return "" if paired.is_clear else " n.s."
 
 
 def _cost(values: Values, row: str, conditions: Sequence[str], metric: str) -> str:
@@ -174,9 +166,4 @@ def _cost(values: Values, row: str, conditions: Sequence[str], metric: str) -> s
 def _told(values: Values, metric: str) -> str:
     runs = {row: len(of[CLEAN][metric]) for row, of in values.items() if CLEAN in of}
     several = ", ".join(f"{row}: {count}" for row, count in runs.items())
-    text = f"Shares in %. Runs: {several}."
-    if max(runs.values(), default=0) >= MIN_RUNS:
-        text += " Brackets hold 95 % t-intervals over the runs."
-    if 2 in runs.values():
-        text += " Two runs are too few for an interval: their range is given."
-    return text
+    return f"Shares in %. Runs: {several}.{told_bounds(runs.values())}"

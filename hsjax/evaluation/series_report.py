@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure as Canvas
 
-from hsjax.evaluation.comparison_plot import PANEL_COLUMNS
 from hsjax.evaluation.comparison_report import (
     beside,
     difference_parts,
@@ -16,7 +14,7 @@ from hsjax.evaluation.comparison_report import (
 from hsjax.evaluation.comparison_rows import Comparison
 from hsjax.evaluation.comparison_tables import mean_cell, scale_of
 from hsjax.evaluation.markdown import DASH, table
-from hsjax.evaluation.plots import DASHES, MARKERS, SERIES
+from hsjax.evaluation.panels import Panels, line_style
 
 COLUMNS = ("series", "x", "row", "metric", "runs", "planned", "mean", "low", "high")
 
@@ -103,13 +101,9 @@ def plot_series(
 
     The axis is logarithmic where the numbers span more than a factor of ten.
     """
-    across = min(PANEL_COLUMNS, len(headings))
-    down = -(-len(headings) // across)
-    size = (0.8 + 3.6 * across, 0.7 + 3.0 * down)
-    canvas = Canvas(figsize=size, layout="constrained")
-    panels = list(canvas.subplots(down, across, squeeze=False).flat)
+    panels = Panels(len(headings))
     points = sorted({point for of in series.values() for point in of})
-    for axes, (metric, heading) in zip(panels, headings.items(), strict=False):
+    for axes, (metric, heading) in zip(panels.axes, headings.items(), strict=True):
         for number, (name, of) in enumerate(series.items()):
             _line(axes, number, name, of, comparison, metric)
         if spans_decades(points):
@@ -120,11 +114,7 @@ def plot_series(
         axes.set_xlabel(x)
         axes.set_ylabel("%" if scale_of(metric) == 100 else "")
         axes.grid(alpha=0.3)
-    for axes in panels[len(headings) :]:
-        axes.set_axis_off()
-    lines, names = panels[0].get_legend_handles_labels()
-    canvas.legend(lines, names, loc="outside lower center", ncols=min(len(names), 4))
-    canvas.savefig(path, dpi=130)
+    panels.save(path, legend="lower center")
 
 
 def spans_decades(points: list[float]) -> bool:
@@ -144,7 +134,5 @@ def _line(
     mean, low, high = found.T
     # one run has no bounds: its point stands without a bar
     bars = np.nan_to_num(np.stack([mean - low, high - mean]))
-    style = {"color": SERIES[number % len(SERIES)], "capsize": 3, "markersize": 5}
-    style |= {"marker": MARKERS[number % len(MARKERS)]}
-    style |= {"linestyle": DASHES[number % len(DASHES)]}
+    style = {"capsize": 3, "markersize": 5, **line_style(number)}
     axes.errorbar(list(of), mean, yerr=bars, label=name, **style)

@@ -58,7 +58,7 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
 
     Args:
       common: KEY=VALUE for all runs, such as where the catalogue lies; what a line says
-        itself wins.
+        itself wins. `config=FILE` alone stands in place of what the lines say.
 
     Raises:
       ConfigError: names the line that cannot be understood or run.
@@ -68,11 +68,15 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
             raise ConfigError(f"--set={word}: write KEY=VALUE, data.path=goods.csv")
     if not path.is_file():
         raise ConfigError(f"--runs: there is no file {str(path)!r}")
+    instead = [word for word in common if word.startswith("config=")]
+    common = [word for word in common if word not in instead]
     runs: list[Run] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.strip():
             place = f"{path}, line {number}"
-            runs += _runs_of(read_object(line, place, FIELDS), place, common)
+            told = read_object(line, place, FIELDS)
+            told |= dict(word.split("=", 1) for word in instead)
+            runs += _runs_of(told, place, common)
     if not runs:
         raise ConfigError(f"{path} has no run")
     names, rows = [run.name for run in runs], {run.row for run in runs}

@@ -26,7 +26,7 @@ EVALUATE = flags.DEFINE_multi_string(
     "evaluate", [], "NAME='ARGUMENTS' of hsjax.evaluate, into RUN/NAME of trained runs."
 )
 TABLE = flags.DEFINE_list("table", [], "Aggregate to DIR/NAME.md, .csv and .png.")
-SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE for all runs.")
+SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE for all; config=FILE.")
 SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --time=60'.")
 
 

@@ -91,6 +91,14 @@ def test_values_arrive_as_they_stand_in_json(tmp_path):
     assert run.config.eval.parts == ()
 
 
+def test_one_config_may_stand_in_place_of_the_lists_own(tmp_path):
+    path = write_lines(tmp_path, line(config="gone.py", overrides={"train.ema": 0.5}))
+    (run,) = read_runs(path, ["config=configs/quickstart.py", "data.batch_size=9"])
+    assert run.config.data.batch_size == 9
+    assert run.config.train.ema == 0.5
+    assert run.config.model.modality_dropout > 0, "of the quickstart"
+
+
 @pytest.mark.parametrize(
     ("lines", "told"),
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Integer
 
 from hsjax.data.groups import content_hashes, group_keys
 from hsjax.data.prepare import Catalogue, read_catalogue
@@ -61,8 +62,8 @@ def own_catalogue(config, workdir: Path, flaws: Path | None) -> Catalogue:
     return catalogue
 
 
-def own_rows(config, catalogue: Catalogue, part: str) -> AskedRows:
-    """A part of the run's own catalogue.
+def part_rows(config, catalogue: Catalogue, part: str) -> Integer[np.ndarray, "N"]:
+    """Numbers of the rows of a part that was asked for.
 
     Raises:
       CatalogueError: no such part, or it is empty.
@@ -72,6 +73,12 @@ def own_rows(config, catalogue: Catalogue, part: str) -> AskedRows:
     rows = catalogue.rows(part)
     if not len(rows):
         raise CatalogueError(f"--part={part}: {config.data.path} has no such rows")
+    return rows
+
+
+def own_rows(config, catalogue: Catalogue, part: str) -> AskedRows:
+    """A part of the run's own catalogue, see `part_rows`."""
+    rows = part_rows(config, catalogue, part)
     records = [catalogue.records[i] for i in rows]
     return AskedRows(
         records, catalogue.groups[rows], catalogue.quarantine, catalogue.facts()

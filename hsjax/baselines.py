@@ -4,16 +4,17 @@ They share records, splits, predictions, metrics and report with every other mod
 the trainer is scikit-learn's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Integer, Shaped
+from jaxtyping import Bool, Float, Integer, Shaped
 from scipy import sparse
 
 from hsjax.batch import IMAGE
 from hsjax.data.groups import group_keys
 from hsjax.data.records import CatalogueError, Record
 from hsjax.data.text import stream_texts
+from hsjax.data.tree_labels import encode_labels
 from hsjax.evaluation.collect import describe_rows
 from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.nearest import NearestBaseline
@@ -83,26 +84,48 @@ def baseline_predictions(
     Raises:
       CatalogueError: there are no rows.
     """
-    outside = [tree.encode(record.path, record.complete)[1] for record in test]
-    rows = describe_rows(
-        test,
-        groups=group_keys(test) if groups is None else groups,
-        outside=np.array(outside, bool),
-        levels=tree.num_levels,
-    )
     if not test:
         raise CatalogueError("the part to score has no rows: check data.split")
     texts, depth = stream_texts(test, columns), tree.num_levels
     starts = range(0, len(texts), BATCH)
     batches = (model.log_probs(texts[start : start + BATCH]) for start in starts)
+    return path_predictions(
+        test,
+        tree,
+        answer_table(model.paths, batches, depth=depth, topk=topk, decode="flat"),
+        groups=group_keys(test) if groups is None else groups,
+        present=presence(test, columns),
+    )
+
+
+def path_predictions(
+    records: Sequence[Record],
+    tree: Taxonomy,
+    answers: Mapping,
+    *,
+    groups: Integer[np.ndarray, "N"],
+    present: Mapping[str, Bool[np.ndarray, "N"]],
+) -> Predictions:
+    """What distributions over whole paths answer, beside what is declared.
+
+    Args:
+      answers: of `answer_table`, with its one decode.
+    """
+    (decode,) = answers["decoded"]
+    rows = describe_rows(
+        records,
+        groups=groups,
+        outside=encode_labels(records, tree)[1],
+        levels=tree.num_levels,
+    )
     return Predictions(
         **rows._asdict(),
-        present=presence(test, columns),
+        present=dict(present),
         embeddings={},
-        stage=np.full(len(test), "", object),
-        main="flat",
+        stage=np.full(len(records), "", object),
+        main=decode,
         separator=tree.separator,
-        **answer_table(model.paths, batches, depth=depth, topk=topk, decode="flat"),
+        **answers,
     )
 
 

@@ -23,7 +23,7 @@ from hsjax.opening import scored_rows
 from hsjax.progress import progress
 from hsjax.reports import trained_baseline
 from hsjax.sweeps import Run as Planned
-from hsjax.sweeps import is_done_below, meant, read_runs
+from hsjax.sweeps import is_done_below, read_runs, row_names
 from hsjax.train.optim import frozen_leaves
 from hsjax.train.workdir import ConfigError
 
@@ -81,12 +81,8 @@ def first_trained(
       ConfigError: an unknown row, a row of a name that the JSON needs, or nothing is
         trained yet.
     """
-    rows = list(dict.fromkeys(run.row for run in runs))
-    for name in only:
-        if name not in rows:
-            raise ConfigError(f"--only: {name!r} is no row.{meant(name, rows)}")
     found = []
-    for row in only or rows:
+    for row in row_names(runs, only):
         if row in TAKEN:
             raise ConfigError(f"the row {row!r} needs another name to be measured")
         members = (run for run in runs if run.row == row)
@@ -132,9 +128,9 @@ def full_batch(run: Run, rows: int) -> dict[str, np.ndarray]:
 
 
 def baseline_cost(config, workdir: Path, *, rounds: int) -> dict:
-    """Of a baseline: the numbers it keeps, and a product's products with them.
+    """Of a baseline: the numbers it keeps, FLOPs and milliseconds for a product.
 
-    FLOPs are told by its kind. The time includes TF-IDF, as it cannot be had without.
+    FLOPs are those of its kind, without TF-IDF; the time cannot be had without it.
 
     Raises:
       CatalogueError, WorkdirError: see `own_catalogue`.

@@ -28,7 +28,7 @@ from hsjax.evaluation.robust_table4 import write_table4
 from hsjax.evaluation.robust_tables import write_robustness
 from hsjax.features.live import Encoded
 from hsjax.subjects import Products, Subject, prepared
-from hsjax.sweeps import Run, is_done_below, read_runs
+from hsjax.sweeps import Run, is_done_below, read_runs, row_names
 from hsjax.train.workdir import ConfigError
 
 log = logging.getLogger("hsjax")
@@ -141,12 +141,8 @@ def measure_runs(
 
 def _chosen(runs: Sequence[Run], root: Path, only: Sequence[str]) -> list[Run]:
     """Trained runs of the rows that are asked for."""
-    rows = {run.row for run in runs}
-    if unknown := [row for row in only if row not in rows]:
-        raise ConfigError(
-            f"--only: {unknown[0]!r} is no row of the list; it has {', '.join(rows)}"
-        )
-    wanted = [run for run in runs if not only or run.row in only]
+    rows = row_names(runs, only)
+    wanted = [run for run in runs if run.row in rows]
     done = [run for run in wanted if is_done_below(root, run)]
     for run in wanted:
         if run not in done:

@@ -17,12 +17,10 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from hsjax.asked_rows import AskedRows
-from hsjax.baselines import answer_table
+from hsjax.baselines import answer_table, path_predictions
 from hsjax.data.columns import model_columns
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import CatalogueError, Record
-from hsjax.data.tree_labels import encode_labels
-from hsjax.evaluation.collect import describe_rows
 from hsjax.evaluation.markdown import table
 from hsjax.evaluation.predictions import Predictions
 from hsjax.experts import (
@@ -38,7 +36,7 @@ from hsjax.inference.predict import Run
 from hsjax.progress import progress
 from hsjax.reports import trained_baseline
 from hsjax.taxonomy import Taxonomy
-from hsjax.train.workdir import config_hash
+from hsjax.train.config import config_hash, gives_classes
 
 ABOUT = (
     "The geometric mean of the distributions of these runs over whole paths, with equal"
@@ -88,7 +86,7 @@ def check_ensemble(
                 f" {workdirs[0]} ({trees[0]!r}), so their answers cannot be averaged:"
                 " train both with the same taxonomy.path, or on the same catalogue"
             )
-        if config.task != "baseline" and not config.objective.classification:
+        if not gives_classes(config):
             raise CatalogueError(
                 f"--run: {workdir} was trained without classification, so it has no"
                 " probabilities to average"
@@ -139,12 +137,12 @@ def ensemble_predictions(
       confidence: see `answer_table`.
       told: what the progress bar says, '' = none.
     """
-    first, tree, count = members[0], members[0].model.tree, len(members[0].records)
+    first, tree = members[0], members[0].model.tree
     leaves, experts = _experts(members, groups)
     present = []
 
     def averaged() -> Iterator[Float[np.ndarray, "_ C"]]:
-        with progress(None, told, total=count, unit="products") as bar:
+        with progress(None, told, total=len(first.records), unit="products") as bar:
             for batches in zip(*experts, strict=True):
                 found = [batch.pop(LOG_PROBS) for batch in batches]
                 present.append(batches[0])
@@ -155,19 +153,8 @@ def ensemble_predictions(
     answers = answer_table(
         leaves, averaged(), decode="path", confidence=confidence, **settings
     )
-    outside = encode_labels(first.records, tree)[1]
-    rows = describe_rows(
-        first.records, groups=groups, outside=outside, levels=tree.num_levels
-    )
-    return Predictions(
-        **rows._asdict(),
-        present={k: np.concatenate([x[k] for x in present]) for k in present[0]},
-        embeddings={},
-        stage=np.full(count, "", object),
-        main="path",
-        separator=tree.separator,
-        **answers,
-    )
+    here = {k: np.concatenate([x[k] for x in present]) for k in present[0]}
+    return path_predictions(first.records, tree, answers, groups=groups, present=here)
 
 
 def _experts(members: Sequence[Member], groups: np.ndarray):

@@ -18,9 +18,9 @@ from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.tables import write_report
 from hsjax.taxonomy import Taxonomy
 from hsjax.text_baseline import TextBaseline
+from hsjax.train.config import config_hash, gives_classes
 from hsjax.train.environment import environment
 from hsjax.train.watch import read_metrics
-from hsjax.train.workdir import config_hash
 
 # metrics that say something of a model whose head is not trained
 CLASSLESS = ("count/", "labels/", "retrieval/", "zero_shot/")
@@ -51,7 +51,7 @@ def write_results(
         train_counts=train_counts,
     )
     metrics |= more
-    classified = config.task == "baseline" or bool(config.objective.classification)
+    classified = gives_classes(config)
     if not classified:  # the head is as it started
         metrics = {k: v for k, v in metrics.items() if k.startswith(CLASSLESS)}
     write_predictions(predictions, directory / "predictions.parquet")

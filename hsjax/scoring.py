@@ -34,6 +34,7 @@ from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.reports import catalogue_entries, fitted_baseline, write_results
+from hsjax.train.config import gives_classes
 from hsjax.train.kept import read_train_counts
 
 log = logging.getLogger("hsjax")
@@ -166,8 +167,7 @@ def _check_asked(config, asked: Mapping, confidence: float | None) -> None:
         raise CatalogueError(f"--input={source}: no such file")
     if corrupt:
         read_corruption(corrupt)
-    answers = config.task == "baseline" or config.objective.classification
-    if confidence is not None and not answers:
+    if confidence is not None and not gives_classes(config):
         raise CatalogueError(
             "--confidence: the run was trained without classification, so no class has"
             " a probability"

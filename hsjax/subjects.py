@@ -9,12 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from hsjax.asked_rows import own_catalogue
+from hsjax.asked_rows import own_catalogue, part_rows
 from hsjax.data.damaged_pictures import damage_look, reading
 from hsjax.data.prepare import Catalogue
-from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
-from hsjax.data.splits import PARTS
 from hsjax.evaluation.predictions import Predictions
 from hsjax.features.live import Encoded
 from hsjax.inference.predict import load_run, run_config
@@ -109,9 +107,7 @@ def _answer(config, workdir: Path, catalogues: Mapping[str, Catalogue]) -> Answe
 
 
 def _products(config, catalogue: Catalogue, part, count, seed, pictures) -> Products:
-    if part not in PARTS:
-        raise CatalogueError(f"--part={part}: known are {', '.join(PARTS)}")
-    rows = catalogue.rows(part)
+    rows = part_rows(config, catalogue, part)
     if count and count < len(rows):
         told = [f"{seed} {catalogue.records[i].row}" for i in rows]
         order = np.argsort([zlib.crc32(x.encode()) for x in told], kind="stable")

@@ -14,7 +14,7 @@ from hsjax.evaluation.metrics import digit_aliases, labelled, measured_levels
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.evaluation.series_report import write_series
 from hsjax.sweep_jobs import ASKED
-from hsjax.sweeps import Run, is_done_below, meant
+from hsjax.sweeps import Run, is_done_below, meant, row_names
 from hsjax.table_files import Table, definition, read_table
 from hsjax.train.watch import read_metrics
 from hsjax.train.workdir import ConfigError
@@ -31,7 +31,7 @@ def check_table(path: Path, runs: Sequence[Run], name: str) -> Table:
     Raises:
       ConfigError: see `read_table`.
     """
-    return read_table(definition(path, name), _row_names(runs))
+    return read_table(definition(path, name), row_names(runs))
 
 
 def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
@@ -95,10 +95,6 @@ def _check_possible(path: Path) -> None:
     findings = [x.sentence for audit in audits for x in audit.findings]
     if findings:
         raise ConfigError(f"{path} cannot be: {findings[0]}")
-
-
-def _row_names(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(run.row for run in runs))
 
 
 def _row(name: str, runs: Sequence[Run], root: Path, table: Table, done) -> Row:

@@ -100,6 +100,22 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
     return runs
 
 
+def row_names(runs: Sequence[Run], only: Sequence[str] = ()) -> list[str]:
+    """The rows of a list, in its order; those that `--only` asks for, in that order.
+
+    Raises:
+      ConfigError: one that is asked for is no row.
+    """
+    rows = list(dict.fromkeys(run.row for run in runs))
+    for name in only:
+        if name not in rows:
+            raise ConfigError(
+                f"--only: {name!r} is no row.{meant(name, rows)} The list has"
+                f" {', '.join(rows)}"
+            )
+    return list(only) or rows
+
+
 def read_object(line: str, place: str, known: Sequence[str]) -> dict:
     """A JSON object with no other fields than the known ones.
 

@@ -1,5 +1,6 @@
 """What the baselines on text share: TF-IDF, classes, and scores made probabilities."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ HELD_OUT = 0.1  # of the training groups, for the temperature
 NodePath = tuple[str, ...]
 
 
-class TextBaseline:
+class TextBaseline(ABC):
     """TF-IDF (sublinear) of words or characters, and a score for every path.
 
     Scores are no probabilities. softmax(scores / T) stands for them, where the one
@@ -104,13 +105,13 @@ class TextBaseline:
             **options,
         )
 
+    @abstractmethod
     def _learn(self, features, target):
         """What `_scores` needs of (N, F) sparse features and (N,) class numbers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _scores(self, model, features) -> Float[np.ndarray, "N C"]:
         """float64; columns are the classes that `model` was learnt from, sorted."""
-        raise NotImplementedError
 
     def _fit_temperature(self, features, target, groups) -> float:
         """The T of highest likelihood on held-out groups; as it is if none can tell."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from runs import TEXT, run_config
+from runs import TEXT, report, run_config, train_run
 
 from hsjax.baselines import baseline_predictions, fit_baseline
 from hsjax.choices import check_choices
@@ -277,3 +277,11 @@ def test_a_workdir_of_the_svm_of_old_is_read(tmp_path):
     document["config"]["svm"] = group
     path.write_text(json.dumps(document))
     assert plain(read_config(tmp_path)) == plain(config)
+
+
+def test_it_reads_texts_and_needs_no_store_of_them(tmp_path):
+    settings = {**TEXT, "task": "baseline", "baseline.calibrate": False}
+    config = run_config(settings).copy_and_resolve_references().unlock()
+    config.data.features.title = str(tmp_path / "gone")
+    train_run(config.lock(), tmp_path / "run")
+    assert report(tmp_path / "run")["metrics"]["level1/accuracy"] > 0.5

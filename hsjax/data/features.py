@@ -47,9 +47,15 @@ def text_key(text: str) -> str:
 
 
 def stores_of(config) -> dict[str, str]:
-    """{modality: folder of its feature store} of the modalities that have one."""
+    """{modality: folder of its feature store} of the modalities that have one.
+
+    A baseline reads the texts themselves, and needs no store of them.
+    """
     folders = config.data.features.to_dict()
-    return {m: folders[m] for m in config.model.modalities if folders.get(m)}
+    read = [m for m in config.model.modalities if folders.get(m)]
+    if config.task == "baseline":
+        read = [m for m in read if m == IMAGE]
+    return {m: folders[m] for m in read}
 
 
 def stored_pictures(config) -> FeatureStore | None:

@@ -77,6 +77,11 @@ class _StoredConfig(ConfigDict):
             ) from None
 
 
+def gives_classes(config) -> bool:
+    """Has a run a probability for every class? One that is only aligned has none."""
+    return config.task == "baseline" or bool(config.objective.classification)
+
+
 def _stored(values: dict, place: str) -> _StoredConfig:
     config = _StoredConfig()
     # as ConfigDict keeps its own attributes, beside the keys

@@ -129,6 +129,7 @@ def model() -> ConfigDict:
     c.joint_bias = True  # of the projections; False = as transformers' dual encoders
     c.absent = "token"  # what stands for a missing modality: token (learned) | zeros
     c.modality_dropout = 0.0  # share of modalities dropped at fusion in training
+    c.modality_dropout_image = -1.0  # the share of pictures; below 0 = the same
 
     # of all text streams; a stream with settings of its own is a group in here, added
     # inside `with config.model.text.unlocked():`

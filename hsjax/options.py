@@ -66,6 +66,7 @@ NUMBERS = {
     "taxonomy.min_products": NOT_NEGATIVE,
     "model.joint_width": COUNT,
     "model.modality_dropout": SHARE,
+    "model.modality_dropout_image": ("at most 1; below 0 = the same", lambda x: x <= 1),
     "model.text.width": COUNT,
     "model.text.depth": NOT_NEGATIVE,
     "model.text.mlp": COUNT,

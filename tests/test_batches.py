@@ -185,6 +185,11 @@ def test_weighted_sampling_draws_leaves_as_wanted():
         assert weights.sum() == pytest.approx(1)
         shares = np.array([weights[:20].sum(), weights[20:28].sum(), weights[28]])
         np.testing.assert_allclose(shares, wanted / np.sum(wanted), rtol=1e-6)
+        # 71 rows without a label stay 71 of 100 draws
+        more = np.concatenate([labels, np.full((71, 2), -1, np.int32)])
+        again = sampling_weights(more, power)
+        np.testing.assert_allclose(again[:29], 0.29 * weights, rtol=1e-6)
+        np.testing.assert_allclose(again[29:], 0.01, rtol=1e-6)
     levels = np.pad(labels, ((0, 0), (0, TREE.num_levels - 2)), constant_values=-1)
     dataset = training_batches(
         make_examples(levels),

@@ -2,13 +2,16 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from runs import ROOT, SMALL, TEXT, command, report, run_config, train_run
 
+from hsjax.data.columns import carried
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.synthetic import make_records
 from hsjax.evaluation.comparison import compare_runs
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.parts import folder_names, parts_by
@@ -34,6 +37,13 @@ def workdir(shop, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     train_run(run_config(changes), workdir)
     return workdir
+
+
+def test_a_product_without_a_label_has_its_other_columns():
+    (record, *_) = make_records(run_config(data__synthetic__products=5).data)
+    bare = replace(record, path=())
+    assert carried(bare, "shop") == record.platform
+    assert carried(bare, "hs_code") == ""
 
 
 def no_plots(patch):

@@ -104,7 +104,8 @@ def loop_row(s, i, kind, negative, near, softness, bias):
         targets |= {j: 1.0 for j in valid if near[i, j] == 1}
         negative = [j for j in negative if j not in targets]
     elif kind == "tree_positives":
-        targets |= {j: soft[j] for j in valid if j != i and soft[j] > 0}
+        others = [j for j in valid if GROUPS[j] != GROUPS[i]]
+        targets |= {j: soft[j] for j in others if soft[j] > 0}
     push = {j: 1 - soft[j] if kind == "tree_negatives" else 1.0 for j in negative}
     push |= dict.fromkeys(targets, 1.0)
     partition = np.log(sum(w * np.exp(s[i, j]) for j, w in push.items()))
@@ -223,10 +224,11 @@ def test_the_order_of_the_rows_does_not_matter(kind):
     np.testing.assert_array_equal(weight_, weight[order])
 
 
+@pytest.mark.parametrize("softness", [0.0, 0.5])
 @pytest.mark.parametrize("kind", KINDS)
-def test_duplicates_are_never_negatives(kind):
+def test_duplicates_are_never_negatives(kind, softness):
     def values(text, image):
-        return contrast(text, image, kind=kind, softness=0.0)[0]
+        return contrast(text, image, kind=kind, softness=softness)[0]
 
     jacobian = jax.jit(jax.jacrev(values, argnums=(0, 1)))(TEXT, IMAGE)
     twin = {"supervised": 1.0}.get(kind, 0.0)  # rows 0 and 1 have one label

@@ -11,6 +11,7 @@ from hsjax.data.corrupt import SEVERITIES, corrupt_records, read_corruption
 from hsjax.data.corrupt_image import IMAGE_DAMAGE
 from hsjax.data.corrupt_swap import Donors
 from hsjax.data.corrupt_text import TEXT_DAMAGE
+from hsjax.data.damaged_pictures import damage_look
 from hsjax.data.groups import group_keys
 from hsjax.data.image import decode_image
 from hsjax.data.records import CatalogueError
@@ -226,6 +227,28 @@ def test_pictures_are_damaged_alike_whether_decoded_or_not(config):
     found = corrupt_records(unseen, "blur@4", **options)
     expected = corrupt_records(decoded, "blur@4", **options)
     assert [r.image_key for r in found] == [r.image_key for r in expected]
+
+
+def test_a_picture_is_resized_by_the_filter_of_its_encoder(config, monkeypatch):
+    store = {"preprocessing": {"resize": [9, 7], "resample": "nearest"}}
+    monkeypatch.setattr("hsjax.data.damaged_pictures.stores_of", lambda c: {"image": 0})
+    monkeypatch.setattr("hsjax.data.damaged_pictures.store_facts", lambda f: store)
+    monkeypatch.setitem(IMAGE_DAMAGE, "blur", lambda image, strength, rng: image)
+    look = damage_look(run_config())
+    encoded = make_records(
+        run_config(data__image__cache=False, data__synthetic__products=9).data
+    )
+    (whole, *_) = (r for r in encoded if r.image_key)
+    (found,) = corrupt_records([whole], "blur@1", seed=0, config_image=look)
+    size, limit = (9, 7), config.image.max_pixels
+    options = {"resize": size, "max_pixels": limit}
+    pixels = decode_image(found.image, **options)
+    expected, other = (
+        decode_image(whole.image, **options, resample=kind)
+        for kind in ("nearest", "bicubic")
+    )
+    np.testing.assert_array_equal(pixels, expected)
+    assert (expected != other).any()
 
 
 def test_tiny_and_flat_pictures_keep_their_shape():

@@ -53,7 +53,13 @@ def test_balanced_weights_are_those_of_the_effective_number(beta):
                 for i in (node, *siblings(level, node))
             ]
             own, *others = [1 / e for e in effective]
-            assert weight == pytest.approx(own / np.mean(others), rel=1e-5)
+            rows = COUNTS[level][siblings(level, node)]
+            mean = np.average(others, weights=rows) if rows.any() else 1.0
+            assert weight == pytest.approx(own / mean, rel=1e-5)
+        for parent in np.unique(TREE.parents[level]):
+            among = TREE.parents[level] == parent
+            if (rows := COUNTS[level][among]).any():
+                assert np.average(found[among], weights=rows) == pytest.approx(1)
         if beta == 0:
             assert (found == 1).all()
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny import (
     bitwise_equal,
+    largest_difference,
     ragged_tree,
     tiny_batch,
     tiny_config,
@@ -188,15 +189,34 @@ def test_batch_statistics_ignore_padding_and_absent_pictures():
 
 def test_modality_dropout_never_drops_the_last_one():
     present = np.random.default_rng(0).random((4000, 3)) < 0.6
-    kept = np.asarray(drop_modalities(jnp.asarray(present), 0.9, jax.random.key(0)))
+    shares, key = (0.9,) * 3, jax.random.key(0)
+    kept = np.asarray(drop_modalities(jnp.asarray(present), shares, key))
     assert not (kept & ~present).any()
     np.testing.assert_array_equal(kept.any(axis=1), present.any(axis=1))
     alone = present.sum(axis=1) == 1
     np.testing.assert_array_equal(kept[alone], present[alone])
     everything = jnp.ones((4000, 2), bool)
     for share in (0.0, 0.3, 1.0):
-        both = drop_modalities(everything, share, jax.random.key(1)).all(axis=1)
+        both = drop_modalities(everything, (share,) * 2, jax.random.key(1)).all(axis=1)
         assert float(both.mean()) == pytest.approx((1 - share) ** 2, abs=0.04)
+    kept = np.asarray(drop_modalities(everything, (0.2, 0.6), jax.random.key(1)))
+    # where both would go, with 0.2 * 0.6, either stays as often
+    alone = [(kept[:, i] & ~kept[:, 1 - i]).mean() for i in range(2)]
+    assert alone == pytest.approx([0.8 * 0.6 + 0.06, 0.4 * 0.2 + 0.06], abs=0.03)
+
+
+def test_pictures_may_be_dropped_more_often_than_text():
+    _, stats, batch = training()
+    config = tiny_config(model__modality_dropout_image=1.0, **BATCH_NORM)
+    model, params, _, _ = tiny_model(config, TREE, ROWS)
+    batch = batch | {"has_title": np.ones(ROWS, bool)}
+    key = jax.random.key(0)
+    train = jax.jit(model.apply)
+    found, _ = train(params, stats, batch, dropout_key=key)
+    unseen, _ = train(params, stats, batch | {"has_image": np.zeros(ROWS, bool)})
+    seen, _ = train(params, stats, batch)
+    assert largest_difference(found.fused, unseen.fused) < 1e-5
+    assert largest_difference(found.fused, seen.fused) > 1e-2
 
 
 def test_the_loss_at_step_0_is_the_mean_of_the_sum_of_log_siblings():

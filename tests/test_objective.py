@@ -101,3 +101,6 @@ def test_duplicates_are_negatives_only_where_every_row_is_one():
     twice, apart = [0, 0, 1, 2, 3, 3], range(6)
     assert loss("every", twice) == loss("every", apart) == loss("all", apart)
     assert loss("all", twice) < loss("every", twice) - 0.01
+    # the same row, drawn twice, is no pair of products
+    batch["index"] = jnp.asarray(twice, batch["index"].dtype)
+    assert loss("every", twice) == loss("all", twice)

@@ -19,11 +19,18 @@ from hsjax.data.examples import Augmentation, Examples, assemble
 
 
 def sampling_weights(leaves: np.ndarray, power: float) -> np.ndarray:
-    """(N,) weights 1 / frequency(leaf) ** power, normalised to sum to 1."""
+    """(N,) weights 1 / frequency(leaf) ** power, normalised to sum to 1.
+
+    Rows without a label are no class: together they keep their share of the rows.
+    """
     _, inverse, counts = np.unique(
         leaves, axis=0, return_inverse=True, return_counts=True
     )
     weights = counts[inverse.reshape(-1)].astype(float) ** -power
+    known = (leaves >= 0).any(axis=1)
+    if known.any() and not known.all():
+        weights[known] *= known.sum() / weights[known].sum()
+        weights[~known] = 1
     return weights / weights.sum()
 
 

@@ -72,7 +72,8 @@ def carried(record, column: str) -> str:
     """What a record has in a column that was carried along, or drawn with it."""
     if column in record.extra:
         return record.extra[column]
-    drawn = {"hs_code": record.path[-1], "shop": record.platform, **record.texts}
+    code = record.path[-1] if record.path else ""
+    drawn = {"hs_code": code, "shop": record.platform, **record.texts}
     return {"id": record.id, "group": record.group, **drawn}[column]
 
 

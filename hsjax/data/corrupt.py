@@ -183,7 +183,8 @@ def _damaged_picture(
     if not decoded:
         data = image if isinstance(image, bytes) else image.read_bytes()
         size, limit = tuple(config_image.resize), config_image.max_pixels
-        image = decode_image(data, resize=size, max_pixels=limit)
+        kind = config_image.get("resample", "bicubic")
+        image = decode_image(data, resize=size, max_pixels=limit, resample=kind)
     image = IMAGE_DAMAGE[damage.name](image, damage.strength, rng)
     return replace(record, image=image if decoded else _png(image), image_key=key)
 

@@ -2,7 +2,8 @@
 
 Every function takes (text, strength in 0..1, generator) and returns a text. What it
 draws does not depend on the strength, so that with the same generator a stronger damage
-hits all that a weaker one hits. An empty text stays empty.
+hits what a weaker one hits, but for a letter that an earlier slip has taken along. An
+empty text stays empty.
 
 Keyboard slips and swapped letters as noise: Belinkov & Bisk 2018,
 https://arxiv.org/abs/1711.02173.
@@ -32,7 +33,6 @@ MISREAD = {
         "S": ("5",),
         "b": ("6", "h"),
         "6": ("b",),
-        "f": ("t",),
     },
     **{
         "f": ("t",),
@@ -52,8 +52,8 @@ VOWELS = frozenset("aeiouAEIOU")
 def typos(text: str, strength: float, rng: np.random.Generator) -> str:
     """Each character is, with probability `strength`, the victim of one slip.
 
-    One of: the next key, lost, typed twice, swapped with the one after it. A word keeps
-    its first letter, so that none vanishes.
+    One of: the next key, lost, typed twice, swapped with the one after it. The
+    first letter of a word is never lost, so that none vanishes.
     """
     hit = rng.random(len(text)) < strength
     slips, sides = rng.integers(4, size=len(text)), rng.random(len(text))

@@ -29,5 +29,6 @@ def damage_look(config):
     """How pictures are decoded to be damaged: as the model or its encoder sees them."""
     look = config.data.image.copy_and_resolve_references().unlock()
     if folder := stores_of(config).get(IMAGE):
-        look.resize = tuple(store_facts(folder)["preprocessing"]["resize"])
+        seen = store_facts(folder)["preprocessing"]
+        look.resize, look.resample = tuple(seen["resize"]), seen["resample"]
     return look.lock()

@@ -73,8 +73,11 @@ def balanced_weights(
     """Class-balanced weights (Cui et al. 2019, eq. 2, arxiv.org/abs/1901.05555).
 
     weight = 1 / E(n) with the effective number E(n) = (1 - beta^n) / (1 - beta), here
-    among siblings, whose weights are scaled to a mean of 1. beta = 0 gives 1 to all,
-    beta -> 1 gives 1 / n. A node without a row counts as one with a single row.
+    among siblings, scaled so that the mean over the rows of a parent is 1: no level
+    counts for more or less than without weights. (The mean over classes, as there,
+    would all but switch off a level with one large and some tiny classes.) beta = 0
+    gives 1 to all, beta -> 1 gives 1 / n. A node without a row counts as one with a
+    single row, and changes no other's weight.
 
     Args:
       counts: per level (C,) training rows by id: see `label_counts`.
@@ -84,7 +87,8 @@ def balanced_weights(
     for rows, parents in zip(counts, tree.parents, strict=True):
         n = np.maximum(rows, 1).astype(np.float64)
         inverse = (1 - beta) / (1 - np.power(float(beta), n))
-        mean = np.bincount(parents, inverse) / np.maximum(np.bincount(parents), 1)
+        total = np.bincount(parents, rows * inverse)
+        mean = np.where(total > 0, total / np.maximum(np.bincount(parents, rows), 1), 1)
         weights.append((inverse / mean[parents]).astype(np.float32))
     return tuple(weights)
 

@@ -138,9 +138,11 @@ def tree_positives(
     value_i = -sum over j of t_ij log( exp(s_ij) / sum over a of exp(s_ia) ), with t_ij
     in proportion to softness * near_ij and t_ii to 1, as soft labels of a hierarchy
     (Bertinetto et al. 2020, https://arxiv.org/abs/1912.09393) between modalities.
-    Softness 0 is `info_nce`.
+    Softness 0 is `info_nce`. A pair of one group has no target: as one it would be
+    pushed off to its share. `hardest` chooses among the products without a target.
     """
-    target = jnp.where((pairs.weight > 0)[None], pairs.softness * pairs.near, 0.0)
+    others = (pairs.weight > 0)[None] & (pairs.group[:, None] != pairs.group[None])
+    target = jnp.where(others, pairs.softness * pairs.near, 0.0)
     target = jnp.where(_own(target), 1.0, target)
     return _every_way(_towards(target), text, image, scale, pairs, _negatives(pairs))
 

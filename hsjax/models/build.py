@@ -14,7 +14,13 @@ from ml_collections import FrozenConfigDict
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import HEADS
-from hsjax.models.joint import Projection, drop_modalities, mean_embedding, unit_length
+from hsjax.models.joint import (
+    Projection,
+    drop_modalities,
+    dropout_shares,
+    mean_embedding,
+    unit_length,
+)
 from hsjax.models.label_tower import LabelFeatures
 from hsjax.models.layers import masked_mean
 from hsjax.models.published_towers import published_encoder
@@ -77,9 +83,9 @@ class ProductClassifier(nn.Module):
         names = tuple(self.config.modalities)
         present = jnp.stack([batch[f"has_{m}"] for m in names], axis=1)  # (B, M)
         kept = present
-        if training and self.config.modality_dropout and len(names) > 1:
-            key = self.make_rng("dropout")
-            kept = drop_modalities(present, self.config.modality_dropout, key)
+        shares = dropout_shares(self.config, names)
+        if training and any(shares) and len(names) > 1:
+            kept = drop_modalities(present, shares, self.make_rng("dropout"))
         parts, embeddings = self._modalities(batch, names, kept, training)
         texts = [m for m in names if m != IMAGE]
         told = [embeddings[m] for m in texts], [batch[f"has_{m}"] for m in texts]

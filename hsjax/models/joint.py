@@ -1,10 +1,13 @@
 """Projections into one space (Paper A, eq. 5), and what stands for absence."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from hsjax.batch import IMAGE
 from hsjax.models.layers import TOKEN_INIT
 
 
@@ -61,12 +64,25 @@ class Projection(nn.Module):
         return present, jnp.where(kept[:, None], present, stand_in)
 
 
+def dropout_shares(config, names: Sequence[str]) -> tuple[float, ...]:
+    """The share of rows that lose each modality: that of pictures may be another."""
+    text, image = config.modality_dropout, config.modality_dropout_image
+    image = text if image < 0 else image
+    return tuple(image if name == IMAGE else text for name in names)
+
+
 def drop_modalities(
-    present: Bool[Array, "B M"], share: float, key: jax.Array
+    present: Bool[Array, "B M"], shares: Sequence[float], key: jax.Array
 ) -> Bool[Array, "B M"]:
-    """`present`, each with probability `share` made absent, never the last one."""
+    """`present`, modality m with probability `shares[m]` made absent, never the last.
+
+    Where all would be gone, each of those present stays with the same probability.
+    """
+    share = jnp.array(shares, jnp.float32)[None]
     draw = jnp.where(present, jax.random.uniform(key, present.shape), -1.0)
-    luckiest = draw == draw.max(axis=1, keepdims=True)
+    # of those that go, draws are uniform below the share: relative to it, all are alike
+    luck = draw / jnp.maximum(share, jnp.finfo(jnp.float32).tiny)
+    luckiest = luck == luck.max(axis=1, keepdims=True)
     return present & ((draw >= share) | luckiest)
 
 

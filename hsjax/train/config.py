@@ -28,6 +28,7 @@ LATER |= {"model.head.label_dropout": 0.5, "model.head.label_rows": ""}
 LATER |= {"train.micro_batches": 1, "model.joint_start": "random"}
 LATER |= {"data.train_share": 1.0, "data.label_share": 1.0}
 LATER |= {"data.leave_out": (), "data.label_source": ""}
+LATER |= {"model.modality_dropout_image": -1.0}
 # groups that had another name then
 RENAMED = {"svm": "baseline"}
 

@@ -119,9 +119,10 @@ def make_pairs(config, batch, tree: Taxonomy, *, weight, bias) -> Pairs:
     branch = config.negatives == "branch"
     reads_labels = branch or config.contrastive_kind in LABEL_AWARE
     near = tree_similarity(batch["labels"], tree) if reads_labels else None
-    group, own = batch["group"], jnp.arange(len(batch["group"]))
+    # a row that is drawn twice into a batch is still itself
+    own = batch["index"] if config.negatives == "every" else batch["group"]
     return Pairs(
-        group=own.astype(group.dtype) if config.negatives == "every" else group,
+        group=own,
         weight=weight,
         direction=config.direction,
         mask=near > 0 if branch else None,

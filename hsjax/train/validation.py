@@ -82,5 +82,9 @@ class Validation:
             rows=rows,
             tree=self.tree,
         )
+        # the mean of each term is over the rows that have it, not over batches of them
+        weights = self.config.objective
+        terms = {name: x for name, x in losses.items() if name != "loss"}
+        losses["loss"] = sum(weights[name] * x for name, x in terms.items())
         gallery = self.config.eval.gallery_size
         return score(predictions, bootstrap=0, gallery_size=gallery) | losses

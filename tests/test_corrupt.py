@@ -231,8 +231,9 @@ def test_pictures_are_damaged_alike_whether_decoded_or_not(config):
 
 def test_a_picture_is_resized_by_the_filter_of_its_encoder(config, monkeypatch):
     store = {"preprocessing": {"resize": [9, 7], "resample": "nearest"}}
-    monkeypatch.setattr("hsjax.data.damaged_pictures.stores_of", lambda c: {"image": "x"})
-    monkeypatch.setattr("hsjax.data.damaged_pictures.store_facts", lambda f: store)
+    module = "hsjax.data.damaged_pictures"
+    monkeypatch.setattr(f"{module}.stores_of", lambda config: {"image": "x"})
+    monkeypatch.setattr(f"{module}.store_facts", lambda folder: store)
     monkeypatch.setitem(IMAGE_DAMAGE, "blur", lambda image, strength, rng: image)
     look = damage_look(run_config())
     encoded = make_records(

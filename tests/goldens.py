@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from safetensors.numpy import save_file
 
+from hsjax.models.published_weights import to_tensors
+
 PARITY = Path(__file__).parent / "parity"
 TEXTS = ("bert", "roberta", "xlm-roberta", "distilbert", "albert")
 CLIPS = ("clip", "clip_text_model", "clip_text_projected")
@@ -126,3 +128,13 @@ def weights(directory: str) -> Path | None:
     roots = [Path(r) for r in (os.environ.get("HSJAX_WEIGHTS"),) if r] + [shared]
     found = [r / directory for r in roots if (r / directory / "config.json").is_file()]
     return found[0] if found else None
+
+
+def written_back(tensors, family, settings, params, stats) -> dict:
+    """`tensors` of a checkpoint with what the family writes in their places."""
+    found = {name: np.array(tensor) for name, tensor in tensors.items()}
+    for name, tensor in to_tensors(family, settings, params, stats).items():
+        places = {p + name for p in ("", *family.prefixes)} & tensors.keys()
+        (place,) = places
+        found[place] = tensor.reshape(found[place].shape)
+    return found

@@ -17,6 +17,7 @@ from goldens import (
     read_golden,
     weights,
     write_golden,
+    written_back,
 )
 from tiny import bitwise_equal
 
@@ -27,7 +28,6 @@ from hsjax.models.published_weights import (
     find_family,
     load_parameters,
     to_tensors,
-    write_published,
 )
 from hsjax.models.vgg import average_to
 from hsjax.models.vit import resize_bicubic
@@ -210,17 +210,13 @@ def test_resampling_is_that_of_the_reference():
 
 @every_golden
 def test_writing_what_was_read_is_a_round_trip(name, tmp_path):
-    source = read_published(write_golden(name, tmp_path / "a"))
+    source = read_published(write_golden(name, tmp_path))
     family, settings, variables = load(source)
-    write_published(
-        tmp_path / "b", family, settings, *variables.values(), source=source
-    )
-    again = read_published(tmp_path / "b")
-    assert again.config == source.config
-    assert dict(again.tensors).keys() == dict(source.tensors).keys()
+    again = written_back(dict(source.tensors), family, settings, *variables.values())
+    assert again.keys() == dict(source.tensors).keys()
     for tensor, value in source.tensors.items():
-        assert value.shape == again.tensors[tensor].shape
-        np.testing.assert_array_equal(value, again.tensors[tensor])
+        assert value.shape == again[tensor].shape
+        np.testing.assert_array_equal(value, again[tensor])
 
 
 REFUSED = {

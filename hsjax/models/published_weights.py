@@ -5,9 +5,7 @@ single parameter is loaded.
 """
 
 import functools
-import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,11 +16,8 @@ import numpy as np
 from hsjax.models.families import Entry, Family
 from hsjax.models.published_files import (
     CONFIG,
-    INDEX,
-    SINGLE,
     PublishedError,
     PublishedModel,
-    write_tensors,
 )
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -95,38 +90,6 @@ def to_tensors(
         parts = np.split(whole, len(entry.theirs)) if entry.theirs[1:] else [whole]
         tensors |= zip(entry.theirs, map(np.ascontiguousarray, parts), strict=True)
     return tensors
-
-
-def write_published(
-    directory: str | Path,
-    family: Family,
-    settings: dict,
-    params: Mapping,
-    stats: Mapping,
-    *,
-    source: PublishedModel,
-) -> None:
-    """Writes the layout of `source` with other parameters, as float32 in one file.
-
-    config.json, the tokenizer's files and the tensors that the family does not use
-    (a pooler) are those of `source`, so that writing what was read is a round trip.
-    """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    tensors = {name: np.array(source.tensors[name]) for name in source.tensors}
-    names = _short_names(family, source)
-    for name, tensor in to_tensors(family, settings, params, stats).items():
-        tensors[names[name]] = tensor.reshape(source.tensors.header(names[name])[0])
-    write_tensors(directory / SINGLE, tensors)
-    for path in source.directory.rglob("*"):
-        target = directory / path.relative_to(source.directory)
-        described = path.suffix in (".json", ".txt") and path.name != INDEX
-        if described and target.resolve() != path.resolve():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-    kinds = {key: "float32" for key in ("dtype", "torch_dtype") if key in source.config}
-    text = json.dumps(source.config | kinds, indent=2, sort_keys=True)
-    (directory / CONFIG).write_text(f"{text}\n", encoding="utf-8")
 
 
 def _short_names(family: Family, published: PublishedModel) -> dict[str, str]:

@@ -14,13 +14,7 @@ from ml_collections import FrozenConfigDict
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import HEADS
-from hsjax.models.joint import (
-    Projection,
-    drop_modalities,
-    dropout_shares,
-    mean_embedding,
-    unit_length,
-)
+from hsjax.models.joint import Projection, mean_embedding, unit_length, with_dropout
 from hsjax.models.label_tower import LabelFeatures
 from hsjax.models.layers import masked_mean
 from hsjax.models.published_towers import published_encoder
@@ -82,10 +76,9 @@ class ProductClassifier(nn.Module):
     def __call__(self, batch: Inputs, training: bool) -> Outputs:
         names = tuple(self.config.modalities)
         present = jnp.stack([batch[f"has_{m}"] for m in names], axis=1)  # (B, M)
-        kept = present
-        shares = dropout_shares(self.config, names)
-        if training and any(shares) and len(names) > 1:
-            kept = drop_modalities(present, shares, self.make_rng("dropout"))
+        kept, key = present, lambda: self.make_rng("dropout")
+        if training:
+            kept = with_dropout(self.config, names, present, key)
         parts, embeddings = self._modalities(batch, names, kept, training)
         texts = [m for m in names if m != IMAGE]
         told = [embeddings[m] for m in texts], [batch[f"has_{m}"] for m in texts]

@@ -1,6 +1,6 @@
 """Projections into one space (Paper A, eq. 5), and what stands for absence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -64,11 +64,23 @@ class Projection(nn.Module):
         return present, jnp.where(kept[:, None], present, stand_in)
 
 
-def dropout_shares(config, names: Sequence[str]) -> tuple[float, ...]:
-    """The share of rows that lose each modality: that of pictures may be another."""
+def with_dropout(
+    config,
+    names: Sequence[str],
+    present: Bool[Array, "B M"],
+    key: Callable[[], jax.Array],
+) -> Bool[Array, "B M"]:
+    """Which modalities fusion sees in training: pictures may have a share of their own.
+
+    Args:
+      key: asked for only where something may be dropped.
+    """
     text, image = config.modality_dropout, config.modality_dropout_image
     image = text if image < 0 else image
-    return tuple(image if name == IMAGE else text for name in names)
+    shares = tuple(image if name == IMAGE else text for name in names)
+    if len(names) == 1 or not any(shares):
+        return present
+    return drop_modalities(present, shares, key())
 
 
 def drop_modalities(

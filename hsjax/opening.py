@@ -119,7 +119,7 @@ def open_catalogue(
     write_train_counts(node_counts(training), workdir)
     write_train_rows(content_hashes(training), workdir)
     keep_stores(described_stores(config), workdir)
-    if before is None:
+    if before is None and config.task != "baseline":
         _keep_frozen(config, encoders, catalogue, workdir)
     write_config(config, workdir, manifest=catalogue.manifest)
     if jax.process_index() == 0:

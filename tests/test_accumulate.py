@@ -340,6 +340,7 @@ def test_what_is_frozen_is_not_differentiated_in_parts():
             assert largest_difference(gradient, gradients[0][name]) < 1e-6, name
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_other_parts(tmp_path):
     still = {"model.text.dropout": 0.0, "model.head.dropout": 0.0}
     prepared = prepare_run(run_config({**TEXT, **still}))

@@ -98,6 +98,7 @@ def test_projections_alone_learn_to_retrieve(shop, tmp_path):
         np.testing.assert_array_equal(head[0][name], head[1][name])
 
 
+@pytest.mark.slow
 def test_published_towers_are_aligned_end_to_end(shop, tmp_path):
     bert = write_bert(tmp_path, shop)
     (tmp_path / "image").mkdir()

@@ -279,9 +279,10 @@ def test_a_workdir_of_the_svm_of_old_is_read(tmp_path):
     assert plain(read_config(tmp_path)) == plain(config)
 
 
-def test_it_reads_texts_and_needs_no_store_of_them(tmp_path):
+def test_it_reads_texts_and_needs_no_store(tmp_path):
     settings = {**TEXT, "task": "baseline", "baseline.calibrate": False}
     config = run_config(settings).copy_and_resolve_references().unlock()
-    config.data.features.title = str(tmp_path / "gone")
+    config.data.features.title = config.model.head.labels = str(tmp_path / "gone")
+    config.model.head.label_rows = "title"
     train_run(config.lock(), tmp_path / "run")
     assert report(tmp_path / "run")["metrics"]["level1/accuracy"] > 0.5

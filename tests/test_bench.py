@@ -27,6 +27,7 @@ def result(process, path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_both_benches(tmp_path):
     (tmp_path / "tree.csv").write_text("code,name\n010121,horse\n020110,beef\n")
     tree = (f"--taxonomy={tmp_path}/tree.csv", "--rows=16", "--rounds=7")

@@ -238,6 +238,7 @@ def test_a_signal_ends_the_command_with_a_sentence(tmp_path, number, workers):
     assert checkpoint_steps(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_moves_to_another_mesh(prepared, whole, copy, monkeypatch):
     shutil.rmtree(copy / "checkpoints/10")
     placed, place = [], loop.place_batch

@@ -312,6 +312,7 @@ def test_the_command_scores_a_run_on_damaged_products(tmp_path):
     assert "swap_text:1+blur:0.03/0.5 (seed 1)" in title
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_a_severity(tmp_path):
     columns = {**TEXT, "task": "baseline"}
     train_run(run_config(columns), tmp_path / "run")

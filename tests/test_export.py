@@ -203,6 +203,7 @@ ONE = {
 }
 
 
+@pytest.mark.slow
 def test_the_only_published_tower_is_exported_alone(shop, bert, vit, tmp_path):
     train_run(published(shop, bert, vit, **ONE), tmp_path / "run")
     told = " ".join(export_run(tmp_path / "run", tmp_path / "bert"))

@@ -465,6 +465,7 @@ def test_a_share_of_the_labels_goes_and_the_products_stay(shop):
         read(shop, data__label_share=0.0)
 
 
+@pytest.mark.slow
 def test_the_baseline_learns_from_labelled_rows_alone(shop, tmp_path):
     asked = {**CODES, "data.path": str(shop), "task": "baseline"}
     few_labels = run_config(asked, data__label_share=0.1)

@@ -98,6 +98,7 @@ def test_another_store_is_refused(shop, store, run, tmp_path):
     assert f"data.features.title: '{store}' -> ''" in sentence(raw, run)
 
 
+@pytest.mark.slow
 def test_a_store_may_move(shop, store, run, tmp_path):
     workdir, place = tmp_path / "run", tmp_path / "moved"
     shutil.copytree(run, workdir)
@@ -167,6 +168,7 @@ def test_a_warm_start_needs_no_store_of_its_source(shop, store, run, tmp_path):
     assert hsjax.load(tmp_path / "run").step
 
 
+@pytest.mark.slow
 def test_a_published_run_needs_its_originals_once(shop, resnet, tmp_path, caplog):
     bert = write_bert(tmp_path, shop)
     config = frozen(shop, bert, resnet, **SHORT)

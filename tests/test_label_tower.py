@@ -407,6 +407,7 @@ def test_a_longer_run_goes_on_without_the_store(run, shop, labels, names, tmp_pa
     assert metric_lines(tmp_path / "run")[-1]["step"] == 6
 
 
+@pytest.mark.slow
 def test_a_tree_from_a_file_has_classes_without_products(
     shop, bert, names, tmp_path, labels
 ):

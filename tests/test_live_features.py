@@ -122,6 +122,7 @@ def test_products_that_no_store_holds_are_answered(
     same(found, other.predict(other.records(goods)))
 
 
+@pytest.mark.slow
 def test_damaged_texts_are_encoded_anew(run, stores, shop, bert, tmp_path):
     config = on_features(shop, stores, "title", "image")
     damaged = corrupt_records(records(config), "word_drop:0.5", seed=3)

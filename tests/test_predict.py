@@ -241,6 +241,7 @@ def test_batches_are_made_ahead_as_the_config_says(run, monkeypatch):
     assert asked == [{"start": 0, "threads": 3, "workers": 0, "buffer": 5}]
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_confident_answer(run, workdir, shop, tmp_path):
     flags = (f"--run={workdir}", f"--input={shop}", f"--output={tmp_path}")
     process = command(*flags, "--confidence=0.3", module="hsjax.evaluate")

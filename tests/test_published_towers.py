@@ -29,6 +29,7 @@ from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError
 
 
+@pytest.mark.slow
 def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tmp_path):
     train_run(frozen(shop, bert, resnet), tmp_path / "run")
     kept = json.loads((tmp_path / "run" / "config.json").read_text())["config"]

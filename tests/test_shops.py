@@ -24,7 +24,13 @@ def shop_config(name, rows):
     return config.lock()
 
 
-@pytest.mark.parametrize("name", SHOPS)
+ONE = "flipkart"  # the others take as long and show the same
+
+
+@pytest.mark.parametrize(
+    "name",
+    [x if x == ONE else pytest.param(x, marks=pytest.mark.slow) for x in SHOPS],
+)
 def test_a_shop_goes_from_its_file_to_its_report(name, tmp_path):
     # Grocery's official parts are sorted: only some thousand rows have all of them
     config = shop_config(name, 4000 if name == "grocery" else 400)

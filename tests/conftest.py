@@ -1,6 +1,7 @@
 """Strictness of the test run: 8 devices, checked shapes, no silent promotion."""
 
 import os
+import signal
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -25,6 +26,10 @@ flags.FLAGS.mark_as_parsed()
 QUICK = "--xla_cpu_parallel_codegen_split_count=1"
 if jax.__version_info__ < (0, 11):  # XLA ends at a flag that it does not know
     QUICK += " --xla_cpu_use_fusion_emitters=false"
+
+
+# a shell lets what it runs in the background ignore Ctrl-C: tests of it need it back
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):

@@ -147,10 +147,7 @@ def test_a_file_in_the_place_of_a_folder_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_in_a_sentence_and_leaves_no_handler(number, capsys, request):
-    # a shell lets what it runs in the background ignore Ctrl-C, this process too
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+def test_a_signal_ends_in_a_sentence_and_leaves_no_handler(number, capsys):
     with pytest.raises(SystemExit) as stop, user_errors("; it goes on"):
         signal.raise_signal(number)
     assert stop.value.code == 128 + number

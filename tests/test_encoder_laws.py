@@ -35,10 +35,10 @@ RESNETS = {
     "resnet-batch": resnet("batch"),
     "resnet-bottleneck": resnet("group", "large", "bottleneck", dropout=0.5),
 }
-VITS = {f"vit-{pool}": vit(pool) for pool in ("cls", "mean")}
+VITS = {f"vit-{pool}": vit(pool) for pool in ("cls", "mean", "max", "map")}
 TEXTS = {
     f"text-{pool}-{'pre' if pre else 'post'}": text(pool, pre)
-    for pool in ("cls", "mean", "max")
+    for pool in ("cls", "mean", "max", "eot", "map")
     for pre in (True, False)
 }
 TEXTS["text-bag"] = text("mean", True, bag=5)

@@ -51,6 +51,16 @@ def own_catalogue(config, workdir: Path, flaws: Path | None) -> Catalogue:
     tokenizer = workdir / "tokenizer.json"
     source = workdir if tokenizer.exists() else None
     catalogue = read_catalogue(config, source_run=source, flaws=flaws)
+    check_own(config, workdir, catalogue)
+    return catalogue
+
+
+def check_own(config, workdir: Path, catalogue: Catalogue) -> None:
+    """Is this the catalogue that the run was trained on?
+
+    Raises:
+      WorkdirError: it is not, or no longer.
+    """
     try:
         check_rows(workdir, catalogue.manifest)
     except WorkdirError:
@@ -59,7 +69,6 @@ def own_catalogue(config, workdir: Path, flaws: Path | None) -> Catalogue:
             " its training part could be scored; bring the old file back, or name"
             " another with --input"
         ) from None
-    return catalogue
 
 
 def part_rows(config, catalogue: Catalogue, part: str) -> Integer[np.ndarray, "N"]:

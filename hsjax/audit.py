@@ -10,21 +10,16 @@ from pathlib import Path
 from absl import app, flags
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.audit import Facts
-from hsjax.evaluation.audit_table import (
-    audit_models,
-    audit_text,
-    read_report,
-    read_table,
-)
+from hsjax.evaluation.audit_facts import facts_of, read_report
+from hsjax.evaluation.audit_table import audit_models, audit_text, read_table
 
 CLASSES = flags.DEFINE_list("classes", [], "Classes of levels, level2:8, or of all, 8.")
 ROWS = flags.DEFINE_list("items", [], "Scored rows of levels, level2:1200, or of all.")
 LARGEST = flags.DEFINE_list("largest", [], "Share of the largest class: level2:0.84.")
 
 
-def told_facts() -> dict[str, Facts]:
-    """What the flags say of each level; '' = of a table without levels.
+def told_facts() -> dict[str, dict]:
+    """What the flags say of each level, as fields of `Facts`; '' = of all levels.
 
     Raises:
       CatalogueError: something else than LEVEL:NUMBER.
@@ -43,7 +38,7 @@ def told_facts() -> dict[str, Facts]:
             except ValueError:
                 known = f"--{flag.name}={entry}: write LEVEL:NUMBER, as level2:8"
                 raise CatalogueError(known) from None
-    return {level: Facts(**fields) for level, fields in told.items()}
+    return told
 
 
 def run(argv) -> None:
@@ -54,7 +49,8 @@ def run(argv) -> None:
         if path.suffix == ".json":
             models, facts = read_report(path)
         else:
-            models, facts = read_table(path), told_facts()
+            models = read_table(path)
+            facts = facts_of(models, told_facts())
         audits = audit_models(models, facts)
     except CatalogueError as error:
         raise SystemExit(f"hsjax: {error}") from None

@@ -72,6 +72,7 @@ def baseline_predictions(
     tree: Taxonomy,
     groups: Integer[np.ndarray, "N"] | None = None,
     topk: int = 5,
+    confidence: float | None = None,
 ) -> Predictions:
     """What `fit_baseline` gave answers `test`; labels beyond the tree are `outside`.
 
@@ -80,6 +81,7 @@ def baseline_predictions(
     Args:
       columns, groups: as of `fit_baseline`.
       topk: answers kept, K.
+      confidence: also the deepest node of at least this probability.
 
     Raises:
       CatalogueError: there are no rows.
@@ -88,11 +90,12 @@ def baseline_predictions(
         raise CatalogueError("the part to score has no rows: check data.split")
     texts, depth = stream_texts(test, columns), tree.num_levels
     starts = range(0, len(texts), BATCH)
+    asked = {"topk": topk, "confidence": confidence}
     batches = (model.log_probs(texts[start : start + BATCH]) for start in starts)
     return path_predictions(
         test,
         tree,
-        answer_table(model.paths, batches, depth=depth, topk=topk, decode="flat"),
+        answer_table(model.paths, batches, depth=depth, decode="flat", **asked),
         groups=group_keys(test) if groups is None else groups,
         present=presence(test, columns),
     )

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from hsjax.main import CONFIG, show_log
+from hsjax.atomic import write_atomically
+from hsjax.main import CONFIG, parse_flags, show_log
 from hsjax.timing import alternate, is_noisy, pin, summary
 
 TAXONOMY = flags.DEFINE_string(
@@ -159,29 +160,34 @@ NEEDED["cost"] = (RUNS, ROOT)
 
 
 def run(argv) -> None:
-    known = len(argv) == 2 and argv[1] in BENCHES
-    if not known or not all(flag.value for flag in NEEDED[argv[1]]):
+    if len(argv) != 2 or argv[1] not in BENCHES:
         raise app.UsageError(__doc__)
+    for flag in NEEDED[argv[1]]:
+        if not flag.value:
+            raise app.UsageError(f"bench {argv[1]} needs --{flag.name}")
     result = {"bench": argv[1], **pin(), "rounds": ROUNDS.value}
     from hsjax.tasks import user_errors
 
+    files = [Path(flag.value) for flag in (OUTPUT, JSON_FILE) if flag.value]
     with user_errors():
+        for path in files:  # before minutes of measuring
+            path.parent.mkdir(parents=True, exist_ok=True)
         result |= BENCHES[argv[1]]()
     result["load_after"] = os.getloadavg()[0]
     result["noisy"] = is_noisy(result)
     text = json.dumps(result, indent=1)
+    print(text)
     if argv[1] == "cost" and OUTPUT.value:
         from hsjax.bench_cost import cost_markdown
 
-        Path(OUTPUT.value).write_text(cost_markdown(result))
+        write_atomically(OUTPUT.value, cost_markdown(result))
     if JSON_FILE.value:
-        Path(JSON_FILE.value).write_text(text + "\n")
-    print(text)
+        write_atomically(JSON_FILE.value, text + "\n")
 
 
 def main() -> None:
     show_log()
-    app.run(run)
+    app.run(run, flags_parser=parse_flags)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hsjax.data.columns import label_columns, model_columns
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, check_fractions
 from hsjax.features.labels import LABELS
-from hsjax.options import CHOICES, LENGTH, NUMBERS, RULES
+from hsjax.options import CHOICES, LENGTH, NUMBERS, RULES, TUPLES
 from hsjax.train.workdir import ConfigError
 
 # names in the classifier, beside a tower per modality
@@ -105,10 +105,13 @@ def check_harden(config) -> None:
 
 
 def _check_tables(config, group: str = "") -> None:
-    """`CHOICES` and `NUMBERS` of the keys that start so."""
+    """`CHOICES`, `TUPLES` and `NUMBERS` of the keys that start so."""
     for key, known in CHOICES.items():
         if key.startswith(group):
             _check(key, config[key], known)
+    for key, count in TUPLES.items():
+        if key.startswith(group) and len(config[key]) != count:
+            raise ConfigError(f"{key} is {tuple(config[key])}; it has {count} numbers")
     for key, (words, fits) in NUMBERS.items():
         if key.startswith(group):
             _check_number(key, config[key], words, fits)

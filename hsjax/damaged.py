@@ -76,7 +76,7 @@ class Asked(NamedTuple):
                     f"--damages: {name!r} is none; known: {', '.join(SEVERITIES)}"
                 )
         for severity in self.severities:
-            if str(severity) not in "12345":
+            if str(severity) not in tuple("12345"):
                 raise CatalogueError(f"--severities: {severity!r} is not one of 1 to 5")
         for name in self.table4:
             found = re.fullmatch(r"(\w+)@[1-5]", name)

@@ -29,7 +29,9 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder for report and predictions.
 CORRUPT = flags.DEFINE_string(
     "corrupt", "", "Damage first: NAME:STRENGTH or NAME@SEVERITY, joined by +."
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the damage, folds and planted errors.")
+SEED = flags.DEFINE_integer(
+    "seed", 0, "Of the damage, folds and planted errors.", lower_bound=0
+)
 CONFIDENCE = flags.DEFINE_float(
     "confidence",
     None,
@@ -57,16 +59,42 @@ AGAINST = flags.DEFINE_list("against", [], "Folders of the reference.")
 METRICS = flags.DEFINE_list("metrics", [], "What to compare; default: the main ones.")
 
 
-def run(argv) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    workdirs = [Path(folder) for folder in RUN.value]
-    if bool(workdirs) == bool(COMPARE.value) or not OUTPUT.value:
+# what each use of the command reads beside --run or --compare, and --output
+SCORING = (PART, INPUT, CORRUPT, SEED, CONFIDENCE, ZERO_SHOT, BY, FEATURES)
+DOUBTING = (AUDIT_LABELS, INPUT, SEED, PLANTED)
+COMPARING = (AGAINST, METRICS)
+
+
+def check_flags() -> None:
+    """Does every flag that was given have a part in what is asked?
+
+    Raises:
+      UsageError: it has none, and would be passed over in silence.
+    """
+    if bool(RUN.value) == bool(COMPARE.value) or not OUTPUT.value:
         raise app.UsageError(
             "give --output and either --run or --compare with --against"
         )
-    if AUDIT_LABELS.value and len(workdirs) > 1:
+    if AUDIT_LABELS.value and len(RUN.value) > 1:
         raise app.UsageError("--audit-labels goes by one run: name one in --run")
+    use, read = "--run", SCORING
+    if COMPARE.value:
+        use, read = "--compare", COMPARING
+    elif AUDIT_LABELS.value:
+        use, read = "--audit-labels", DOUBTING
+    elif INPUT.value is not None:
+        use, read = "--input", tuple(flag for flag in SCORING if flag is not PART)
+    names = [flag.name for flag in read]
+    for flag in (*SCORING, *DOUBTING, *COMPARING):
+        if flag.name not in names and flags.FLAGS[flag.name].present and flag.value:
+            raise app.UsageError(f"--{flag.name} says nothing with {use}: leave it out")
+
+
+def run(argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    check_flags()
+    workdirs = [Path(folder) for folder in RUN.value]
     from hsjax.data.run_stores import read_places
     from hsjax.evaluation.comparison import compare_runs
     from hsjax.scoring import evaluate_run

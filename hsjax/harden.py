@@ -37,8 +37,9 @@ def write_hard(config, workdir: Path) -> None:
         words = find_words(split, model_columns(config), count=c.words)
     hiding = Hiding(frozenset(found.word for found in words), c.share, c.seed)
     hardening = Hardening(config, split, hiding, quarantine)
-    rewrite_catalogue(config.data, workdir / CATALOGUE, hardening.changes())
+    # the catalogue last: where it is, all of it was done
     write_words(words, workdir / WORDS)
+    rewrite_catalogue(config.data, workdir / CATALOGUE, hardening.changes())
     for row, id in hardening.emptied:
         reason = "empty text: every word of it gives the leaf away"
         place = {"file": config.data.path, "row": row, "id": id}
@@ -68,6 +69,7 @@ def _refuse(config, workdir: Path) -> None:
 
 def write_words(words: Sequence[GiveAway], path: Path) -> None:
     """The words, the most telling one first, in the columns of `WORD_COLUMNS`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(WORD_COLUMNS)

@@ -6,7 +6,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,20 +23,17 @@ FLAGS_ERROR = "FATAL Flags parsing error: "  # of absl, which goes on for some l
 def run_local(jobs: Sequence[Job], options: str = "") -> list[str]:
     """One job after another; a failed one does not stop the others.
 
-    An evaluation of a run that is not trained by then is left out.
+    What is done is asked when its turn comes: a run that is trained anew has its
+    evaluations made anew. That of a run that is not trained by then is left out.
 
     Returns a sentence for each that failed.
     """
     del options
-    todo = _undone(jobs)
-    failed, done = [], len(jobs) - len(todo)
-    with tqdm(total=len(jobs), initial=done, unit="run", disable=None) as bar:
-        for job in todo:
+    failed = []
+    with tqdm(total=len(jobs), unit="run", disable=None) as bar:
+        for job in jobs:
             bar.set_description(job.name)
-            try:
-                flaw = _run_one(job, bar) if job.is_ready() else ""
-            except ConfigError as error:
-                flaw = str(error)
+            flaw = _flaw(partial(_run_one, job, bar))
             if flaw:
                 failed.append(f"{job.name}: {flaw}")
                 bar.write(f"failed: {failed[-1]}", file=sys.stderr)
@@ -44,12 +42,18 @@ def run_local(jobs: Sequence[Job], options: str = "") -> list[str]:
 
 
 def print_commands(jobs: Sequence[Job], options: str = "") -> list[str]:
-    """One shell command per job that is not done, trainings before evaluations."""
+    """One shell command per job that is not done, trainings before evaluations.
+
+    Returns a sentence for each that cannot be begun.
+    """
     del options
+    failed = []
     for job in _undone(jobs):
-        job.begin()
-        print(_shell_line(job))
-    return []
+        if flaw := _flaw(job.begin):
+            failed.append(f"{job.name}: {flaw}")
+        else:
+            print(_shell_line(job))
+    return failed
 
 
 def submit_slurm(jobs: Sequence[Job], options: str = "") -> list[str]:
@@ -59,8 +63,12 @@ def submit_slurm(jobs: Sequence[Job], options: str = "") -> list[str]:
     of runs that are not trained yet wait for the next call.
 
     Raises:
-      ConfigError: there is no sbatch.
+      ConfigError: there is no sbatch, or `options` are no words of a shell.
     """
+    try:
+        words = shlex.split(options)
+    except ValueError as error:
+        raise ConfigError(f"--slurm={options}: {error}") from None
     if not shutil.which("sbatch"):
         raise ConfigError(
             "--launcher=slurm: there is no sbatch on this machine; --launcher=print"
@@ -71,11 +79,13 @@ def submit_slurm(jobs: Sequence[Job], options: str = "") -> list[str]:
         if not job.is_ready():
             print(f"{job.name}: not trained yet; the same command later submits it")
             continue
-        job.begin()
+        if flaw := _flaw(job.begin):
+            failed.append(f"{job.name}: {flaw}")
+            continue
         job.folder.mkdir(parents=True, exist_ok=True)
-        words = [f"--job-name={job.name}", f"--output={job.folder}/slurm-%j.log"]
-        words += [*shlex.split(options), f"--wrap={_shell_line(job)}"]
-        told = subprocess.run(["sbatch", *words], capture_output=True, text=True)
+        own = [f"--job-name={job.name}", f"--output={job.folder}/slurm-%j.log"]
+        command = ["sbatch", *own, *words, f"--wrap={_shell_line(job)}"]
+        told = subprocess.run(command, capture_output=True, text=True)
         print(f"{job.name}: {(told.stdout or told.stderr).strip()}")
         if told.returncode:
             failed.append(f"{job.name}: {told.stderr.strip()}")
@@ -89,6 +99,14 @@ def _undone(jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if not job.is_done()]
 
 
+def _flaw(step: Callable[[], str | None]) -> str:
+    """What a step says is wrong, '' = nothing."""
+    try:
+        return step() or ""
+    except ConfigError as error:
+        return str(error)
+
+
 def _shell_line(job: Job) -> str:
     settings = [f"{key}={value}" for key, value in job.environment.items()]
     words = ["env", *settings] if settings else []
@@ -96,7 +114,9 @@ def _shell_line(job: Job) -> str:
 
 
 def _run_one(job: Job, bar) -> str:
-    """Waits for one job; what went wrong, '' = nothing."""
+    """Waits for one job that is not done; what went wrong, '' = nothing."""
+    if job.is_done() or not job.is_ready():
+        return ""
     job.begin()
     job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "run.log"
@@ -135,7 +155,7 @@ def _progress(folder: Path) -> str:
     """The last step that a training has told."""
     with contextlib.suppress(OSError, ValueError):  # it may be writing at this moment
         lines = read_metrics(folder / "metrics.jsonl")
-        return f"step {lines[-1]['step']:,}" if lines else ""
+        return f"step {lines[-1].get('step', 0):,}" if lines else ""
     return ""
 
 

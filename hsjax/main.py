@@ -1,16 +1,14 @@
 """Flags -> config -> task: `python -m hsjax.main --config=FILE --workdir=DIR`."""
 
-import ast
-import contextlib
 import logging
 import sys
-import traceback
 from pathlib import Path
 
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from hsjax.config_mistakes import mistake
 from hsjax.interrupts import interrupts_told
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -46,21 +44,7 @@ def parse_flags(argv):
     except flags.Error:
         raise
     except Exception as error:  # whatever a config file may raise
-        told = str(error.args[0]) if error.args else type(error).__name__
-        with contextlib.suppress(SyntaxError, ValueError):
-            told = ast.literal_eval(told)  # a KeyError quotes its text, here twice
-        told = " ".join(str(told).split())
-        raise SystemExit(f"hsjax: --config: {_place(error)}{told}") from None
-
-
-def _place(error: Exception) -> str:
-    """`FILE, line N: ` of the mistake, '' where it is none of a config file's."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: "
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.name == "get_config"]
-    own = own or [frame for frame in frames if frame.name == "<module>"][-1:]
-    return f"{own[0].filename}, line {own[0].lineno}: " if own else ""
+        raise SystemExit(f"hsjax: --config: {mistake(error)}") from None
 
 
 def show_log() -> None:

@@ -57,6 +57,10 @@ NUMBERS = {
     "data.workers": NOT_NEGATIVE,
     "data.prefetch": COUNT,
     "data.weighted_sampling": NOT_NEGATIVE,
+    "data.synthetic.products": COUNT,
+    "data.synthetic.missing_text": SHARE,
+    "data.synthetic.missing_image": SHARE,
+    "data.synthetic.duplicates": SHARE,
     "data.text.length": LENGTH,
     "data.text.word_drop": SHARE,
     "data.text.vocab_size": COUNT,
@@ -125,6 +129,16 @@ NUMBERS = {
     "harden.seed": NOT_NEGATIVE,
     "extract.tokens": COUNT,
     "extract.rows": COUNT,
+}
+
+# how many numbers a tuple has
+TUPLES = {
+    "data.image.size": 2,
+    "data.image.resize": 2,
+    "model.image.mean": 3,
+    "model.image.std": 3,
+    "baseline.ngrams": 2,
+    "extract.size": 2,
 }
 
 # rules on names of parameters: what follows the regex, in words and as a test

@@ -136,14 +136,15 @@ def catalogue_entries(facts: Mapping[str, int | float], quarantine: Quarantine) 
 
 
 def fitted_baseline(config, catalogue: Catalogue) -> Callable[..., Predictions]:
-    """A baseline fitted on the training part: `answer(records, groups)`.
+    """A baseline fitted on the training part: `answer(records, groups, confidence)`.
 
     It takes seconds, so that no model is stored.
     """
     model = trained_baseline(config, catalogue)
     of = {"columns": model_columns(config), "tree": catalogue.tree}
-    return lambda records, groups: baseline_predictions(
-        model, records, groups=groups, topk=config.eval.topk, **of
+    of["topk"] = config.eval.topk
+    return lambda records, groups, confidence=None: baseline_predictions(
+        model, records, groups=groups, confidence=confidence, **of
     )
 
 

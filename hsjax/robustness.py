@@ -29,7 +29,7 @@ PART = flags.DEFINE_string("part", "test", "Part of the runs' own catalogue.")
 ROWS = flags.DEFINE_integer(
     "rows", 0, "So many products, the same for all; 0 = the whole part.", lower_bound=0
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the damage.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the damage.", lower_bound=0)
 TABLE4 = flags.DEFINE_boolean("table4", False, "Nothing but Table 4.")
 TABLE4_ROWS = flags.DEFINE_list(
     "table4_rows",
@@ -45,6 +45,9 @@ def run(argv) -> None:
     from hsjax.damaged import Asked, measure_runs
     from hsjax.tasks import user_errors
 
+    for name in (DAMAGES.name, SEVERITIES.name):
+        if TABLE4.value and flags.FLAGS[name].present:
+            raise app.UsageError(f"--{name} says nothing with --table4: leave it out")
     with user_errors():
         asked = Asked(
             damages=tuple(DAMAGES.value),

@@ -16,6 +16,7 @@ from hsjax.asked_rows import (
     own_catalogue,
     own_rows,
 )
+from hsjax.atomic import write_atomically
 from hsjax.data.columns import carried, carrying
 from hsjax.data.corrupt import corrupt_records, read_corruption
 from hsjax.data.damaged_pictures import damage_look, damages_pictures, reading
@@ -29,9 +30,13 @@ from hsjax.ensemble import (
     told_members,
 )
 from hsjax.evaluation.metrics import answered
-from hsjax.evaluation.parts import Parts, parts_by, write_parts
+from hsjax.evaluation.parts import FILES, Parts, parts_by, write_parts
 from hsjax.evaluation.predictions import Predictions, write_predictions
-from hsjax.inference.label_texts import check_zero_shot, zero_shot_results
+from hsjax.inference.label_texts import (
+    check_zero_shot,
+    label_vectors,
+    zero_shot_results,
+)
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.reports import catalogue_entries, fitted_baseline, write_results
 from hsjax.train.config import gives_classes
@@ -56,10 +61,9 @@ def evaluate_run(
     """Scores a run, or several as one, on another file or a part of its own catalogue.
 
     Of another file every row with a label counts, repeated rows, too; a file without
-    labels is answered, and not scored. A part of its own has the run's own rows. A
-    baseline alone has no `confidence`. `features`: modality -> folder of stores that
-    moved; `by`: column of the scored file, whose values each have a report of their
-    own, too.
+    labels is answered, and not scored. A part of its own has the run's own rows.
+    `features`: modality -> folder of stores that moved; `by`: column of the scored
+    file, whose values each have a report of their own, too.
 
     Args:
       workdir: several are an ensemble, see `ensemble_predictions`.
@@ -83,7 +87,8 @@ def evaluate_run(
     context = _context(members, asked | {"seed": seed}, damage)
     if rows.unlabelled:
         return _write_unscored(output, predictions, rows.unlabelled, context)
-    known = first.workdir, first.config, first.model, zero_shot
+    labels = label_vectors(first.model, zero_shot) if zero_shot else None
+    known = first.workdir, first.config, first.model, labels
     write = functools.partial(_write_scored, *known)
     told = write_parts(output, predictions, parts, context, write) if parts else {}
     write(output, predictions, context | told)
@@ -147,12 +152,12 @@ def _read(
 
 
 def _write_scored(
-    workdir: Path, config, model, zero_shot: str, output: Path, predictions, context
+    workdir: Path, config, model, labels, output: Path, predictions, context
 ) -> None:
-    """The report, with `zero_shot` also of leaves by the text of their label."""
+    """The report, with `labels` also of leaves by the text of their label."""
     known = {"tree": model.tree, "train_counts": read_train_counts(workdir)}
-    if zero_shot:
-        known["more"], told = zero_shot_results(model, predictions, kind=zero_shot)
+    if labels:
+        known["more"], told = zero_shot_results(model, predictions, labels)
         sections = {**context["sections"], "Zero-shot": told}
         context = {**context, "sections": sections}
     write_results(output, predictions, config=config, context=context, **known)
@@ -189,7 +194,8 @@ def _answers(members: Sequence[Member], confidence: float | None) -> Predictions
     if others:
         return ensemble_predictions(members, told="products", **options)
     if first.run is None:
-        return fitted_baseline(first.config, first.catalogue)(first.records, groups)
+        answer = fitted_baseline(first.config, first.catalogue)
+        return answer(first.records, groups, confidence)
     return first.run.predict(first.records, progress="products", **options)
 
 
@@ -220,8 +226,9 @@ def _write_unscored(
     if jax.process_index():
         return
     write_predictions(predictions, output / "predictions.parquet")
-    # of a labelled file that was scored here before
-    (output / "report.json").unlink(missing_ok=True)
+    for name in FILES:  # of a labelled file that was scored here before
+        if name != "predictions.parquet":
+            (output / name).unlink(missing_ok=True)
     unknown = "no class, as none was trained, of"
     what = "the answers to" if answered(predictions) else unknown
     text = (
@@ -231,5 +238,5 @@ def _write_unscored(
     )
     for title, body in context["sections"].items():
         text += f"\n\n## {title}\n\n{body}"
-    (output / "report.md").write_text(text + "\n")
+    write_atomically(output / "report.md", text + "\n")
     print(f"{text}\nall files: {output}")

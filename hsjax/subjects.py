@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from hsjax.asked_rows import own_catalogue, part_rows
+from hsjax.asked_rows import check_own, own_catalogue, part_rows
 from hsjax.data.damaged_pictures import damage_look, reading
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import Record
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
     """A trained run, ready to answer.
 
     Attributes:
-      kind: runs of one kind read the same records.
+      kind: runs of one kind read the same records and labels.
       mark: tells a run from another one that had its name.
     """
 
@@ -79,6 +79,8 @@ def prepared(
             read = own_catalogue(seen, workdir, flaws)
             catalogues[kind] = read
             products[kind] = _products(config, read, part, rows, seed, pictures)
+        else:
+            check_own(config, workdir, catalogues[kind])
         subjects.append(
             Subject(run, kind, _mark(workdir), _answer(config, workdir, catalogues))
         )
@@ -86,8 +88,10 @@ def prepared(
 
 
 def _kind(config) -> str:
-    """Equal where two runs read the same records."""
-    told = [flatten(config.data.to_dict()), list(config.model.modalities)]
+    """Equal where two runs read the same records, with labels in the same tree."""
+    groups = (config.data, config.taxonomy)
+    told = [flatten(group.to_dict()) for group in groups]
+    told.append(list(config.model.modalities))
     return json.dumps(told, sort_keys=True, default=str)
 
 

@@ -1,7 +1,6 @@
 """The label audit of a run's catalogue: declared labels that other products contradict.
 
-The model of the folds is fast: TF-IDF and a linear SVM on the texts, a linear
-classifier on features where there are any, the product of both where there are both.
+The model of the folds is fast: TF-IDF and a linear SVM on the texts.
 """
 
 import csv
@@ -10,12 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Integer
 from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from hsjax.atomic import write_atomically
 from hsjax.batch import IMAGE
 from hsjax.data.columns import model_columns
 from hsjax.data.groups import group_keys
@@ -104,7 +101,7 @@ def audit_run_labels(
     write_suspects(output / "label_audit.csv", rows, audit.ranking)
     body = audit_markdown(rows, audit, planted, names=code_names(tree))
     text = f"# Label audit: {name}\n\n{body}"
-    (output / "label_audit.md").write_text(text + "\n")
+    write_atomically(output / "label_audit.md", text + "\n")
     print(f"{text}\nall files: {output}")
 
 
@@ -135,8 +132,7 @@ def declared_labels(records: Sequence[Record], tree: Taxonomy) -> Declared:
 def audit_labels(
     rows: Declared,
     *,
-    columns: Sequence[str] = (),
-    features: Float[np.ndarray, "N D"] | None = None,
+    columns: Sequence[str],
     folds: int = 5,
     seed: int = 0,
     planted: float = 0.05,
@@ -145,19 +141,25 @@ def audit_labels(
     """Ranks the labels, then plants errors among them and counts how many are found.
 
     Args:
-      columns: of text; features: of each row, from a model that has not seen labels.
+      columns: of text.
       folds: the rows are judged in so many parts.
       planted: share of planted errors, 0 = none.
+
+    Raises:
+      CatalogueError: a fold would have nothing to learn from.
     """
-    texts = stream_texts(rows.records, columns) if columns else None
-    blank = np.zeros(len(rows.labels), bool)
-    if features is None:
-        blank = np.array([not text.strip() for text in texts])
+    if len(np.unique(rows.groups)) < 2:
+        raise CatalogueError(
+            "all labelled rows are one group of products (equal title, picture or"
+            " data.columns.group): no other product is left to judge them by"
+        )
+    texts = stream_texts(rows.records, columns)
+    blank = np.array([not text.strip() for text in texts])
 
     def ranked(labels: np.ndarray) -> Ranking:
         fold = fold_numbers(rows.groups, labels, folds=folds, seed=seed)
-        count, seen = len(rows.paths), (texts, features)
-        answer = linear_answers(labels, rows.groups, *seen, classes=count)
+        count = len(rows.paths)
+        answer = linear_answers(labels, rows.groups, texts, classes=count)
         log_probs = out_of_fold(fold, count, answer, progress=progress)
         log_probs[blank] = -np.inf  # nothing there to judge by
         return rank_labels(log_probs, labels)
@@ -174,25 +176,20 @@ def audit_labels(
 def linear_answers(
     labels: Integer[np.ndarray, "N"],
     groups: Integer[np.ndarray, "N"],
-    texts: Sequence[str] | None,
-    features: Float[np.ndarray, "N D"] | None,
+    texts: Sequence[str],
     *,
     classes: int,
 ) -> FitAndAnswer:
-    """What `out_of_fold` asks for, of texts, features or both."""
+    """What `out_of_fold` asks for: TF-IDF + linear SVM of the other folds."""
 
     def answer(learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
         found, seen = np.full((len(held), classes), -np.inf), np.unique(labels[learnt])
         log_probs = np.zeros((len(held), len(seen)))
-        if texts is not None and len(seen) > 1:
+        if len(seen) > 1:
             paths = [(f"{label:09d}",) for label in labels[learnt].tolist()]
             known = [texts[i] for i in learnt]
             svm = SvmBaseline().fit(known, paths, groups=groups[learnt])
-            log_probs += svm.log_probs([texts[i] for i in held])
-        if features is not None and len(seen) > 1:
-            model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
-            model.fit(features[learnt], labels[learnt])
-            log_probs += model.predict_log_proba(features[held])
+            log_probs = svm.log_probs([texts[i] for i in held])
         found[:, seen] = log_softmax(log_probs, axis=1)
         return found
 

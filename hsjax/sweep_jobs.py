@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from hsjax.train.workdir import ConfigError
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 ASKED = "evaluate.json"  # what an evaluation was asked for, beside its report
+REPORTS = ("report.json", "report.md", "label_audit.md")  # what evaluations leave
 OURS = re.compile(r"--?(run|output|compare|against)(=|$)")
 
 Evaluations = Mapping[str, tuple[str, ...]]  # folder below a run -> arguments
@@ -91,6 +92,8 @@ def read_evaluations(words: Sequence[str], runs: Sequence[Run]) -> Evaluations:
             )
         if name in found:
             raise ConfigError(f"{place}: {name!r} stands for two evaluations")
+        if "--input" in arguments or "-input" in arguments:
+            raise ConfigError(f"{place}: write --input=FILE as one word")
         below = {f"{run.name}/{name}" for run in runs} & {run.name for run in runs}
         if below:
             raise ConfigError(f"{place}: {min(below)} is a run of the list")
@@ -100,7 +103,7 @@ def read_evaluations(words: Sequence[str], runs: Sequence[Run]) -> Evaluations:
 
 def _evaluation(run: Run, root: Path, name: str, arguments: tuple[str, ...]) -> Job:
     workdir = root / run.name
-    folder, own = workdir / name, workdir / "report.json"
+    folder = workdir / name
     asked = {"arguments": list(arguments), "input": _input(arguments)}
     places = (f"--run={workdir}", f"--output={folder}")
     return Job(
@@ -108,7 +111,7 @@ def _evaluation(run: Run, root: Path, name: str, arguments: tuple[str, ...]) -> 
         folder,
         ("-m", "hsjax.evaluate", *places, *arguments),
         _environment(run, root),
-        lambda: _asked(folder) == asked and _newer(folder, own, folder / ASKED),
+        lambda: _asked(folder) == asked and is_scored(folder, workdir),
         partial(is_done_below, root, run),
         partial(_begin, folder, asked),
     )
@@ -130,11 +133,19 @@ def _asked(folder: Path) -> dict:
         return {}
 
 
-def _newer(folder: Path, *others: Path) -> bool:
-    """Is there a report, younger than these files?"""
-    times = [p.stat().st_mtime_ns for p in others if p.exists()]
-    report = folder / "report.json"
-    return report.exists() and report.stat().st_mtime_ns >= max(times)
+def is_scored(folder: Path, workdir: Path) -> bool:
+    """Has an evaluation left a report, after it was asked for and its run was scored?
+
+    Rows without labels leave `report.md` alone, an audit of labels `label_audit.md`.
+    """
+    times = _times(folder / name for name in REPORTS)
+    before = _times((workdir / "report.json", folder / ASKED))
+    return bool(times) and min(times) >= max(before)
+
+
+def _times(paths: Iterable[Path]) -> list[int]:
+    """When those of the files that there are were changed, in ns."""
+    return [path.stat().st_mtime_ns for path in paths if path.exists()]
 
 
 def _begin(folder: Path, asked: Mapping) -> None:
@@ -143,7 +154,7 @@ def _begin(folder: Path, asked: Mapping) -> None:
     Raises:
       ConfigError: the folder holds something else.
     """
-    mine = (folder / ASKED).exists() or (folder / "report.md").exists()
+    mine = any((folder / name).exists() for name in (ASKED, *REPORTS[1:]))
     filled = folder.is_dir() and any(p.name != "run.log" for p in folder.iterdir())
     if (folder / "config.json").exists() or (filled and not mine):
         raise ConfigError(
@@ -152,7 +163,8 @@ def _begin(folder: Path, asked: Mapping) -> None:
         )
     if _asked(folder) != asked:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").unlink(missing_ok=True)
+        for name in REPORTS:
+            (folder / name).unlink(missing_ok=True)
         write_atomically(folder / ASKED, json.dumps(asked) + "\n")
 
 

@@ -1,10 +1,12 @@
 """Tables of a list of runs: rows against a reference, learning curves, series."""
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hsjax.evaluation.audit_table import audit_models, read_report
+from hsjax.evaluation.audit_facts import read_report
+from hsjax.evaluation.audit_table import audit_models
 from hsjax.evaluation.budget_report import Trial, write_budget
 from hsjax.evaluation.comparison import MAIN_METRICS
 from hsjax.evaluation.comparison_report import write_comparison
@@ -13,11 +15,13 @@ from hsjax.evaluation.learning_curves import Training, write_curves
 from hsjax.evaluation.metrics import digit_aliases, labelled, measured_levels
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.evaluation.series_report import write_series
-from hsjax.sweep_jobs import ASKED
+from hsjax.sweep_jobs import ASKED, is_scored
 from hsjax.sweeps import Run, is_done_below, meant, row_names
 from hsjax.table_files import Table, definition, read_table
 from hsjax.train.watch import read_metrics
 from hsjax.train.workdir import ConfigError
+
+log = logging.getLogger(__name__)
 
 Blocks = dict[str, dict[str, str]]  # title -> metric -> heading
 
@@ -100,10 +104,22 @@ def _check_possible(path: Path) -> None:
 def _row(name: str, runs: Sequence[Run], root: Path, table: Table, done) -> Row:
     """A row, as it is called, with the folders of its runs that are done."""
     members = [run for run in runs if run.row == name]
-    folders = [root / run.name / table.folder for run in members if run.name in done]
-    scored = tuple(folder for folder in folders if (folder / "report.json").exists())
+    workdirs = [root / run.name for run in members if run.name in done]
+    folders = [w / table.folder for w in workdirs if _is_current(w / table.folder, w)]
     reference = table.rows.get(members[0].reference, "")
-    return Row(table.rows[name], scored, len(members), reference)
+    return Row(table.rows[name], tuple(folders), len(members), reference)
+
+
+def _is_current(folder: Path, workdir: Path) -> bool:
+    """Is there a report to read, of the run as it is trained now?"""
+    if not (folder / "report.json").exists():
+        return False
+    if folder != workdir and not is_scored(folder, workdir):
+        log.warning(
+            "%s is older than its run, and left out: --evaluate makes it anew", folder
+        )
+        return False
+    return True
 
 
 def _report(folder: Path) -> dict:
@@ -112,7 +128,10 @@ def _report(folder: Path) -> dict:
 
 def _blocks(table: Table, folders: Sequence[Path]) -> Blocks:
     """What is shown, by level where the table is one of levels."""
-    there = measured_levels(_report(folders[0])["metrics"])
+    found = (measured_levels(_report(folder)["metrics"]) for folder in folders)
+    there = sorted(set().union(*found))
+    if not there:
+        raise ConfigError(f"{table.title}: no level is scored, as no class is trained")
     if not table.metrics:
         names = [f"level{max(there)}/{name}" for name in MAIN_METRICS]
         return {"": {name: name for name in (*names, "hierarchical/f1")}}
@@ -188,7 +207,10 @@ def _budget(table: Table, runs, root: Path, name: str, done, told) -> str:
 
 
 def _trial(folder: Path) -> Trial:
-    best = json.loads((folder / "best.json").read_text())
+    path = folder / "best.json"
+    if not path.exists():
+        raise ConfigError(f"{path} is missing: a baseline is no trial of a budget")
+    best = json.loads(path.read_text())
     sign = -1 if best["monitor"] == "loss" else 1
     return Trial(sign * best["value"], _report(folder)["metrics"])
 

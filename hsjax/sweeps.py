@@ -1,10 +1,9 @@
 """Lists of runs, as files that are committed."""
 
-import ast
-import contextlib
 import difflib
 import json
 import re
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from hsjax.config_mistakes import mistake
 from hsjax.data.records import CatalogueError
 from hsjax.models.published_files import PublishedError
 from hsjax.opening import resolved
-from hsjax.train.workdir import ConfigError, is_done
+from hsjax.train.workdir import ConfigError, WorkdirError, is_done
 
 FIELDS = ("name", "config", "overrides", "seed", "reference")
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")  # of folders below the root
@@ -45,9 +45,9 @@ def is_done_below(root: Path, run: Run) -> bool:
     workdir = root / run.name
     try:
         config, _ = resolved(run.config, workdir)
-    except (ConfigError, CatalogueError, PublishedError):
+        return is_done(config, workdir)
+    except (ConfigError, CatalogueError, PublishedError, WorkdirError):
         return False  # the run itself tells what is wrong with it
-    return is_done(config, workdir)
 
 
 def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
@@ -66,12 +66,14 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
     for word in common:
         if not re.fullmatch(r"[\w.]+=.*", word):
             raise ConfigError(f"--set={word}: write KEY=VALUE, data.path=goods.csv")
+        if word.startswith("seed="):
+            raise ConfigError(f"--set={word}: seeds stand in the lines of the list")
     if not path.is_file():
         raise ConfigError(f"--runs: there is no file {str(path)!r}")
     instead = [word for word in common if word.startswith("config=")]
     common = [word for word in common if word not in instead]
     runs: list[Run] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(text_of(path).splitlines(), 1):
         if line.strip():
             place = f"{path}, line {number}"
             told = read_object(line, place, FIELDS)
@@ -123,8 +125,8 @@ def read_object(line: str, place: str, known: Sequence[str]) -> dict:
       ConfigError: it is none, or has another field.
     """
     try:
-        found = json.loads(line)
-    except json.JSONDecodeError as error:
+        found = json.loads(line, object_pairs_hook=_once)
+    except ValueError as error:
         raise ConfigError(f"{place}: no JSON: {error}") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{place}: no JSON object with {', '.join(known)}")
@@ -133,6 +135,24 @@ def read_object(line: str, place: str, known: Sequence[str]) -> dict:
             f"{place}: {key!r} is unknown.{meant(key, known)} Known: {', '.join(known)}"
         )
     return found
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """An object; ValueError: a key stands twice in it, where JSON takes the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return found
+
+
+def text_of(path: Path) -> str:
+    """What a file says; ConfigError: it cannot be read as UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no text in UTF-8: {error}") from None
 
 
 def meant(word: str, known) -> str:
@@ -150,7 +170,12 @@ def _runs_of(line: dict, place: str, common: Sequence[str]) -> list[Run]:
         raise ConfigError(
             f"{place}: overrides are {{key: value}}, and the seed stands beside them"
         )
+    reference = line.get("reference", "")
+    if not isinstance(reference, str):
+        raise ConfigError(f"{place}: the reference {reference!r} is no name of a row")
     several = isinstance(seeds, list)
+    if several and not seeds:
+        raise ConfigError(f"{place}: seed is an empty list: name a seed")
     runs = []
     for seed in seeds if several else [seeds]:
         if not isinstance(seed, int) or isinstance(seed, bool):
@@ -167,7 +192,7 @@ def _runs_of(line: dict, place: str, common: Sequence[str]) -> list[Run]:
                 name if several else name.removesuffix(f"/seed{seed}"),
                 arguments,
                 resolve(arguments, place),
-                line.get("reference", ""),
+                reference,
             )
         )
     return runs
@@ -188,7 +213,8 @@ def resolve(arguments: Sequence[str], place: str) -> ConfigDict:
     """The config that `hsjax.main` makes of these flags.
 
     Raises:
-      ConfigError: no such file or key, or a value of another type.
+      ConfigError: no such file or key, a value of another type, or whatever is wrong
+        in the file.
     """
     file = arguments[0].removeprefix("--config=").partition(":")[0]
     if not Path(file).is_file():
@@ -197,13 +223,12 @@ def resolve(arguments: Sequence[str], place: str) -> ConfigDict:
     config_flags.DEFINE_config_file(
         "config", lock_config=True, flag_values=values, sys_argv=words
     )
+    # ml_collections fills one module with every file: what the last one left goes
+    sys.modules.pop("config_config", None)
     try:
-        with warnings.catch_warnings():  # ml_collections loads the file as of old
+        with warnings.catch_warnings():  # it loads the file as of old
             warnings.simplefilter("ignore", DeprecationWarning)
             values(words)
         return values["config"].value
-    except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
-        told = str(error.args[0])
-        with contextlib.suppress(SyntaxError, ValueError):
-            told = ast.literal_eval(told)  # a KeyError quotes its text
-        raise ConfigError(f"{place}: {' '.join(str(told).split())}") from None
+    except Exception as error:  # whatever a config file may raise
+        raise ConfigError(f"{place}: {mistake(error)}") from None

@@ -1,11 +1,12 @@
 """What a table of a sweep shows, as a file that is committed: NAME.json."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from hsjax.sweeps import meant, read_object
+from hsjax.sweeps import meant, read_object, text_of
 from hsjax.train.workdir import ConfigError
 
 # kind -> fields beside the title
@@ -67,7 +68,7 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
     """
     if not path.is_file():
         return Table(path.stem, {row: row for row in rows}, {})
-    found = read_object(path.read_text(), str(path), FIELDS)
+    found = read_object(text_of(path), str(path), FIELDS)
     kind = next((k for k in KINDS if k and k in found), "")
     if strange := [key for key in found if key not in ("title", *KINDS[kind])]:
         told = f"with {kind!r}" if kind else "without 'curves', 'series' or 'budget'"
@@ -107,6 +108,9 @@ def _names(value, field: str, path: Path) -> dict[str, str]:
         raise ConfigError(
             f"{path}: {field} is a list of names, or names with what they are called"
         )
+    called = [*pairs.values()]
+    if twice := [name for name in called if called.count(name) > 1]:
+        raise ConfigError(f"{path}: two of {field} are called {twice[0]!r}")
     return pairs
 
 
@@ -146,5 +150,7 @@ def _series(value, path: Path) -> dict[str, dict[float, str]]:
             pairs = {float(x): str(row) for x, row in points.items()}
         except ValueError:
             raise ConfigError(f"{usage}; {name!r} has an x that is no number") from None
+        if len(pairs) < len(points) or not all(map(math.isfinite, pairs)):
+            raise ConfigError(f"{usage}; {name!r} has an x twice, or an infinite one")
         found[name] = dict(sorted(pairs.items()))
     return found

@@ -73,7 +73,7 @@ class TextBaseline(ABC):
         """Learns from texts and their paths of node codes; the classes are whole paths.
 
         Raises:
-          CatalogueError: fewer than two different paths, or no text at all.
+          CatalogueError: fewer than two different paths, or no text or word at all.
         """
         self.paths = sorted(set(paths))
         if len(self.paths) < 2:
@@ -85,7 +85,13 @@ class TextBaseline(ABC):
         if not any(text.strip() for text in texts):
             raise CatalogueError("every training text is empty: check columns.text")
         self.vectorizer = self._vectorizer()
-        features = self.vectorizer.fit_transform(texts)
+        try:
+            features = self.vectorizer.fit_transform(texts)
+        except ValueError as error:  # "empty vocabulary": words are of two letters
+            raise CatalogueError(
+                f"no training text has a {self.analyzer} of the kind that is counted"
+                f" ({error}): baseline.analyzer=char_wb counts single letters, too"
+            ) from None
         if self.calibrate:
             groups = np.arange(len(target)) if groups is None else groups
             self.temperature = self._fit_temperature(features, target, groups)

@@ -6,9 +6,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def commands():
-    """The words of every command of the README, continued lines joined."""
+def commands(kind="bash"):
+    """The words of every command of the README, continued lines joined.
+
+    Args:
+      kind: bash, or text of what wants data or hours, of which scripts are left out.
+    """
     readme = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    blocks = re.findall(rf"```{kind}\n(.*?)```", readme, re.DOTALL)
+    text = "\n".join(blocks).replace("\\\n", " ")
+    lines = re.sub(r"(?ms)^python - <<'END'.*?^END$", "", text).splitlines()
     return [x for x in lines if x.strip() and not x.startswith("#")]

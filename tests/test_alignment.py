@@ -31,6 +31,7 @@ from hsjax.evaluation.zero_shot import (
 from hsjax.inference.label_texts import (
     check_names,
     check_zero_shot,
+    label_vectors,
     text_embeddings,
     zero_shot_results,
 )
@@ -243,7 +244,7 @@ def test_label_texts_are_encoded_where_titles_are_cached(shop, tmp_path):
     run = hsjax.load(tmp_path / "cached")
     products = run.records(str(shop))
     answers = run.predict(products)
-    metrics, text = zero_shot_results(run, answers, kind="name")
+    metrics, text = zero_shot_results(run, answers, label_vectors(run, "name"))
     assert metrics["zero_shot/classes"] == len(
         zero_shot_classes(run.tree, kind="name")[0]
     )
@@ -255,7 +256,7 @@ def test_label_texts_are_encoded_where_titles_are_cached(shop, tmp_path):
     asked = {"source": None, "part": "test", "corrupt": "", "seed": 0}
     evaluate_run(tmp_path / "cached", tmp_path / "out", zero_shot="name", **asked)
     found = report(tmp_path / "out")["metrics"]
-    whole = zero_shot_results(run, scored(run), kind="name")[0]
+    whole = zero_shot_results(run, scored(run), label_vectors(run, "name"))[0]
     assert found["zero_shot/title_rows"] == whole["zero_shot/title_rows"]
     for modality in ("title", "image"):
         name = f"zero_shot/{modality}_accuracy"

@@ -18,12 +18,12 @@ from hsjax.evaluation.audit_bounds import (
     weighted_bounds,
     weighted_f1_bounds,
 )
+from hsjax.evaluation.audit_facts import facts_of, read_report
 from hsjax.evaluation.audit_table import (
     audit_models,
     audit_text,
     metric_name,
     read_figure,
-    read_report,
     read_table,
 )
 from hsjax.evaluation.measures import class_averages
@@ -351,6 +351,51 @@ def test_the_command_refuses_and_says_why(tmp_path):
     assert (
         err.strip() == "hsjax: --classes=level2:many: write LEVEL:NUMBER, as level2:8"
     )
+
+
+def audited(tmp_path, *lines, **told):
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(lines))
+    models = read_table(path)
+    facts = facts_of(models, {"": told} if told else {})
+    return audit_text(audit_models(models, facts), facts)
+
+
+def test_numbers_are_read_as_they_are_meant(tmp_path):
+    rows = ("metric,A", "Macro F1,0.9866", "Weighted F1,0.6")
+    assert "1 impossible" in audited(tmp_path, *rows, classes=8)
+    # a row that is no score says nothing of percent
+    assert "1 impossible" in audited(tmp_path, *rows, "Epochs,30", classes=8)
+    said = audited(tmp_path, "metric,A", "accuracy,.95", 'weighted recall,"0,20"')
+    assert "must be equal" in said
+    assert "is no share" in audited(tmp_path, "metric,A", "accuracy,-0.3")
+    assert read_figure("91.25 [90.5, 91.9]", percent=True).averaged
+    with pytest.raises(
+        CatalogueError, match="accuracy of 'A' is '~0.9'; write a number"
+    ):
+        audited(tmp_path, "metric,A", "accuracy,~0.9")
+
+
+def test_columns_stay_with_their_model(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("metric,,A,,B\naccuracy,,0.9,,0.7\n")
+    found = {name: of["accuracy"].text for name, of in read_table(path).items()}
+    assert found == {"A": "0.9", "B": "0.7"}
+    path.write_text("metric,A,A\naccuracy,0.9,0.7\n")
+    with pytest.raises(CatalogueError, match="two models are called 'A'"):
+        read_table(path)
+
+
+def test_what_is_told_of_no_level_is_refused(tmp_path):
+    rows = ("metric,A", "Macro F1 Level 2,0.9", "Weighted F1 Level 2,0.6")
+    assert "of level2 was not checked" in audited(tmp_path, *rows)
+    assert "not checked" not in audited(tmp_path, *rows, classes=8), "of all levels"
+    models = read_table(tmp_path / "table.csv")
+    with pytest.raises(CatalogueError, match="no level 'leve2'; known: level2"):
+        facts_of(models, {"leve2": {"classes": 8}})
+    for fields in ({"classes": 0}, {"largest": 84.28}):
+        with pytest.raises(CatalogueError, match="1 or more"):
+            facts_of(models, {"level2": fields})
 
 
 def test_every_check_is_tried():

@@ -128,9 +128,12 @@ def test_a_part_is_compared_like_any_report(
 ):
     no_plots(monkeypatch)
     asked = {**ASKED, "source": str(shop), "zero_shot": "name"}
-    label_texts = lambda run, rows, kind: ({"zero_shot/x": 1.0 * len(rows)}, "of texts")  # noqa: E731
-    monkeypatch.setattr("hsjax.scoring.zero_shot_results", label_texts)
+    results = lambda run, rows, _: ({"zero_shot/x": 1.0 * len(rows)}, "of texts")  # noqa: E731
+    monkeypatch.setattr("hsjax.scoring.zero_shot_results", results)
     monkeypatch.setattr("hsjax.scoring.check_zero_shot", lambda run, kind: None)
+    embedded = []
+    embeds = lambda *asked: embedded.append(asked) or asked  # noqa: E731
+    monkeypatch.setattr("hsjax.scoring.label_vectors", embeds)
     evaluate_run(workdir, tmp_path / "clean", by="shop", **asked)
     value = sorted(set(shops(shop).values()))[0]
     clean, damaged = (x / "by" / value for x in (tmp_path / "clean", scored[0]))
@@ -142,6 +145,7 @@ def test_a_part_is_compared_like_any_report(
     # what is asked of all rows is asked of each part
     metrics, text = report(clean)["metrics"], (clean / "report.md").read_text()
     assert metrics["zero_shot/x"] == metrics["count/rows"]
+    assert len(embedded) == 1, "label texts are embedded once for all values"
     assert text.count("## Zero-shot\n\nof texts") == 1
     # a screen shows the report on all rows alone
     assert capsys.readouterr().out.count("# Report: ") == 1

@@ -46,7 +46,7 @@ def test_planted_errors_of_the_synthetic_catalogue_are_found(rows):
     # the same by hand, and with the other scores
     fold = fold_numbers(rows.groups, wrong)
     texts = [r.texts["title"] for r in rows.records]
-    answer = linear_answers(wrong, rows.groups, texts, None, classes=len(rows.paths))
+    answer = linear_answers(wrong, rows.groups, texts, classes=len(rows.paths))
     log_probs = out_of_fold(fold, len(rows.paths), answer)
     log_probs[[not text for text in texts]] = -np.inf
     found = {
@@ -58,25 +58,6 @@ def test_planted_errors_of_the_synthetic_catalogue_are_found(rows):
     assert min(found.values()) > 0.3, "by chance it is a tenth"
     confident = rank_labels(log_probs, wrong).confident
     assert planted[confident].mean() > 1.5 * planted.mean()
-
-
-def test_features_are_judged_by_too(rows):
-    """Features that tell the class make up for texts that do not."""
-    rng = np.random.default_rng(0)
-    few = np.isin(rows.labels, np.unique(rows.labels)[:6])
-    kept = np.flatnonzero(few)
-    part = rows._replace(
-        records=[rows.records[i] for i in kept],
-        labels=rows.labels[kept],
-        groups=rows.groups[kept],
-    )
-    centres = 3 * rng.normal(size=(len(rows.paths), 8))
-    features = centres[part.labels] + rng.normal(size=(len(kept), 8))
-    audit = audit_labels(part, features=features, folds=3)
-    assert audit.found > 0.85
-    both = audit_labels(part, columns=("title",), features=features, folds=3)
-    assert both.found > 0.85
-    assert len(both.ranking.order) == len(kept)
 
 
 def test_rows_that_cannot_be_judged_are_left_out(rows):
@@ -98,7 +79,10 @@ def test_rows_that_cannot_be_judged_are_left_out(rows):
     two = rows.labels % 2
     alone = rows._replace(labels=two, groups=two, paths=rows.paths[:2])
     with pytest.raises(CatalogueError, match="no class has two products"):
-        audit_labels(alone, features=np.ones((len(two), 1)), folds=2)
+        audit_labels(alone, columns=("title",), folds=2)
+    one = rows._replace(groups=np.zeros_like(rows.groups))
+    with pytest.raises(CatalogueError, match="are one group of products"):
+        audit_labels(one, columns=("title",))
 
 
 def test_a_row_is_never_judged_by_its_own_group():

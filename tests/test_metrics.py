@@ -368,7 +368,7 @@ def test_paired_difference_of_seeds_joins_by_row():
     worse = a[0].decoded["path"].copy()
     worse[:60] = codes(["0 > 0 > 30"], 3)
     b = make_predictions(a[0].truth, worse, group=a[0].group)
-    found = paired_difference(a, [b], names, count=50, by="id")
+    found = paired_difference(a, [b], names, count=50)
     first, second = points(a[0]), points(b)
     for name, interval in found.items():
         assert interval.value == pytest.approx(first[name] - second[name])

@@ -102,6 +102,9 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
         command(*base, "--config.data.pth=x"),
         command("--config=bsae.py", f"--workdir={tmp_path}"),
         command(f"--run={tmp_path / 'x'}", "--output=y", module="hsjax.evaluate"),
+        command("--compare=a", "--output=y", "--by=shop", module="hsjax.evaluate"),
+        command("input", "--config=bsae.py", module="hsjax.bench"),
+        command("cost", "--runs=a.jsonl", module="hsjax.bench"),
     ]
     words = [
         "gone.csv: no such file",
@@ -109,6 +112,9 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
         "'pth' Did you mean",
         "there is no file 'bsae.py'",
         "x is no workdir of a run",
+        "--by says nothing with --compare: leave it out",
+        "there is no file 'bsae.py'",
+        "bench cost needs --root",
     ]
     told = [process.communicate(timeout=300)[1] for process in calls]
     for process, err, expected in zip(calls, told, words, strict=True):

@@ -21,6 +21,8 @@ from configs import base
 from hsjax import main
 from hsjax.choices import check_choices
 from hsjax.data.synthetic import listings
+from hsjax.sweep_tables import check_table
+from hsjax.sweeps import read_runs, row_names
 from hsjax.tasks import TASKS
 
 DEFINE = re.compile(r"DEFINE_(?!flag|alias)\w+")  # of absl, by the kind of a flag
@@ -109,6 +111,30 @@ def test_every_command_of_the_readme_is_understood(folder, monkeypatch):
         parsed("hsjax.main", ["--config=goods.py", "--config.train.epoch=5"])
     with pytest.raises(flags.Error):
         parsed("hsjax.evaluate", ["--runs=x"])
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of flags
+def test_the_commands_of_measured_figures_are_understood(monkeypatch):
+    """Those on real catalogues: flags, keys, lists and tables; nothing is run."""
+    monkeypatch.chdir(ROOT)
+    seen = set()
+    for line in commands("text"):
+        python, *words = shlex.split(line)
+        assert python == "python", line
+        seen.add(words[1] if words[0] == "-m" else words[0])
+        given = [x.removeprefix("--").partition("=")[::2] for x in words]
+        values = dict(given)
+        if "runs" in values:
+            common = [value for key, value in given if key == "set"]
+            runs = read_runs(ROOT / values["runs"], common)
+            for name in filter(None, values.get("table", "").split(",")):
+                assert check_table(ROOT / values["runs"], runs, name).rows, line
+            row_names(runs, [*filter(None, values.get("only", "").split(","))])
+        if words[0] == "-m" and words[1] != "hsjax.bench":
+            found = parsed(words[1], words[2:])
+            if words[1] == "hsjax.main":
+                check_choices(found.config)
+    assert seen >= {"launch/sweep.py", "hsjax.robustness", "hsjax.main", "hsjax.bench"}
 
 
 @pytest.mark.slow

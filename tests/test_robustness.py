@@ -203,6 +203,27 @@ def test_a_second_call_measures_nothing(sweep, measured, monkeypatch):
     assert (measured[0] / "cells.jsonl").read_bytes() == before
 
 
+def test_runs_of_another_tree_are_scored_in_their_own(tmp_path):
+    svm = {"config": str(ROOT / "configs/base.py"), "overrides": LINES[0]["overrides"]}
+    cut = {**svm, "overrides": {**svm["overrides"], "taxonomy.min_products": 8}}
+    path = tmp_path / "runs.jsonl"
+    lines = [{"name": "svm", **svm}, {"name": "cut", **cut}]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    for run in read_runs(path):
+        train_run(run.config, tmp_path / run.name)
+    measure_runs(
+        path, tmp_path, tmp_path / "out", Asked(("no_text",), (2,), "test", 0, 0)
+    )
+    lines = (tmp_path / "out/cells.jsonl").read_text().splitlines()
+    cells = [c for c in map(json.loads, lines) if c["condition"] == "clean"]
+    found = {cell["run"]: cell["metrics"] for cell in cells}
+    for row in ("svm", "cut"):
+        own = json.loads((tmp_path / row / "report.json").read_text())["metrics"]
+        for name in [f"level{level}/accuracy" for level in (1, 2, 3)]:
+            assert found[row][name] == pytest.approx(own[name])
+    assert found["svm"]["level3/accuracy"] != found["cut"]["level3/accuracy"]
+
+
 def test_a_torn_line_is_measured_again(sweep, measured, tmp_path):
     whole = (measured[0] / "cells.jsonl").read_text()
     (tmp_path / "cells.jsonl").write_text(whole[: whole.rindex("{") + 20])

@@ -117,11 +117,33 @@ def test_one_config_may_stand_in_place_of_the_lists_own(tmp_path):
             "may differ in their seed only",
         ),
         ([["a"]], "line 1: no JSON object"),
+        ([line(reference=["b"])], r"the reference \['b'\] is no name of a row"),
+        ([line(seed=[])], "seed is an empty list"),
     ],
 )
 def test_a_mistake_in_a_line_is_told(tmp_path, lines, told):
     with pytest.raises(ConfigError, match=told):
         read_runs(write_lines(tmp_path, *lines))
+
+
+def test_a_config_that_cannot_be_read_is_not_the_one_before(tmp_path):
+    for name, text in (("typo", "def getconfig(): pass"), ("broken", "import colour")):
+        (tmp_path / f"{name}.py").write_text(text)
+        lines = (line(), line("b", config=str(tmp_path / f"{name}.py")))
+        with pytest.raises(ConfigError, match=r"line \d: .*(get_config|colour)"):
+            read_runs(write_lines(tmp_path, *lines))
+
+
+def test_what_a_list_says_twice_or_in_another_place_is_refused(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.write_text('{"name": "a", "name": "b", "config": "configs/base.py"}')
+    with pytest.raises(ConfigError, match="line 1: .*'name' stands twice"):
+        read_runs(path)
+    with pytest.raises(ConfigError, match="--set=seed=7: seeds stand in the lines"):
+        read_runs(write_lines(tmp_path, line()), ["seed=7"])
+    path.write_bytes('{"name": "é"}'.encode("latin-1"))
+    with pytest.raises(ConfigError, match="no text in UTF-8"):
+        read_runs(path)
 
 
 def test_empty_and_missing_files_are_refused(tmp_path):
@@ -275,6 +297,39 @@ def test_an_evaluation_is_done_once_for_its_arguments(tmp_path):
     later = report.stat().st_mtime_ns + 10**9
     os.utime(own, ns=(later, later))
     assert not first.is_done(), "the run was trained anew"
+    os.utime(report, ns=(later, later))
+    assert first.is_done()
+    # trained anew by the very call that is asked for the evaluation
+    training = Job("a", own.parent, (), {}, lambda: own.read_text() == "new")
+    words = ("-c", f"open({str(own)!r}, 'w').write('new')")
+    assert run_local([training._replace(words=words), first]) == []
+    assert report.stat().st_mtime_ns > own.stat().st_mtime_ns
+
+
+def test_an_evaluation_that_leaves_no_figures_is_done_too(tmp_path):
+    """Of rows without labels, or an audit of labels."""
+    runs, root = read_runs(write_lines(tmp_path, line())), tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    (root / "a/report.json").write_text("{}")
+    for name in ("report.md", "label_audit.md"):
+        job = scored(runs, root, f"--seed={len(name)}")
+        path = root / "a/half" / name
+        assert (
+            run_local([job._replace(words=("-c", f"open({str(path)!r}, 'w')"))]) == []
+        )
+        assert job.is_done()
+
+
+def test_a_refused_evaluation_stops_no_other(tmp_path, capsys):
+    runs, root = read_runs(write_lines(tmp_path, line(), line("b"))), tmp_path / "root"
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+    (root / "a/half").mkdir()
+    (root / "a/half/mine.txt").write_text("")
+    jobs = evaluation_jobs(runs, root, read_evaluations(["half="], runs))
+    (failed,) = print_commands(jobs)
+    assert "a/half holds something else" in failed
+    assert f"--run={root}/b" in capsys.readouterr().out
 
 
 def test_an_evaluation_waits_for_its_run_and_harms_no_other_folder(tmp_path, capsys):
@@ -307,6 +362,7 @@ def test_an_evaluation_waits_for_its_run_and_harms_no_other_folder(tmp_path, cap
         (["half=--output=x"], "--output=x is not yours to give"),
         (["half=--part=val", "half=--part=test"], "stands for two evaluations"),
         (["seed0=--part=val"], "a/seed0 is a run of the list"),
+        (["half=--input goods.csv"], "write --input=FILE as one word"),
     ],
 )
 def test_a_mistake_in_an_evaluation_is_told(tmp_path, words, told):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,9 +154,15 @@ def test_a_table_named_as_an_evaluation_shows_it(table, sweep):
     for row, share in (("few", 0.0), ("all", 1.0)):
         workdir = write_run(root / row / "seed1/lost", answers_right(share, 9))
         (workdir / "evaluate.json").write_text("{}")
+        (workdir / "report.json").touch()
     text = make_table(path, read_runs(path, ["data.batch_size=20"]), root, "lost")
     assert "| all | 1 of 3 | 100.0 |" in text
     assert "| twin | 0 of 3 |" in text
+    own = root / "all/seed1/report.json"
+    later = (root / "all/seed1/lost/report.json").stat().st_mtime_ns + 10**9
+    os.utime(own, ns=(later, later))
+    text = make_table(path, read_runs(path, ["data.batch_size=20"]), root, "lost")
+    assert "| all | 0 of 3 |" in text, "an evaluation before its run was trained anew"
 
 
 def test_a_series_is_a_table_per_metric(table):
@@ -253,6 +260,9 @@ def test_what_a_curve_stands_for():
         ({"series": {"a": {"many": "few"}}}, "'a' has an x that is no number"),
         ({"series": {"a": {}}}, "'a' has no points"),
         ({"series": {"a": {"1": "fev"}}}, "'fev' is no row"),
+        ({"series": {"a": {"1": "few", "1.0": "all"}}}, "'a' has an x twice"),
+        ({"series": {"a": {"inf": "few"}}}, "or an infinite one"),
+        ({"rows": {"few": "X", "all": "X"}}, "two of rows are called 'X'"),
         ({"budget": {"a": []}}, "'a' has no trials"),
         ({"metrics": {"level3/acuracy": "A"}}, "Did you mean 'level3/accuracy'"),
         ({"folder": "half"}, "--evaluate=half='ARGUMENTS' makes it"),

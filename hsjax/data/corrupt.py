@@ -119,8 +119,9 @@ def corrupt_records(
 ) -> list[Record]:
     """Damages every record as `spec` says, for example `word_drop:0.5` or `typos@3`.
 
-    Row r draws from Philox(seed, r) and the name of the damage, so the damage depends
-    on nothing else but, for swaps, on which other records there are. Pictures are
+    Row r draws from Philox(seed, r) and the name of the damage (and of the column, from
+    the second text column on), so the damage depends on nothing else but, for swaps, on
+    which other records there are. Pictures are
     damaged as they are after decoding and resizing; those that were kept encoded come
     back as PNG. A damaged picture has another `image_key`, a swapped one its owner's.
 
@@ -149,8 +150,12 @@ def _damaged(
         return record
     rng = _generator(seed, record.row, name, 0)
     if name in TEXT_DAMAGE:
-        hit = partial(TEXT_DAMAGE[name], strength=strength, rng=rng)
-        return replace(record, texts={c: hit(t) for c, t in record.texts.items()})
+        hit, texts = TEXT_DAMAGE[name], {}
+        for number, (column, text) in enumerate(record.texts.items()):
+            if number:  # no column's damage depends on the texts before it
+                rng = _generator(seed, record.row, f"{name} {column}", 0)
+            texts[column] = hit(text, strength, rng)
+        return replace(record, texts=texts)
     if name in IMAGE_DAMAGE:
         return _damaged_picture(record, damage, seed, rng, config_image)
     if rng.random() >= strength:

@@ -6,6 +6,7 @@ that of the row.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,7 +40,8 @@ class Donors:
         self.groups = groups[order]
         rows = [r.row for r in self.records]
         self.group_of = dict(zip(rows, self.groups.tolist(), strict=True))
-        self.holders: dict[str, np.ndarray] = {}  # column, '' = picture -> who has it
+        # column, '' = picture -> who has it
+        self.holders: dict[str, _Holders] = {}
 
     def text(self, record: Record, place: float) -> Record:
         """The record with each text that it has replaced by another product's.
@@ -68,12 +70,40 @@ class Donors:
                 bool(r.texts.get(column) if column else r.image_key)
                 for r in self.records
             ]
-            self.holders[column] = np.flatnonzero(has)
+            self.holders[column] = _Holders.of(np.flatnonzero(has), self.groups)
         holders = self.holders[column]
-        first = np.searchsorted(holders, place * len(self.records))
-        own = self.group_of[record.row]
-        for step in range(len(holders)):
-            index = holders[(first + step) % len(holders)]
-            if self.groups[index] != own:
-                return self.records[index]
-        return None
+        index = holders.after(place * len(self.records), self.group_of[record.row])
+        return None if index is None else self.records[index]
+
+
+class _Holders(NamedTuple):
+    """Records that have something, in order, and where a next one is another group's.
+
+    Attributes:
+      index, group: (H,) numbers of the records, and of their groups.
+      ends: places before another group's, in a circle.
+    """
+
+    index: np.ndarray
+    group: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, index: np.ndarray, groups: np.ndarray) -> "_Holders":
+        group = groups[index]
+        return cls(index, group, np.flatnonzero(group != np.roll(group, -1)))
+
+    def after(self, place: float, own) -> int | None:
+        """The first of another group from `place` on; None = there is none.
+
+        A group may hold nearly all records, so that a step at a time would take long.
+        """
+        if not len(self.index):
+            return None
+        first = int(np.searchsorted(self.index, place)) % len(self.index)
+        if self.group[first] != own:
+            return int(self.index[first])
+        if not len(self.ends):
+            return None
+        end = self.ends[np.searchsorted(self.ends, first) % len(self.ends)]
+        return int(self.index[(end + 1) % len(self.index)])

@@ -60,7 +60,7 @@ def typos(text: str, strength: float, rng: np.random.Generator) -> str:
     typed, i = [], 0
     while i < len(text):
         here, after = text[i], text[i + 1 : i + 2]
-        first = not text[:i] or text[i - 1].isspace()
+        first = i == 0 or text[i - 1].isspace()
         written, used = here, 1
         if hit[i] and not here.isspace():
             written = 2 * here

@@ -2,17 +2,13 @@
 
 import csv
 import itertools
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.audit import Facts, FactsOf, Figure, Finding, audit_figures
-from hsjax.evaluation.predictions import read_predictions
+from hsjax.evaluation.audit import FactsOf, Figure, Finding, audit_figures
 
 _LEVEL = re.compile(r"\b(level|digits) ?(\d+)\b|\b(\d+) digits?\b")
 _WORDS = {  # what a table says -> what we call it
@@ -25,7 +21,8 @@ _WORDS = {  # what a table says -> what we call it
 _KNOWN = re.compile(
     r"(hierarchical/)?(f1|precision|recall)|accuracy|(macro|weighted)_(f1|precision|recall)"
 )
-_NUMBER = re.compile(r"(\d+)(?:\.(\d+))?\s*(%?)")
+_NUMBER = re.compile(r"([-−]?)(?=[.,]?\d)(\d*)(?:[.,](\d+))?\s*(%?)")
+_AVERAGED = re.compile(r"±|\+-|\+/-|[\[(]")  # a deviation or an interval stands beside
 
 
 class Audit(NamedTuple):
@@ -80,10 +77,11 @@ def audit_text(audits: list[Audit], facts: FactsOf) -> str:
         lines += [f"  - {finding.sentence}" for finding in audit.findings]
         if audit.swapped:
             lines.append("  = all possible if macro and weighted F1 were exchanged")
-    if not any(known.classes for known in facts.values()):
+    for level in sorted(level for level, known in facts.items() if not known.classes):
+        told = f" of {level}" if level else ""
         lines.append(
-            "macro against weighted scores was not checked: say how many classes there"
-            " are, for example --classes=level2:8"
+            f"macro against weighted scores{told} was not checked: say how many classes"
+            f" there are, for example --classes={level + ':' if level else ''}8"
         )
     return "\n".join(lines)
 
@@ -122,12 +120,12 @@ def read_figure(text: str, *, percent: bool) -> Figure | None:
     match = _NUMBER.match(text)
     if not match:
         return None
-    whole, decimals, sign = match.groups()
+    minus, whole, decimals, sign = match.groups()
     scale = 100 if sign or percent else 1
     half = 0.5 * 10.0 ** -len(decimals or "")
-    value = float(f"{whole}.{decimals or 0}")
+    value = float(f"{whole or 0}.{decimals or 0}") * (-1 if minus else 1)
     low, high = (round(x / scale, 12) for x in (value - half, value + half))
-    averaged = "±" in text or "+-" in text
+    averaged = bool(_AVERAGED.search(text))
     return Figure(max(low, 0.0), min(high, 1.0), text, averaged)
 
 
@@ -139,7 +137,8 @@ def read_table(path: Path) -> dict[str, dict[str, Figure]]:
     percentages, told by a percent sign or by any number above 1.
 
     Raises:
-      CatalogueError: no such file, or nothing in it that is audited.
+      CatalogueError: no such file, nothing in it that is audited, two models of one
+        name, or a score that is no number.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -149,73 +148,42 @@ def read_table(path: Path) -> dict[str, dict[str, Figure]]:
     if lines and sum(bool(metric_name(name)) for name in lines[0][1:]) > 1:
         columns = itertools.zip_longest(*lines, fillvalue="")
         lines = [list(column) for column in columns]
-    models = _columns(lines)
-    if not any(models.values()):
+    models = _columns(lines, path)
+    if not models:
         raise CatalogueError(
             f"{path}: no metric was recognised; name rows or columns like 'Macro F1"
             " Level 2', 'weighted recall', 'accuracy', 'hF1' or 'level3/macro_f1'"
         )
-    return {model: figures for model, figures in models.items() if figures}
-
-
-def _columns(lines: list[list[str]]) -> dict[str, dict[str, Figure]]:
-    """Of a table whose first line names models and whose first column metrics."""
-    head, *body = lines or [[]]
-    cells = [cell for line in body for cell in line[1:]]
-    found = [read_figure(cell, percent=False) for cell in cells]
-    percent = any(figure and figure.low > 1 for figure in found)
-    models: dict[str, dict[str, Figure]] = {name: {} for name in head[1:]}
-    heading = ""
-    for name, *values in body:
-        if not any(map(str.strip, values)):
-            heading = name
-            continue
-        metric = metric_name(name) or metric_name(f"{heading} {name}")
-        for model, value in zip(models, values, strict=False):
-            figure = read_figure(value, percent=percent)
-            if metric and figure:
-                models[model][metric] = figure
     return models
 
 
-def read_report(path: Path) -> tuple[dict[str, dict[str, Figure]], dict[str, Facts]]:
-    """The figures of a `report.json`, and what it knows of the rows.
-
-    The class shares come from the predictions beside it, where there are any.
-
-    Raises:
-      CatalogueError: it is no report.
-    """
-    try:
-        report = json.loads(path.read_text())
-        metrics, run = report["metrics"], report["context"]["run"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CatalogueError(f"{path}: no report of a run: {error}") from None
-    figures = {
-        name: Figure(value - 1e-9, value + 1e-9, f"{value:.6g}")
-        for name, value in metrics.items()
-        if value is not None and metric_name(name) == name and "digits" not in name
-    }
-    levels = {name.rpartition("/")[0] for name in figures} - {"hierarchical"}
-    predictions = path.with_name("predictions.parquet")
-    shares = _shares(predictions) if predictions.exists() else {}
-    facts = {
-        level: Facts(
-            classes=int(metrics[f"count/{level}_classes"]),
-            rows=int(metrics[f"count/{level}_rows"]),
-            shares=shares.get(level),
-        )
-        for level in levels
-    }
-    return {str(run): figures}, facts
-
-
-def _shares(path: Path) -> dict[str, np.ndarray]:
-    """Class shares of each level."""
-    truth = read_predictions(path).truth
-    found = {}
-    for level in range(truth.shape[1]):
-        codes = truth[:, level]
-        counts = np.unique(codes[codes != ""], return_counts=True)[1]
-        found[f"level{level + 1}"] = counts / counts.sum()
-    return found
+def _columns(lines: list[list[str]], path: Path) -> dict[str, dict[str, Figure]]:
+    """Of a table whose first line names models and whose first column metrics."""
+    head, *body = lines or [[]]
+    rows, heading = [], ""
+    for name, *values in body:
+        if not any(map(str.strip, values)):
+            heading = name
+        elif metric := metric_name(name) or metric_name(f"{heading} {name}"):
+            rows.append((metric, values))
+    cells = [value for _, values in rows for value in values]
+    found = [read_figure(cell, percent=False) for cell in cells]
+    percent = any(figure and figure.low > 1 for figure in found)
+    models: dict[str, dict[str, Figure]] = {}
+    for column, model in enumerate(head[1:]):
+        figures = {}
+        for metric, values in rows:
+            cell = values[column] if column < len(values) else ""
+            figure = read_figure(cell, percent=percent)
+            if figure:
+                figures[metric] = figure
+            elif any(map(str.isdigit, cell)):
+                raise CatalogueError(
+                    f"{path}: {metric} of {model!r} is {cell!r}; write a number, such"
+                    " as 0.913, 91.3 % or 91.3 ± 0.2"
+                )
+        if figures and model in models:
+            raise CatalogueError(f"{path}: two models are called {model!r}; rename one")
+        if figures:
+            models[model] = figures
+    return models

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison_report import beside, write_table
 from hsjax.evaluation.comparison_tables import scale_of
 from hsjax.evaluation.markdown import DASH, table
@@ -83,7 +84,9 @@ def write_budget(
 
 
 def _expected(trials: Sequence[Trial], metric: str) -> Float[np.ndarray, "N"]:
-    values = [trial.metrics[metric] for trial in trials]
+    values = [trial.metrics.get(metric) for trial in trials]
+    if None in values:
+        raise CatalogueError(f"a trial has no {metric}: show one that all trials have")
     return expected_of_best(np.array([t.validation for t in trials]), np.array(values))
 
 

@@ -4,6 +4,7 @@ Each side may be several runs that differ in their seed: means are compared, and
 spread over the seeds stands beside as an interval of its own.
 """
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hsjax.atomic import write_atomically
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison_tables import (
     comparison_table,
@@ -73,8 +75,8 @@ def compare_runs(
     text += "\n\n" + footnote(names, **sizes)
     document |= sizes
     output.mkdir(parents=True, exist_ok=True)
-    (output / "comparison.md").write_text(text + "\n")
-    (output / "comparison.json").write_text(json.dumps(document, indent=1) + "\n")
+    write_atomically(output / "comparison.md", text + "\n")
+    write_atomically(output / "comparison.json", json.dumps(document, indent=1) + "\n")
     print(text)
 
 
@@ -112,7 +114,6 @@ def paired_difference(
     b: Runs,
     names: Sequence[str],
     *,
-    by: str = "row",
     count: int = 1000,
     gallery_size: int = 1000,
     seed: int = 0,
@@ -126,7 +127,6 @@ def paired_difference(
 
     Args:
       names: of metrics, as `score` gives them.
-      by: column that joins the rows: `row` or `id`.
       train_counts: node code -> training rows, the same in all runs.
 
     Raises:
@@ -136,7 +136,7 @@ def paired_difference(
     first, *others = [*_runs(a), *_runs(b)]
     split = len(_runs(a))
     first = labelled(first)
-    runs = [first, *(align(labelled(run), first, by=by) for run in others)]
+    runs = [first, *(align(labelled(run), first) for run in others)]
     aliases = digit_aliases(first.truth, first.separator)
     plain = {name: _unalias(name, aliases) for name in names}
     options = {"gallery_size": gallery_size, "seed": seed}
@@ -170,36 +170,32 @@ def measurable(
     return [n for n, k in plain.items() if k in found and np.isfinite(found[k]).all()]
 
 
-def align(run: Predictions, reference: Predictions, *, by: str = "row") -> Predictions:
+def align(run: Predictions, reference: Predictions) -> Predictions:
     """`run` in the row order of `reference`, with its groups.
 
     Raises:
       CatalogueError: other rows, or other labels on the same rows.
     """
-    wanted, given = getattr(reference, by).tolist(), getattr(run, by).tolist()
+    wanted, given = reference.row.tolist(), run.row.tolist()
     where = {key: index for index, key in enumerate(given)}
     if len(where) < len(given):
         raise CatalogueError(
-            f"the same {by} occurs twice in one run: join by another column"
+            "a row occurs twice in one run, so that two runs cannot be joined"
         )
     missing, extra = set(wanted) - where.keys(), where.keys() - set(wanted)
     if missing or extra:
         example = min(missing or extra)
         raise CatalogueError(
             f"the runs cover different rows: {len(missing)} are only in the first,"
-            f" {len(extra)} only in the other (for example {by} {example});"
+            f" {len(extra)} only in the other (for example row {example});"
             " score both on the same file and part"
         )
     aligned = run.select(np.array([where[key] for key in wanted], np.int64))
     same_shape = aligned.truth.shape == reference.truth.shape
     differ = same_shape and (aligned.truth != reference.truth).any(axis=1)
     if not same_shape or differ.any():
-        example = (
-            f" (first at {by} {wanted[int(np.argmax(differ))]})" if same_shape else ""
-        )
-        raise CatalogueError(
-            f"the runs have different labels on the same rows{example}"
-        )
+        first = f" (first at row {wanted[int(np.argmax(differ))]})" * same_shape
+        raise CatalogueError(f"the runs have different labels on the same rows{first}")
     return replace(aligned, group=reference.group)
 
 
@@ -224,22 +220,29 @@ def _sides(compared: Sequence[str], against: Sequence[str]):
 
 
 def _read(folder: Path) -> Predictions:
-    """Of a run or a report; CatalogueError: there are no answers."""
+    """Of a run or a report; CatalogueError: there are no answers, or no labels."""
     found = read_predictions(folder / "predictions.parquet")
     if not answered(found):
         raise CatalogueError(
             f"{folder} has no answers to compare: it was trained without"
             " classification; its retrieval stands in report.json"
         )
+    if not len(labelled(found)):
+        raise CatalogueError(
+            f"{folder} answers rows without labels, which cannot be compared: score a"
+            " labelled file by --input"
+        )
     return found
 
 
 def _of(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name not in found:
-        raise KeyError(f"not every run has the metric {name!r}")
+        close = difflib.get_close_matches(name, found, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise KeyError(f"not every run has the metric {name!r} in its answers.{meant}")
     return found[name]
 
 
 def _unalias(name: str, aliases: dict[str, str]) -> str:
     head, _, tail = name.partition("/")
-    return f"{aliases.get(head, head)}/{tail}"
+    return f"{aliases.get(head, head)}/{tail}" if tail else name

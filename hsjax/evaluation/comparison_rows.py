@@ -56,7 +56,7 @@ class Figure(NamedTuple):
     @property
     def verdict(self) -> str:
         """`yes`, `no`, `yes, by rows alone`, or '' where nothing is compared."""
-        if self.paired is None:
+        if self.paired is None or math.isnan(self.paired.value):
             return ""
         if not self.paired.is_clear:
             return "no"

@@ -80,11 +80,11 @@ def suspected_label_errors(predictions: Predictions) -> list[Suspect]:
     """Rows in which another path than the label has the highest probability.
 
     The surest come first. A node below a label that is unknown there contradicts
-    nothing: such a row is left out.
+    nothing, and a label outside the tree cannot be answered: such rows are left out.
     """
     p, labels = predictions, deepest(predictions.truth)
     found = []
-    for index in np.flatnonzero(labels != ""):
+    for index in np.flatnonzero((labels != "") & ~p.outside):
         label, answer = labels[index], p.topk_codes[index, 0]
         below = not p.complete[index] and answer.startswith(label + p.separator)
         if answer not in ("", label) and not below:

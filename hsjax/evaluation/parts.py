@@ -27,6 +27,7 @@ MOST = 50  # values; a column of more is hardly one to compare by
 LETTERS = 80  # of a folder's name
 # of a value that another call has left there
 FILES = ("report.json", "report.md", "predictions.parquet")
+FILES += ("reliability.png", "confusion.png")
 NOTE = (
     "The rows of each value apart, each with a report of its own in `by/`. Intervals"
     " resample the groups of the file."

@@ -185,7 +185,8 @@ def read_predictions(path: Path | str) -> Predictions:
     if header.get("format") != FORMAT:
         raise CatalogueError(
             f"{path} is not a predictions file of format {FORMAT}"
-            f" (found {header.get('format', 'none')}): write it again with `predict`"
+            f" (found {header.get('format', 'none')}): write it again by"
+            " python -m hsjax.evaluate --run=WORKDIR"
         )
     main, levels = header["main"], range(1, header["levels"] + 1)
 

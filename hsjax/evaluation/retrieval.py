@@ -97,10 +97,10 @@ def retrieval_hits(
 
 
 def _present(predictions: Predictions, name: str) -> Bool[np.ndarray, "N"]:
-    """Rows that have it; `text` is any modality but the image if not named itself."""
+    """Rows that have it; `text`, the mean of all streams, is any of them."""
     p = predictions
     others = [mask for key, mask in p.present.items() if key != "image"]
-    if name in p.present:
+    if name == "image" and name in p.present:
         mask = p.present[name]
     else:
         mask = np.any(others, axis=0) if others else np.ones(len(p), bool)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hsjax.atomic import write_atomically
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison_tables import scale_of
 from hsjax.evaluation.intervals import MIN_RUNS, seed_interval, told_bounds
@@ -19,7 +20,9 @@ from hsjax.evaluation.robust_cells import (
     by_row,
     conditions_of,
     damages_of,
+    found_of,
     interval_of,
+    metrics_of,
     paired_by_seed,
     told_cell,
 )
@@ -42,18 +45,18 @@ def write_robustness(
       CatalogueError: no such metric was measured.
     """
     facts, values = facts or Facts(), by_row(cells)
-    names = list(cells[0].metrics)
+    names = sorted(metrics_of(values))
     metric = metric or f"level{max(measured_levels(names))}/accuracy"
     if metric not in names:
         raise CatalogueError(f"--metric={metric}: measured are {', '.join(names)}")
     output.mkdir(parents=True, exist_ok=True)
-    with (output / "robustness.csv").open("w", newline="") as file:
+    with (output / "robustness.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(_lines(values, facts))
     plot_robustness(values, output / "robustness.png", metric=metric, facts=facts)
     text = robustness_markdown(values, metric=metric, facts=facts)
-    (output / "robustness.md").write_text(text)
+    write_atomically(output / "robustness.md", text)
     return text
 
 
@@ -164,6 +167,6 @@ def _cost(values: Values, row: str, conditions: Sequence[str], metric: str) -> s
 
 
 def _told(values: Values, metric: str) -> str:
-    runs = {row: len(of[CLEAN][metric]) for row, of in values.items() if CLEAN in of}
+    runs = {row: len(found_of(values, row, CLEAN, metric)) for row in values}
     several = ", ".join(f"{row}: {count}" for row, count in runs.items())
     return f"Shares in %. Runs: {several}.{told_bounds(runs.values())}"

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from hsjax.batch import IMAGE
 from hsjax.data.records import CatalogueError, Record
@@ -19,6 +20,18 @@ from hsjax.inference.predict import Run
 from hsjax.taxonomy import Taxonomy
 
 log = logging.getLogger("hsjax")
+
+
+class LabelVectors(NamedTuple):
+    """Where a run puts the texts of its classes.
+
+    Attributes:
+      classes: codes of C nodes, see `zero_shot_classes`.
+      vectors: of unit length, see `text_embeddings`.
+    """
+
+    classes: Shaped[np.ndarray, "C"]
+    vectors: Float[np.ndarray, "C E"]
 
 
 def check_zero_shot(run: Run | None, kind: str) -> None:
@@ -96,8 +109,21 @@ def text_records(texts: Sequence[str], column: str) -> list[Record]:
     ]
 
 
+def label_vectors(run: Run, kind: str) -> LabelVectors:
+    """What `zero_shot_results` compares products with: embedded once for all parts.
+
+    Args:
+      kind: see `zero_shot_classes`.
+
+    Raises:
+      CatalogueError: see `text_embeddings`.
+    """
+    classes, texts = zero_shot_classes(run.tree, kind=kind)
+    return LabelVectors(classes, text_embeddings(run, texts))
+
+
 def zero_shot_results(
-    run: Run, predictions: Predictions, *, kind: str
+    run: Run, predictions: Predictions, labels: LabelVectors
 ) -> tuple[dict[str, float], str]:
     """(metrics, table for the report) of leaf accuracy by label text.
 
@@ -105,17 +131,15 @@ def zero_shot_results(
 
     Args:
       predictions: of the run, with embeddings.
-      kind: see `zero_shot_classes`.
     """
-    classes, texts = zero_shot_classes(run.tree, kind=kind)
     streams = text_streams(run)
     names = {"text": streams[0] if len(streams) == 1 else "text", IMAGE: IMAGE}
     vectors = {names[k]: v for k, v in predictions.embeddings.items()}
     metrics = zero_shot(
         predictions,
         vectors,
-        text_embeddings(run, texts),
-        classes,
+        labels.vectors,
+        labels.classes,
         bootstrap=run.config.eval.bootstrap,
     )
     return metrics, zero_shot_table(metrics, [*vectors])

@@ -190,19 +190,22 @@ def load_run(
     features: Mapping[str, Path | str] = MappingProxyType({}),
     answering: bool = True,
 ) -> Run:
-    """The best checkpoint of a workdir; jax is set up as the run's config says.
+    """The best checkpoint of a workdir; jax is set up as its config says.
 
     Args:
       features: modality -> folder, of feature stores that have moved.
-      answering: False = only the parameters are wanted: feature stores may be gone.
+      answering: False = parameters alone are wanted: feature stores may be gone.
 
     Raises:
       WorkdirError: no workdir of a run.
       FileNotFoundError: no checkpoint yet.
-      CatalogueError: a feature store is gone, or is not the one of the run.
+      CatalogueError: a baseline, or a store that is gone or is not the run's.
     """
     workdir = Path(workdir)
     config = run_config(workdir, features) if answering else read_config(workdir)
+    if config.task == "baseline":
+        told = "a baseline, which keeps no model: hsjax.evaluate asks it"
+        raise CatalogueError(f"{workdir} is {told}")
     set_up_jax(config)
     tree = Taxonomy.load(workdir / "taxonomy.json")
     path = workdir / "tokenizer.json"

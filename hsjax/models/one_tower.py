@@ -50,14 +50,21 @@ def tower_of(published: PublishedModel, tower: str) -> PublishedModel:
     """`text` or `image` of a pair in this layout; any other model as it is.
 
     Raises:
-      PublishedError: the pair's config.json lacks the tower.
+      PublishedError: the pair's config.json lacks the tower, or the tower's a setting.
     """
-    if published.config.get("model_type") != KIND:
-        return published
-    key, prefix, _ = PARTS[tower]
-    if not isinstance(config := published.config.get(key), dict):
-        raise PublishedError(f"{published.directory / CONFIG} lacks {key}")
-    return published._replace(config=config, tensors=_Part(published, prefix))
+    if published.config.get("model_type") == KIND:
+        key, prefix, _ = PARTS[tower]
+        if not isinstance(config := published.config.get(key), dict):
+            raise PublishedError(f"{published.directory / CONFIG} lacks {key}")
+        part = {"config": config, "tensors": _Part(published, prefix)}
+        published = published._replace(**part)
+    family = families_of(tower).get(published.config.get("model_type"))
+    try:
+        if family:
+            family.settings(published.config)
+    except PublishedError as error:
+        raise PublishedError(f"{published.directory}: {error}") from None
+    return published
 
 
 class _Part(LazyTensors):

@@ -112,6 +112,8 @@ CLIP = TextTensorNames(
 
 def _settings(config: Mapping, keys: Mapping[str, str], **fixed) -> dict:
     """What all families read from their config.json, checked."""
+    # dropout is no fact of the weights: where nothing is said it is BERT's
+    config = {keys.get("dropout", ""): 0.1, **config}
     settings = {ours: setting(config, theirs) for ours, theirs in keys.items()} | fixed
     if settings["activation"] not in ACTIVATIONS:
         raise PublishedError(

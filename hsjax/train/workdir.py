@@ -200,4 +200,10 @@ def check_manifest(known: str | None, manifest: str, workdir: Path) -> None:
 
 
 def _read(path: Path) -> dict:
-    return json.loads(path.read_text())
+    """A JSON file of a run; WorkdirError: it is torn."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise WorkdirError(
+            f"{path} is torn ({error}): remove it, and the same command makes it anew"
+        ) from None

@@ -279,10 +279,13 @@ def extract() -> ConfigDict:
 
 def baseline() -> ConfigDict:
     c = ConfigDict()  # of task = baseline
-    c.kind = "svm"  # on TF-IDF: svm (linear) | nearest (training text, by cosine)
+    c.kind = "svm"  # on TF-IDF or features: svm (linear) | nearest (training text, by cosine)
     c.analyzer = "word"  # features are of word | char_wb (characters within words)
     c.ngrams = (1, 2)  # words or characters of a feature, at least and at most
     c.penalty = 1.0  # C of the svm: of margins that are violated
+    c.features = (
+        ""  # folder of a feature store of the texts: its vectors in place of TF-IDF
+    )
     c.calibrate = True  # fit a temperature on a tenth of the groups; doubles the time
     return c
 

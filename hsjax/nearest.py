@@ -1,4 +1,4 @@
-"""The nearest training text by TF-IDF, with probabilities."""
+"""The nearest training text by TF-IDF or by features, with probabilities."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,11 +17,11 @@ class Texts(NamedTuple):
     """Training texts, sorted by class.
 
     Attributes:
-      index: (F, N) which texts have a feature, unit length per text.
+      index: (F, N) features of texts, unit length per text; sparse of TF-IDF.
       starts: (C,) the first text of each class.
     """
 
-    index: sparse.csr_matrix
+    index: sparse.csr_matrix | np.ndarray
     starts: np.ndarray
 
 
@@ -44,10 +44,17 @@ class NearestBaseline(TextBaseline):
     @property
     def parameters(self) -> int:
         """Numbers that are kept: nothing is learnt but the weights of features."""
+        if not sparse.issparse(self.model.index):
+            return self.model.index.size
         return self.model.index.nnz + len(self.vectorizer.idf_)
 
     def flops(self, texts: Sequence[str]) -> float:
-        """2 x training texts that have a feature, summed over those of a text."""
+        """2 x training texts that have a feature, summed over those of a text.
+
+        Of vectors all texts have all features; what their encoder costs is not counted.
+        """
+        if not sparse.issparse(self.model.index):
+            return 2.0 * self.model.index.size
         features = self.vectorizer.transform(texts)
         texts_of = np.diff(self.model.index.indptr)
         return 2.0 * float(texts_of[features.indices].sum()) / len(texts)
@@ -58,13 +65,15 @@ class NearestBaseline(TextBaseline):
     def _learn(self, features, target) -> Texts:
         order = np.argsort(target, kind="stable")
         starts = np.unique(target[order], return_index=True)[1]
-        return Texts(features[order].T.tocsr(), starts)
+        index = features[order].T
+        return Texts(index.tocsr() if sparse.issparse(index) else index, starts)
 
     def _scores(self, model: Texts, features) -> Float[np.ndarray, "N C"]:
         found = np.zeros((features.shape[0], len(model.starts)))
         rows = max(CELLS // model.index.shape[1], 1)
         for start in range(0, len(found), rows):
             part = slice(start, start + rows)
-            cosines = (features[part] @ model.index).toarray()
+            cosines = features[part] @ model.index
+            cosines = cosines.toarray() if sparse.issparse(cosines) else cosines
             found[part] = np.maximum.reduceat(cosines, model.starts, axis=1)
         return found

@@ -16,6 +16,7 @@ from hsjax.evaluation.metrics import score
 from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.tables import write_report
+from hsjax.features.stored_texts import StoredTexts
 from hsjax.taxonomy import Taxonomy
 from hsjax.text_baseline import TextBaseline
 from hsjax.train.config import config_hash, gives_classes
@@ -149,13 +150,19 @@ def fitted_baseline(config, catalogue: Catalogue) -> Callable[..., Predictions]:
 
 
 def trained_baseline(config, catalogue: Catalogue, **changes) -> TextBaseline:
-    """The baseline of a config, some keys changed, fitted on the training part."""
-    rows = catalogue.rows("train")
+    """The baseline of a config, some keys changed, fitted on the training part.
+
+    Raises:
+      CatalogueError: there is nothing to learn from, or no store of `features`.
+    """
+    rows, options = catalogue.rows("train"), {**config.baseline, **changes}
+    folder = options.pop("features")
     return fit_baseline(
         [catalogue.records[i] for i in rows],
         columns=model_columns(config),
         tree=catalogue.tree,
         groups=catalogue.groups[rows],
         seed=config.seed,
-        **{**config.baseline, **changes},
+        vectors=StoredTexts(folder) if folder else None,
+        **options,
     )

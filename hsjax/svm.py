@@ -1,4 +1,4 @@
-"""TF-IDF and a linear support vector machine, with probabilities."""
+"""A linear support vector machine on TF-IDF or features, with probabilities."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,9 @@ class SvmBaseline(TextBaseline):
 
     def flops(self, texts: Sequence[str]) -> float:
         """2 x features of a text that are not zero, on average x classes."""
-        filled = self.vectorizer.transform(texts).nnz / len(texts)
+        features = self.vectorizer.transform(texts)
+        dense = isinstance(features, np.ndarray)
+        filled = features.shape[1] if dense else features.nnz / len(texts)
         return 2.0 * filled * len(self.model.coef_)
 
     def _vectorizer(self) -> TfidfVectorizer:

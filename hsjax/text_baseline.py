@@ -1,7 +1,8 @@
-"""What the baselines on text share: TF-IDF, classes, and scores made probabilities."""
+"""What baselines on text share: features, classes, and scores made probabilities."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -17,8 +18,17 @@ HELD_OUT = 0.1  # of the training groups, for the temperature
 NodePath = tuple[str, ...]
 
 
+@runtime_checkable
+class Vectors(Protocol):
+    """Texts as rows of a matrix, as scikit-learn's vectorizers give them."""
+
+    def fit_transform(self, texts): ...
+
+    def transform(self, texts): ...
+
+
 class TextBaseline(ABC):
-    """TF-IDF (sublinear) of words or characters, and a score for every path.
+    """TF-IDF (sublinear) of words or letters, or vectors, and a score for every path.
 
     Scores are no probabilities. softmax(scores / T) stands for them, where the one
     number T is fitted by likelihood on a held-out tenth of the training groups; then
@@ -32,6 +42,7 @@ class TextBaseline(ABC):
     Args:
       analyzer: features are `ngrams` of words, or of characters within words (char_wb).
       ngrams: the fewest and the most of them in a feature.
+      vectors: texts as vectors in place of TF-IDF, see `features.StoredTexts`.
       seed: of the held-out groups, and of what is random in the learning.
 
     Attributes:
@@ -48,6 +59,7 @@ class TextBaseline(ABC):
         *,
         analyzer: str = "word",
         ngrams: tuple[int, int] = (1, 2),
+        vectors: Vectors | None = None,
         calibrate: bool = True,
         seed: int = 0,
     ):
@@ -61,7 +73,7 @@ class TextBaseline(ABC):
                 f"baseline.analyzer={analyzer!r}: known are {', '.join(ANALYZERS)}"
             )
         self.analyzer, self.ngrams = analyzer, tuple(ngrams)
-        self.calibrate, self.seed = calibrate, seed
+        self.vectors, self.calibrate, self.seed = vectors, calibrate, seed
 
     def fit(
         self,
@@ -84,7 +96,7 @@ class TextBaseline(ABC):
         target = np.array([number[path] for path in paths])
         if not any(text.strip() for text in texts):
             raise CatalogueError("every training text is empty: check columns.text")
-        self.vectorizer = self._vectorizer()
+        self.vectorizer = self.vectors or self._vectorizer()
         try:
             features = self.vectorizer.fit_transform(texts)
         except ValueError as error:  # "empty vocabulary": words are of two letters

@@ -27,6 +27,7 @@ from hsjax.data.batches import prefetched
 from hsjax.data.corrupt import corrupt_records
 from hsjax.data.examples import Augmentation, assemble
 from hsjax.data.features import text_key
+from hsjax.data.prepare import read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import FeatureStore
 from hsjax.evaluation.predictions import read_predictions
@@ -347,3 +348,37 @@ def test_a_mistake_ends_in_a_sentence(shop, resnet, tmp_path, changes, words):
     config = extraction(shop, resnet, "image").unlock()
     config.update_from_flattened_dict(changes)
     assert words in sentence(config.lock(), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["nearest", "svm"])
+def test_a_baseline_goes_by_the_vectors_of_a_store(kind, tmp_path, shop, stores, goods):
+    """In place of TF-IDF; what the store lacks is embedded by its own encoder."""
+    changes = {"task": "baseline", "baseline__features": str(stores / "title")}
+    workdir = tmp_path / "run"
+    config = run_config(path_of(shop), **TEXT, **changes, baseline__kind=kind)
+    train_run(config, workdir)
+    asked = {"source": str(goods), "part": "test", "corrupt": "", "seed": 0}
+    evaluate_run(workdir, tmp_path / "goods", **asked)
+    found = read_predictions(tmp_path / "goods/predictions.parquet")
+    if kind == "svm":
+        return
+    # by hand: the path of the training text of the highest cosine
+    catalogue = read_catalogue(config)
+    rows = catalogue.rows("train")
+    train = [catalogue.records[i] for i in rows]
+    known = embed(stores / "title", [r.texts["title"] for r in train], max_pixels=LIMIT)
+    new = [r.texts["title"] for r in records(run_config(path_of(goods)))]
+    vectors = embed(stores / "title", new, max_pixels=LIMIT)
+    lengths = np.linalg.norm(known, axis=1).clip(1e-9)
+    best = (vectors @ known.T / lengths).argmax(axis=1)
+    there = [i for i, text in enumerate(new) if text]
+    paths = [train[best[i]].path[-1] for i in there]
+    answers = found.topk_codes[there, 0].tolist()
+    assert np.mean([a == b for a, b in zip(answers, paths, strict=True)]) > 0.9
+
+
+def test_a_store_that_is_none_for_a_baseline(tmp_path, shop, stores):
+    changes = {"task": "baseline", "baseline__features": str(stores / "image")}
+    config = run_config(path_of(shop), **TEXT, **changes)
+    with pytest.raises(CatalogueError, match="pictures"):
+        train_run(config, tmp_path / "run")

@@ -641,3 +641,31 @@ def test_the_classes_of_macro_f1_min5_are_fixed_by_the_file():
     found = class_averages(truth, answer)(weights)["macro_f1_min5"]
     assert found[:2] == pytest.approx([2 * 6 / (6 + 10), 2 * 6 / (6 + 18)])
     assert np.isnan(found[2])  # no row of the one class that counts was drawn
+
+
+def test_runs_of_fewer_levels_are_compared_on_those_that_all_have(tmp_path, capsys):
+    deep = random_tree_predictions(seed=0)
+    other = random_tree_predictions(seed=1)
+    shallow = replace(
+        deep,
+        truth=deep.truth[:, :2],
+        complete=deep.truth[:, 1] != "",
+        decoded={name: codes[:, :2] for name, codes in other.decoded.items()},
+        prob=other.prob[:, :2],
+        level_topk=other.level_topk[:, :2],
+    )
+    for folder, run in (("deep", deep), ("shallow", shallow)):
+        (tmp_path / folder).mkdir()
+        write_predictions(run, tmp_path / folder / "predictions.parquet")
+    sides = [str(tmp_path / "deep")], [str(tmp_path / "shallow")]
+    compare_runs(*sides, tmp_path / "out", [])
+    assert "have 2 and 3 levels; compared are the first 2" in capsys.readouterr().out
+    found = json.loads((tmp_path / "out/comparison.json").read_text())
+    name = "level2/accuracy"
+    expected = points(deep)[name] - points(shallow)[name]
+    assert found[name]["value"] == pytest.approx(expected)
+    assert "level3/accuracy" not in found
+    with pytest.raises(CatalogueError, match="'leaf/accuracy' is of whole paths"):
+        compare_runs(*sides, tmp_path / "x", ["leaf/accuracy"])
+    with pytest.raises(CatalogueError, match="'level3/accuracy'"):
+        compare_runs(*sides, tmp_path / "x", ["level3/accuracy"])

@@ -14,6 +14,7 @@ import numpy as np
 
 from hsjax.atomic import write_atomically
 from hsjax.data.records import CatalogueError
+from hsjax.evaluation.common_levels import on_common_levels
 from hsjax.evaluation.comparison_tables import (
     comparison_table,
     footnote,
@@ -49,6 +50,7 @@ def compare_runs(
     sides = {
         name: [_read(Path(d)) for d in dirs] for name, dirs in _sides(compared, against)
     }
+    sides, cut = on_common_levels(sides, metrics)
     runs = [run for side in sides.values() for run in side]
     deepest = f"level{runs[0].num_levels}"
     names = list(metrics) or [
@@ -70,7 +72,7 @@ def compare_runs(
             document |= {name: i._asdict() for name, i in differences.items()}
     except KeyError as error:
         raise CatalogueError(f"--metrics: {error.args[0]}") from None
-    text += told_twins(sides)
+    text += f"\n\n{cut}" * bool(cut) + told_twins(sides)
     sizes = _sizes(runs)
     text += "\n\n" + footnote(names, **sizes)
     document |= sizes

@@ -51,7 +51,7 @@ LENGTH = ("3 or more: two tokens mark the ends of a text", lambda x: x >= 3)
 
 # what a number, or each of several, must be
 NUMBERS = {
-    "seed": NOT_NEGATIVE,
+    "seed": ("0 or more and below 2 ** 32", lambda x: 0 <= x < 2**32),
     "data.batch_size": COUNT,
     "data.threads": COUNT,
     "data.workers": NOT_NEGATIVE,

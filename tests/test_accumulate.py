@@ -115,7 +115,6 @@ def one_step(world, *, parts, mesh=(1, 1), frozen=None):
         model.apply,
         make_objective(config.objective, TREE, PAIR),
         OPTIMIZER,
-        seed=0,
         ema=0.9,
         micro_batches=parts,
         frozen=frozen,

@@ -262,7 +262,7 @@ def one_step(rules, *, masked=True, **changes):
     optimizer = make_optimizer(config.optim, params, 100)
     objective = make_objective(config.objective, TREE, ("title",))
     frozen = frozen_leaves(config.optim, params) if masked else None
-    step = make_step(model.apply, objective, optimizer, seed=0, ema=0.9, frozen=frozen)
+    step = make_step(model.apply, objective, optimizer, ema=0.9, frozen=frozen)
     state = make_state(params, stats, optimizer, ema=True)
     running = Running.empty(("loss", "classification", "gradient_norm"))
     return jax.jit(step), (state, running, batch), model
@@ -327,8 +327,24 @@ def world():
     optimizer = make_optimizer(config.optim, params, 100)
     objective = make_objective(config.objective, TREE, config.model.modalities)
     state = make_state(params, stats, optimizer, ema=True)
-    step = make_step(model.apply, objective, optimizer, seed=0, ema=0.75)
+    step = make_step(model.apply, objective, optimizer, ema=0.75)
     return state, jax.jit(step), batch, Running.empty(REPORTED)
+
+
+def test_seeds_share_a_program_and_drop_otherwise():
+    config = tiny_config(model__head__dropout=0.5, **SMALLER)
+    model, params, stats, batch = tiny_model(config, TREE)
+    optimizer = make_optimizer(config.optim, params, 100)
+    objective = make_objective(config.objective, TREE, config.model.modalities)
+    state = make_state(params, stats, optimizer, ema=False)
+    step = jax.jit(make_step(model.apply, objective, optimizer))
+    losses = []
+    for seed in (0, 1, 2**32 - 1, 0):
+        _, running = step(state, Running.empty(REPORTED, seed=seed), batch)
+        losses.append(float(running.averages["loss"].compute()))
+    assert step._cache_size() == 1
+    assert losses[0] == losses[3]
+    assert len(set(losses)) == 3
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_and_is_remembered():
@@ -379,7 +395,7 @@ def test_32_products_are_learnt_by_heart():
     model, params, stats, batch = tiny_model(config, TREE, rows=32)
     optimizer = make_optimizer(config.optim, params, 300)
     objective = make_objective(config.objective, TREE, config.model.modalities)
-    step = jax.jit(make_step(model.apply, objective, optimizer, seed=0))
+    step = jax.jit(make_step(model.apply, objective, optimizer))
     state, running = make_state(params, stats, optimizer, ema=False), None
     for _ in range(300):
         state, running = step(state, Running.empty(REPORTED), batch)

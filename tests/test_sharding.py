@@ -73,7 +73,7 @@ def on(data, fsdp):
     specs = state_specs(state, config.train.sharding, mesh)
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
     objective = make_objective(config.objective, TREE, PAIR)
-    step = make_step(model.apply, objective, optimizer, seed=0, ema=0.9)
+    step = make_step(model.apply, objective, optimizer, ema=0.9)
     placed = jax.device_put(state, shardings)
     after = jax.jit(step)(placed, Running.empty(REPORTED), place_batch(batch, mesh))
     return placed, *after

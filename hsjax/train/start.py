@@ -232,7 +232,6 @@ def training_step(config, model: Model, objective, optimizer, shardings, mesh: M
         model.apply,
         objective,
         optimizer,
-        seed=config.seed,
         ema=config.train.ema,
         frozen=frozen_leaves(config.optim, shardings.params),
         micro_batches=config.train.micro_batches,
@@ -243,5 +242,5 @@ def training_step(config, model: Model, objective, optimizer, shardings, mesh: M
 
 def empty_running(config, mesh: Mesh) -> Running:
     """The running means before a look of the host, where the step wants them."""
-    running = Running.empty(training_metrics(config.objective))
+    running = Running.empty(training_metrics(config.objective), seed=config.seed)
     return jax.device_put(running, replicated(mesh))

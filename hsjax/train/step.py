@@ -18,16 +18,18 @@ class Running(NamedTuple):
     Attributes:
       averages: name -> running mean of a training metric.
       bad_step: () int32, first step whose loss or gradient was not finite; -1 = none.
+      seed: () uint32, of dropout. It is data, so that all seeds share one program.
     """
 
     averages: dict[str, metrics.Average]
     bad_step: jax.Array
+    seed: jax.Array
 
     @classmethod
-    def empty(cls, names) -> "Running":
+    def empty(cls, names, *, seed: int = 0) -> "Running":
         # clu counts rows as integers; weights are floats
         zeros = {n: metrics.Average(jnp.zeros(()), jnp.zeros(())) for n in names}
-        return cls(zeros, jnp.full((), -1, jnp.int32))
+        return cls(zeros, jnp.full((), -1, jnp.int32), jnp.asarray(seed, jnp.uint32))
 
 
 def make_step(
@@ -35,16 +37,15 @@ def make_step(
     objective: Callable,
     optimizer: optax.GradientTransformation,
     *,
-    seed: int,
     ema: float = 0.0,
     frozen: Any = None,
     micro_batches: int = 1,
 ) -> Callable[[TrainState, Running, Any], tuple[TrainState, Running]]:
     """`step(state, running, batch)`, to be jitted with donated state.
 
-    The dropout key is folded from (seed, step). `ema` is the decay of the averaged
-    parameters once (1 + step) / (10 + step) has grown past it. A step with a loss or
-    gradient that is not finite changes nothing and is remembered.
+    The dropout key is folded from (running.seed, step). `ema` is the decay of the
+    averaged parameters once (1 + step) / (10 + step) has grown past it. A step with a
+    loss or gradient that is not finite changes nothing and is remembered.
 
     Args:
       frozen: tree of bools like the parameters; None = all are trained. Through what is
@@ -55,7 +56,7 @@ def make_step(
     gradient = _make_gradient(apply, objective, frozen, micro_batches)
 
     def step(state: TrainState, running: Running, batch):
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(running.seed), state.step)
         (loss, (stats, measured)), grads = gradient(
             state.params, state.stats, batch, key
         )
@@ -74,7 +75,7 @@ def make_step(
         averages = _merged(running.averages, measured)
         first = (running.bad_step < 0) & ~finite
         bad = jnp.where(first, state.step, running.bad_step)
-        return after, Running(averages, bad)
+        return after, Running(averages, bad, running.seed)
 
     return step
 

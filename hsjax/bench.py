@@ -181,6 +181,7 @@ def run(argv) -> None:
         from hsjax.bench_cost import cost_markdown
 
         write_atomically(OUTPUT.value, cost_markdown(result))
+        print(f"table: {OUTPUT.value}", file=sys.stderr)
     if JSON_FILE.value:
         write_atomically(JSON_FILE.value, text + "\n")
 

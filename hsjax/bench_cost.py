@@ -88,7 +88,7 @@ def first_trained(
         members = (run for run in runs if run.row == row)
         first = next((run for run in members if is_done_below(root, run)), None)
         if first is None:
-            log.warning("%s is not trained yet, and left out", root / row)
+            log.warning("%s: no run of it is trained yet, and it is left out", row)
         else:
             found.append(first)
     if not found:

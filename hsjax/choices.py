@@ -1,6 +1,5 @@
 """Is a config one that can be run? Looked at before anything is read."""
 
-import difflib
 import re
 
 from ml_collections import ConfigDict
@@ -11,6 +10,7 @@ from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, check_fractions
 from hsjax.features.labels import LABELS
 from hsjax.options import CHOICES, LENGTH, NUMBERS, RULES, TUPLES
+from hsjax.spelling import meant
 from hsjax.train.workdir import ConfigError
 
 # names in the classifier, beside a tower per modality
@@ -208,12 +208,8 @@ def _check_number(key: str, value, words: str, fits) -> None:
 
 def _check(key: str, value: str, known) -> None:
     if value not in known:
-        close = difflib.get_close_matches(str(value), known, n=1)
-        raise ConfigError(
-            f"{key} is {value!r}."
-            + (f" Did you mean {close[0]!r}?" if close else "")
-            + f" Known: {', '.join(known)}"
-        )
+        told = f"{key} is {value!r}.{meant(str(value), known)}"
+        raise ConfigError(f"{told} Known: {', '.join(known)}")
 
 
 def stream_flaws(config) -> list[str]:

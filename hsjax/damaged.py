@@ -27,6 +27,7 @@ from hsjax.evaluation.robust_cells import CLEAN, Cells
 from hsjax.evaluation.robust_table4 import write_table4
 from hsjax.evaluation.robust_tables import write_robustness
 from hsjax.features.live import Encoded
+from hsjax.spelling import meant
 from hsjax.subjects import Products, Subject, prepared
 from hsjax.sweeps import Run, is_done_below, read_runs, row_names
 from hsjax.train.workdir import ConfigError
@@ -124,6 +125,8 @@ def measure_runs(
     with tqdm(total=todo, unit="cell", desc="damages", disable=None) as bar:
         for condition in conditions:
             _measure(subjects, products, condition, asked.seed, cells, bar)
+            if condition == CLEAN:  # the first: before what takes long
+                _check_metric(metric, subjects, cells)
     measured = [
         cell
         for subject in subjects
@@ -171,6 +174,14 @@ def _measure(
             found = subject.answer(damaged[subject.kind], asked.groups, encode)
             cells.add(subject.run, subject.mark, condition, _metrics(found))
         bar.update()
+
+
+def _check_metric(metric: str, subjects: Sequence[Subject], cells: Cells) -> None:
+    found = [cells.found(x.run, x.mark, CLEAN) for x in subjects]
+    known = sorted({name for cell in found for name in cell.metrics})
+    if metric and metric not in known:
+        told = f"--metric={metric}.{meant(metric, known)}"
+        raise CatalogueError(f"{told} Measured are {', '.join(known)}")
 
 
 def _damaged(products: Products, condition: str, seed: int) -> list[Record]:

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,13 +32,18 @@ def run_local(jobs: Sequence[Job], options: str = "") -> list[str]:
     del options
     failed = []
     with tqdm(total=len(jobs), unit="run", disable=None) as bar:
-        for job in jobs:
+        for number, job in enumerate(jobs, 1):
             bar.set_description(job.name)
+            if bar.disable and not job.is_done() and job.is_ready():  # no terminal
+                now = time.strftime("%H:%M:%S")
+                print(f"{now} {number} of {len(jobs)}: {job.name}", file=sys.stderr)
             flaw = _flaw(partial(_run_one, job, bar))
             if flaw:
                 failed.append(f"{job.name}: {flaw}")
                 bar.write(f"failed: {failed[-1]}", file=sys.stderr)
             bar.update()
+    done = sum(job.is_done() for job in jobs)
+    print(f"{done} of {len(jobs)} are done", file=sys.stderr)
     return failed
 
 

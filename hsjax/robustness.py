@@ -45,7 +45,7 @@ def run(argv) -> None:
     from hsjax.damaged import Asked, measure_runs
     from hsjax.tasks import user_errors
 
-    for name in (DAMAGES.name, SEVERITIES.name):
+    for name in (DAMAGES.name, SEVERITIES.name, METRIC.name):
         if TABLE4.value and flags.FLAGS[name].present:
             raise app.UsageError(f"--{name} says nothing with --table4: leave it out")
     with user_errors():

@@ -1,5 +1,6 @@
 """Tables of a list of runs: rows against a reference, learning curves, series."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -15,11 +16,12 @@ from hsjax.evaluation.learning_curves import Training, write_curves
 from hsjax.evaluation.metrics import digit_aliases, labelled, measured_levels
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.evaluation.series_report import write_series
+from hsjax.spelling import meant
 from hsjax.sweep_jobs import ASKED, is_scored
-from hsjax.sweeps import Run, is_done_below, meant, row_names
+from hsjax.sweeps import NAME, Run, is_done_below, row_names
 from hsjax.table_files import Table, definition, read_table
 from hsjax.train.watch import read_metrics
-from hsjax.train.workdir import ConfigError
+from hsjax.train.workdir import ConfigError, WorkdirError, other_settings
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,10 @@ def check_table(path: Path, runs: Sequence[Run], name: str) -> Table:
     Raises:
       ConfigError: see `read_table`.
     """
+    if not NAME.fullmatch(name) or "/" in name:
+        raise ConfigError(
+            f"--table={name}: a name of letters, digits, '.', '-' and '_'"
+        )
     return read_table(definition(path, name), row_names(runs))
 
 
@@ -51,13 +57,11 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
       ConfigError: an unknown field, row or metric of the definition, nothing is done,
         or a report has figures that cannot be.
     """
-    table = check_table(path, runs, name)
-    scored = any((root / run.name / name / ASKED).exists() for run in runs)
-    if scored and not definition(path, name).is_file():
-        table = table._replace(folder=name)  # of the evaluation of that name
+    table = _defined(path, runs, root, name)
     done = {run.name for run in runs if is_done_below(root, run)}
     if not any(run.row in table.rows for run in runs if run.name in done):
-        raise ConfigError(f"--table={name}: no run of it is done in {root}")
+        told = _done_otherwise([run for run in runs if run.row in table.rows], root)
+        raise ConfigError(f"--table={name}: no run of it is done in {root}{told}")
     runs = [run for run in runs if run.row in table.rows]
     if table.curves:
         return _curves(table, runs, root, name, done)
@@ -83,6 +87,31 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
         return write_series(comparison, root / name, **told)
     told["blocks"] = blocks if table.levels else None
     return write_comparison(comparison, root / name, **told)
+
+
+def _defined(path: Path, runs: Sequence[Run], root: Path, name: str) -> Table:
+    """A table by its file, or without one what it shows then."""
+    table = check_table(path, runs, name)
+    if definition(path, name).is_file():
+        return table
+    if any((root / run.name / name / ASKED).exists() for run in runs):
+        return table._replace(folder=name)  # of the evaluation of that name
+    log.warning(
+        "--table=%s: there is no %s, so it has all rows and the main metrics",
+        *(name, path.with_suffix("") / f"{name}.json"),
+    )
+    return table
+
+
+def _done_otherwise(runs: Sequence[Run], root: Path) -> str:
+    """What the first run that has a report was trained with instead."""
+    for run in runs:
+        workdir = root / run.name
+        with contextlib.suppress(WorkdirError, OSError):
+            if (workdir / "report.json").exists():
+                keys = other_settings(run.config, workdir)
+                return f"; {workdir} has a report of {', '.join(keys)}" if keys else ""
+    return ""
 
 
 def labels_told(folders: Iterable[Path]) -> str:

@@ -1,6 +1,5 @@
 """Lists of runs, as files that are committed."""
 
-import difflib
 import json
 import re
 import sys
@@ -16,6 +15,7 @@ from hsjax.config_mistakes import mistake
 from hsjax.data.records import CatalogueError
 from hsjax.models.published_files import PublishedError
 from hsjax.opening import resolved
+from hsjax.spelling import meant
 from hsjax.train.workdir import ConfigError, WorkdirError, is_done
 
 FIELDS = ("name", "config", "overrides", "seed", "reference")
@@ -155,12 +155,6 @@ def text_of(path: Path) -> str:
         raise ConfigError(f"{path}: no text in UTF-8: {error}") from None
 
 
-def meant(word: str, known) -> str:
-    """` Did you mean 'x'?` of a word that is nearly a known one, '' otherwise."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
 def _runs_of(line: dict, place: str, common: Sequence[str]) -> list[Run]:
     name, seeds = line.get("name"), line.get("seed", 0)
     if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -218,7 +212,10 @@ def resolve(arguments: Sequence[str], place: str) -> ConfigDict:
     """
     file = arguments[0].removeprefix("--config=").partition(":")[0]
     if not Path(file).is_file():
-        raise ConfigError(f"{place}: there is no config {file!r}")
+        raise ConfigError(
+            f"{place}: there is no config {file!r}; paths go from {Path.cwd()}, and"
+            " --set=config=FILE stands in place of the list's own"
+        )
     values, words = flags.FlagValues(), ["sweep", *arguments]
     config_flags.DEFINE_config_file(
         "config", lock_config=True, flag_values=values, sys_argv=words

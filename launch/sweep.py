@@ -11,6 +11,7 @@ report of the very config. `launch/README.md` tells the files.
 """
 
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -75,6 +76,7 @@ def run(argv) -> None:
 
 def main() -> None:
     flags.mark_flags_as_required(["runs", "root"])
+    sys.path.insert(0, os.getcwd())  # as `python -m` does, for configs of your own
     app.run(run)
 
 

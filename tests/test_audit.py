@@ -376,6 +376,18 @@ def test_numbers_are_read_as_they_are_meant(tmp_path):
         audited(tmp_path, "metric,A", "accuracy,~0.9")
 
 
+def test_shares_and_percentages_of_a_model_are_told_apart(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("metric;A;B\naccuracy;93,1;0,95\nweighted recall;91;0,95\n")
+    found = {name: of["accuracy"].low for name, of in read_table(path).items()}
+    assert found == pytest.approx({"A": 0.9305, "B": 0.945})
+    path.write_text("metric,A\naccuracy,93\nweighted recall,0.93\n")
+    with pytest.raises(CatalogueError, match="'A' has '93' and '0.93': write all as"):
+        read_table(path)
+    said = audited(tmp_path, "metric,A", "macro F1,0.5", "accuracy,.4", classes=2)
+    assert "exchanged" not in said, "there is but one F1"
+
+
 def test_columns_stay_with_their_model(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("metric,,A,,B\naccuracy,,0.9,,0.7\n")

@@ -72,7 +72,7 @@ def test_the_command_measures_the_first_trained_seed_of_each_row(sweep, tmp_path
     process = command("cost", *flags, *files, module="hsjax.bench")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "never is not trained yet" in err
+    assert "never: no run of it is trained yet" in err
     found = json.loads((tmp_path / "cost.json").read_text())
     assert found["noisy"] == is_noisy(found)
     rows = {k: x for k, x in found.items() if isinstance(x, dict)}

@@ -314,7 +314,7 @@ def test_a_refused_catalogue_leaves_its_flaws(tmp_path):
     told = str(refused.value)
     assert "no usable row. malformed label (4 rows)" in told
     assert "Row 1: malformed label: not an HS code: '610910.0' looks like a" in told
-    assert told.endswith(f"Every flaw is in {flaws}")
+    assert told.endswith(f"What was wrong in rows so far is in {flaws}")
     with flaws.open(newline="") as file:
         assert [note["row"] for note in csv.DictReader(file)] == ["1", "2", "3", "4"]
 

@@ -20,7 +20,7 @@ ALL = sorted(p for d in ("hsjax", "configs", "tests") for p in (ROOT / d).rglob(
 
 EVERYTHING = ("hsjax",)
 # how a file is written, how far work is
-ANYBODY = ("hsjax.atomic", "hsjax.progress")
+ANYBODY = ("hsjax.atomic", "hsjax.progress", "hsjax.spelling")
 # who may import what, by the longest name that matches; its own group always
 ARROWS = {
     "hsjax": ("hsjax.inference",),  # `hsjax.load`

@@ -1,12 +1,12 @@
 """The column mapping of `config.data`, checked against the file."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
 from hsjax.batch import IMAGE
 from hsjax.data.quarantine import REPAIRED, CatalogueError, Quarantine
 from hsjax.data.sources import SYNTHETIC, column_names
+from hsjax.spelling import meant
 
 LONGEST_TEXT = 20_000  # characters; no product has more to say, a torn file has
 
@@ -157,12 +157,10 @@ def _choose(key: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def missing_column(path, column: str, key: str, names: list[str]) -> CatalogueError:
     """The error of a column that the file lacks, with the one that may be meant."""
-    close = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
     shown = ", ".join(repr(name[:40]) for name in names[:40])
     return CatalogueError(
-        f"{path}: no column {column!r} ({key})."
-        + (f" Did you mean {close[0]!r}?" if close else "")
-        + f" The file has: {shown}. If these are values, the header line is missing."
+        f"{path}: no column {column!r} ({key}).{meant(column, names)}"
+        f" The file has: {shown}. If these are values, the header line is missing"
     )
 
 

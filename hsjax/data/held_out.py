@@ -5,7 +5,6 @@ tree, and the rows that are kept. What is left out has a part of its own, which 
 learns from: no model, no tokenizer, no count of training rows.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from hsjax.data.nomenclature import node_paths
 from hsjax.data.records import CatalogueError, Quarantine, Record
 from hsjax.data.sources import as_text, column_names, read_rows
 from hsjax.data.splits import LEFT_OUT, hash_order, majority_leaves
+from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 
 MUCH = 1.1  # times the share that was asked for: worth a sentence
@@ -182,12 +182,11 @@ def find_nodes(
     unknown = [code for code, node in read.items() if node not in known]
     if unknown:
         node = read[unknown[0]]
-        close = difflib.get_close_matches(node, sorted(known | own.keys()), n=1)
         more = f", as are {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
         raise CatalogueError(
             f"data.leave_out: {unknown[0]!r} is no node of the tree{more}."
-            + (f" Did you mean {close[0]!r}?" if close else "")
-            + " Without taxonomy.path its nodes are those of the training rows"
+            f"{meant(node, sorted(known | own.keys()))} Without taxonomy.path its nodes"
+            " are those of the training rows"
         )
     return set(read.values())
 

@@ -77,7 +77,8 @@ def _opened(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise ImageError(f"not an image: starts with {data[:8]!r}") from None
+        told = f"not an image: starts with {data[:8]!r}" if data else _EMPTY
+        raise ImageError(told) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"image too large: {error}") from None
     except Exception as error:  # Pillow raises whatever a broken file makes it hit

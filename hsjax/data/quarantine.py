@@ -76,7 +76,8 @@ def written_if_refused(quarantine: Quarantine, path: Path | None) -> Iterator[No
             raise
         path.parent.mkdir(parents=True, exist_ok=True)
         quarantine.write(path)
-        raise CatalogueError(f"{error}. Every flaw is in {path}") from None
+        told = f"{error}. What was wrong in rows so far is in {path}"
+        raise CatalogueError(told) from None
 
 
 def nothing_usable(path, notes: Sequence[tuple]) -> CatalogueError:

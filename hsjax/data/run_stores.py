@@ -1,12 +1,12 @@
 """The feature stores that a run stands on: where they lay, and what they were."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsjax.data.features import check_modality, stores_of
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import differences, store_facts
+from hsjax.spelling import meant
 
 
 def described_stores(config) -> dict[str, dict]:
@@ -60,11 +60,9 @@ def located(
     folders = stores_of(config)
     folders |= {m: kept[m]["folder"] for m in folders.keys() & kept.keys()}
     for name in places.keys() - folders.keys():
-        close = difflib.get_close_matches(name, folders, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
         raise CatalogueError(
             f"features of {name!r}: {workdir} has stores of"
-            f" {', '.join(folders) or 'nothing'}.{meant}"
+            f" {', '.join(folders) or 'nothing'}.{meant(name, folders)}"
         )
     folders |= places
     for modality, folder in folders.items():

@@ -59,13 +59,14 @@ def audit_models(
 
 
 def _exchanged(figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Macro F1 as weighted F1 and the other way round."""
-    other = {"macro_f1": "weighted_f1", "weighted_f1": "macro_f1"}
-    parts = {name: name.rpartition("/") for name in figures}
-    return {
-        level + slash + other.get(score, score): figures[name]
-        for name, (level, slash, score) in parts.items()
-    }
+    """Macro F1 as weighted F1 and the other way round, where a level has both."""
+    other = dict(figures)
+    for name in figures:
+        level, slash, score = name.rpartition("/")
+        weighted = f"{level}{slash}weighted_f1"
+        if score == "macro_f1" and weighted in figures:
+            other[name], other[weighted] = figures[weighted], figures[name]
+    return other
 
 
 def audit_text(audits: list[Audit], facts: FactsOf) -> str:
@@ -133,8 +134,9 @@ def read_table(path: Path) -> dict[str, dict[str, Figure]]:
     """Model -> metric -> figure of a CSV file.
 
     Models are columns and metrics rows, or the other way round; where the metrics are
-    rows, a row without figures is a heading of those below it. Numbers are shares or
-    percentages, told by a percent sign or by any number above 1.
+    rows, a row without figures is a heading of those below it. Columns are divided by
+    commas, semicolons or tabs. Numbers are shares or percentages, told by a percent
+    sign or, for a whole model, by any number above 1.
 
     Raises:
       CatalogueError: no such file, nothing in it that is audited, two models of one
@@ -142,7 +144,10 @@ def read_table(path: Path) -> dict[str, dict[str, Figure]]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if any(map(str.strip, line))]
+            head = file.readline()
+            file.seek(0)
+            read = csv.reader(file, delimiter=max(",;\t", key=head.count))
+            lines = [line for line in read if any(map(str.strip, line))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CatalogueError(f"{path}: no table to read: {error}") from None
     if lines and sum(bool(metric_name(name)) for name in lines[0][1:]) > 1:
@@ -157,6 +162,25 @@ def read_table(path: Path) -> dict[str, dict[str, Figure]]:
     return models
 
 
+def _is_percent(cells: list[str], model: str, path: Path) -> bool:
+    """Are the numbers of a column without a percent sign in percent, not shares?
+
+    Raises:
+      CatalogueError: some are, and some are not.
+    """
+    plain = [cell for cell in cells if "%" not in cell]
+    found = [read_figure(cell, percent=False) for cell in plain]
+    values = [(f.low, cell) for f, cell in zip(found, plain, strict=True) if f]
+    large = [cell for low, cell in values if low > 1]
+    small = [cell for low, cell in values if 0 < low < 0.99]
+    if large and small:
+        raise CatalogueError(
+            f"{path}: {model!r} has {large[0]!r} and {small[0]!r}: write all as shares,"
+            " or put a percent sign behind those that are in percent"
+        )
+    return bool(large)
+
+
 def _columns(lines: list[list[str]], path: Path) -> dict[str, dict[str, Figure]]:
     """Of a table whose first line names models and whose first column metrics."""
     head, *body = lines or [[]]
@@ -166,14 +190,11 @@ def _columns(lines: list[list[str]], path: Path) -> dict[str, dict[str, Figure]]
             heading = name
         elif metric := metric_name(name) or metric_name(f"{heading} {name}"):
             rows.append((metric, values))
-    cells = [value for _, values in rows for value in values]
-    found = [read_figure(cell, percent=False) for cell in cells]
-    percent = any(figure and figure.low > 1 for figure in found)
     models: dict[str, dict[str, Figure]] = {}
     for column, model in enumerate(head[1:]):
-        figures = {}
-        for metric, values in rows:
-            cell = values[column] if column < len(values) else ""
+        cells = [v[column] if column < len(v) else "" for _, v in rows]
+        percent, figures = _is_percent(cells, model, path), {}
+        for (metric, _), cell in zip(rows, cells, strict=True):
             figure = read_figure(cell, percent=percent)
             if figure:
                 figures[metric] = figure

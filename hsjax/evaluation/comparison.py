@@ -4,7 +4,6 @@ Each side may be several runs that differ in their seed: means are compared, and
 spread over the seeds stands beside as an interval of its own.
 """
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from hsjax.evaluation.comparison_tables import (
 from hsjax.evaluation.intervals import Interval, bootstrap, seed_interval
 from hsjax.evaluation.metrics import answered, digit_aliases, labelled, statistic
 from hsjax.evaluation.predictions import Predictions, read_predictions
+from hsjax.spelling import meant
 
 Runs = Predictions | Sequence[Predictions]  # one run, or one per seed
 
@@ -239,9 +239,8 @@ def _read(folder: Path) -> Predictions:
 
 def _of(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name not in found:
-        close = difflib.get_close_matches(name, found, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise KeyError(f"not every run has the metric {name!r} in its answers.{meant}")
+        told = f"not every run has the metric {name!r} in its answers."
+        raise KeyError(told + meant(name, found))
     return found[name]
 
 

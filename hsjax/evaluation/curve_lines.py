@@ -1,6 +1,5 @@
 """Lines of `metrics.jsonl` as curves, and several of them as one mean curve."""
 
-import difflib
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +10,7 @@ from jaxtyping import Float
 
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.intervals import Interval, seed_interval
+from hsjax.spelling import meant
 
 # no share of anything, and better where it is lower
 LOSSES = re.compile(r"(^|/)(loss|classification|contrastive|gradient_norm)$|severity/")
@@ -63,9 +63,11 @@ def curve_names(curve: str, known: Collection[str]) -> list[str]:
     levels = [n for n in known if re.fullmatch(rf"val/level\d+/{re.escape(curve)}", n)]
     if levels:
         return [max(levels, key=lambda name: int(name.split("/")[1][5:]))]
-    close = difflib.get_close_matches(curve, known, n=1)
-    told = f" Did you mean {close[0]!r}?" if close else ""
-    raise CatalogueError(f"curves: no run has the metric {curve!r}.{told}")
+    short = {name.rpartition("/")[2] for name in known}
+    raise CatalogueError(
+        f"curves: no run has the metric {curve!r}.{meant(curve, {*known, *short})}"
+        f" Known: {', '.join(sorted(short))}, and with their part {min(known)}, ..."
+    )
 
 
 def points_of(run: Training, name: str, axis: str) -> Points:

@@ -1,7 +1,6 @@
 """Products that a trained run is to answer: from a file, or from Python."""
 
 import base64
-import difflib
 import json
 import logging
 import tempfile
@@ -25,6 +24,7 @@ from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
 from hsjax.data.records import Record, load_records
 from hsjax.data.sources import SYNTHETIC, column_names
 from hsjax.data.tree_labels import fit_labels
+from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 
 log = logging.getLogger("hsjax")
@@ -184,11 +184,10 @@ def _mapped_dicts(config, rows: list[Mapping], path: Path, notes: Quarantine):
         reads += (data.columns.image or config.data.columns.image or "image",)
     keys = list(dict.fromkeys(str(key) for row in rows for key in row))
     if not set(reads).intersection(keys):
-        close = [difflib.get_close_matches(key, reads, n=1) for key in keys]
-        meant = next((f" Did you mean {match[0]!r}?" for match in close if match), "")
+        told = next(filter(None, (meant(key, reads) for key in keys)), "")
         raise CatalogueError(
             f"no record has {' or '.join(map(repr, reads))}, all that the model reads;"
-            f" they have {', '.join(map(repr, keys)) or 'nothing'}.{meant}"
+            f" they have {', '.join(map(repr, keys)) or 'nothing'}.{told}"
         )
     return data
 

@@ -1,6 +1,5 @@
 """Scores the validation part of a catalogue while a model is trained."""
 
-import difflib
 import logging
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ from hsjax.evaluation.collect import Rows, collect_predictions, make_answer
 from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.metrics import add_digit_names, score
 from hsjax.models.build import Model
+from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.state import TrainState
 from hsjax.train.workdir import ConfigError
@@ -56,12 +56,8 @@ class Validation:
         add_digit_names(metrics, self.rows.truth, self.tree.separator)
         name = self.config.train.monitor
         if name not in metrics:
-            close = difflib.get_close_matches(name, metrics, n=1)
-            raise ConfigError(
-                f"train.monitor is {name!r}."
-                + (f" Did you mean {close[0]!r}?" if close else "")
-                + f" Known: {', '.join(sorted(metrics))}"
-            )
+            told = f"train.monitor is {name!r}.{meant(name, metrics)}"
+            raise ConfigError(f"{told} Known: {', '.join(sorted(metrics))}")
 
     def monitored(self, metrics: dict[str, float]) -> float:
         """What chooses the best checkpoint, larger = better; nan = not measured."""

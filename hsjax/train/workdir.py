@@ -75,6 +75,19 @@ def open_workdir(config: ConfigDict, workdir: Path) -> ConfigDict | None:
     if not (workdir / "config.json").exists() or not holds_results(workdir):
         return None
     before = read_config(workdir)
+    if refused := other_settings(config, workdir):
+        lines = "\n".join(f"  {line}" for line in refused)
+        raise WorkdirError(
+            f"{workdir} holds another experiment; take a new workdir, or set"
+            f" back:\n{lines}"
+        )
+    _warn_of_another_place(workdir)
+    return before
+
+
+def other_settings(config: ConfigDict, workdir: Path) -> list[str]:
+    """`key: old -> new` of each key that makes this config another experiment."""
+    before = read_config(workdir)
     old, new = flatten(plain(before)), flatten(plain(config))
     differing = {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
     # no run hangs on what other tasks were told, nor on where a store lies
@@ -87,14 +100,8 @@ def open_workdir(config: ConfigDict, workdir: Path) -> ConfigDict | None:
     if _is_reported(before, workdir) and not differing & LENGTHS:
         # nothing is left to be monitored
         free |= {key for key in differing if key.startswith("eval.")}
-    if refused := sorted(differing - free):
-        lines = "\n".join(f"  {k}: {_told(old, k)} -> {_told(new, k)}" for k in refused)
-        raise WorkdirError(
-            f"{workdir} holds another experiment; take a new workdir, or set"
-            f" back:\n{lines}"
-        )
-    _warn_of_another_place(workdir)
-    return before
+    refused = sorted(differing - free)
+    return [f"{key}: {_told(old, key)} -> {_told(new, key)}" for key in refused]
 
 
 def _told(flat: dict, key: str) -> str:

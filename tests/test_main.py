@@ -37,7 +37,10 @@ FLAWS = {  # what is said of a row -> the row, action
     "empty image": (("f3", "boot", "", "640391", "s", "f3", ""), NO_PICTURE),
     "truncated image": (("f4", "boot", "", "640391", "s", "f4", "cut.png"), NO_PICTURE),
     "image too large": (("f5", "boot", "", "640391", "s", "f5", "big.png"), NO_PICTURE),
-    "not an image": (("f6", "boot", "", "640391", "s", "f6", "empty.png"), NO_PICTURE),
+    "empty image file": (
+        ("f6", "boot", "", "640391", "s", "f6", "empty.png"),
+        NO_PICTURE,
+    ),
     "bad base64": (
         ("f7", "boot", "", "640391", "s", "f7", "data:;base64,@@"),
         NO_PICTURE,
@@ -316,7 +319,7 @@ def test_check_baseline_and_prepare(tmp_path, shop):
     # 140 training rows, none of a frequent class
     metrics = report(tmp_path / "b1")["metrics"]
     assert metrics["leaf/few_shot_accuracy"] == metrics["path/accuracy"]
-    with pytest.raises(FileNotFoundError, match="no checkpoint in"):
+    with pytest.raises(CatalogueError, match="is a baseline, which keeps no model"):
         hsjax.load(tmp_path / "b1")
     assert not (tmp_path / "b1/checkpoints").exists()
     assert "is done" in train_run(run_config(task="baseline"), tmp_path / "b1")

@@ -116,7 +116,7 @@ BROKEN = [  # (row, what must be noted about it)
     ),
     (("t", "nul\0", "640610", GOOD), [("title", "NUL byte", REPAIRED)]),
     ((), [("", "blank line", "dropped")]),
-    (("u", "boot", "640610", "empty.png"), [("image", "not an image", NO_PICTURE)]),
+    (("u", "boot", "640610", "empty.png"), [("image", "empty image file", NO_PICTURE)]),
     (("v", "boot", "640610", "good.png"), ()),
     (("w", "nan", "640610", "good.png"), [("title", "empty text", "kept")]),
     (
@@ -549,7 +549,7 @@ def test_sixteen_bits_animation_transparency_and_orientation():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "not an image"),
+        (b"", "empty image file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         (picture()[:-20], "truncated image"),
         (picture(kind="JPEG")[:-100], "truncated image"),

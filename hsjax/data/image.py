@@ -77,7 +77,7 @@ def _opened(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        told = f"not an image: starts with {data[:8]!r}" if data else _EMPTY
+        told = f"not an image: starts with {data[:8]!r}" if data else "empty image file"
         raise ImageError(told) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"image too large: {error}") from None

@@ -133,8 +133,10 @@ def _readable(value: Any, flaws: list[str]) -> Any:
     if not isinstance(value, str) or (value.isascii() and "\0" not in value):
         return value
     if bad := _BAD_CHARACTERS.search(value):
-        phrase = "NUL byte" if bad.group() == "\0" else "not UTF-8"
-        flaws.append(f"{phrase}: at character {bad.start() + 1}")
+        place = f"at character {bad.start() + 1}"
+        mend = "; save the file as UTF-8"
+        nul = bad.group() == "\0"
+        flaws.append(f"NUL byte: {place}" if nul else f"not UTF-8: {place}{mend}")
     return _BAD_CHARACTERS.sub(UNREADABLE, value)
 
 

@@ -1,5 +1,6 @@
 """Lists of runs, as files that are committed."""
 
+import contextlib
 import json
 import re
 import sys
@@ -100,6 +101,22 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
                 " their seed only"
             )
     return runs
+
+
+def check_runs(runs: Sequence[Run]) -> None:
+    """Can each config be one? Asked before the first run takes its hour.
+
+    Raises:
+      ConfigError: names the first run whose config has a word, a number or a
+        combination that no run can have.
+    """
+    for run in runs:
+        # what lies elsewhere, an encoder or a store, is looked for where it runs
+        with contextlib.suppress(CatalogueError, PublishedError):
+            try:
+                resolved(run.config)
+            except ConfigError as error:
+                raise ConfigError(f"{run.name}: {error}") from None
 
 
 def row_names(runs: Sequence[Run], only: Sequence[str] = ()) -> list[str]:

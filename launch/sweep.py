@@ -12,7 +12,6 @@ report of the very config. `launch/README.md` tells the files.
 
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -52,22 +51,19 @@ def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     from hsjax.sweep_tables import check_table, make_table
-    from hsjax.sweeps import read_runs
+    from hsjax.sweeps import check_runs, read_runs
     from hsjax.tasks import user_errors
 
     # every run logs for itself; here only what is wrong
     logging.getLogger("hsjax").setLevel(logging.WARNING)
-    # as for Ctrl-C: the run that is under way saves its state first
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     path, root = Path(RUNS.value), Path(ROOT.value)
-    with user_errors():
+    # the run that is under way saves its state first
+    with user_errors("; the same command goes on"):
         runs = read_runs(path, SET.value)
+        check_runs(runs)
         for name in TABLE.value:  # before hours of training
             check_table(path, runs, name)
-        try:
-            failed, of = launch(runs, root)
-        except KeyboardInterrupt:
-            sys.exit("hsjax: stopped; the same command goes on")
+        failed, of = launch(runs, root)
         for name in TABLE.value:
             print(make_table(path, runs, root, name))
     if failed:

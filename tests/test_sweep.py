@@ -21,7 +21,7 @@ from hsjax.sweep_jobs import (
     training_jobs,
 )
 from hsjax.sweep_tables import make_table
-from hsjax.sweeps import read_runs, resolve
+from hsjax.sweeps import check_runs, read_runs, resolve
 from hsjax.train.config import config_hash
 from hsjax.train.workdir import ConfigError
 
@@ -246,6 +246,17 @@ def test_a_run_is_stopped_gently(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_local([job_of(tmp_path / "a", child)])
     assert saved.exists()
+
+
+def test_a_config_that_no_run_can_have_is_told_before_the_first(tmp_path):
+    path = tmp_path / "list.jsonl"
+    line = {"name": "a", "config": "configs/quickstart.py", "seed": [0, 1]}
+    wrong = {**line, "name": "b", "overrides": {"model.modalities": ["titel"]}}
+    path.write_text(json.dumps(line) + "\n")
+    check_runs(read_runs(path))
+    path.write_text(json.dumps(line) + "\n" + json.dumps(wrong) + "\n")
+    with pytest.raises(ConfigError, match=r"^b/seed0: .*Did you mean 'title'\?"):
+        check_runs(read_runs(path))
 
 
 def test_why_a_job_failed_is_told(tmp_path):

@@ -11,6 +11,7 @@ from hsjax.evaluation.intervals import Interval, told_bounds
 from hsjax.evaluation.markdown import DASH, signed, table
 from hsjax.evaluation.panels import MOST_ACROSS
 
+NAMED = 8  # differences without significance, in the words below a table
 COLUMNS = ("row", "reference", "metric", "runs", "planned", "mean", "low", "high")
 COLUMNS += ("difference", "rows_low", "rows_high", "seeds_low", "seeds_high")
 COLUMNS += ("significant",)
@@ -178,6 +179,8 @@ def _judgement(comparison: Comparison) -> str:
         if figure.verdict == "no"
     ]
     text = f"Not significant: {'; '.join(unclear)}. " if unclear else ""
+    if len(unclear) > NAMED:  # a table marks them already
+        text = f"Not significant: {len(unclear)} of {len(found)} differences. "
     text += _told_chance(len(found))
     return text.strip() or "The difference is significant."
 

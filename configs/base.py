@@ -164,8 +164,12 @@ def model() -> ConfigDict:
     c.image.pool = ""  # vit: cls | mean | max | map; published resnet: mean, vgg: fc7 | mean; '' as of text
 
     c.fusion = ConfigDict()
-    c.fusion.kind = "concat"  # concat (early fusion) | gated (each part by a learned gate) | product
+    c.fusion.kind = "concat"  # concat (early fusion) | gated (each part by a learned gate) | product | late (an MLP each) | attention (texts look at the picture's cells)
     c.fusion.norm = "layer"  # of each modality before fusion: layer | raw
+    c.fusion.of = "joint"  # what is fused: joint (projections to joint_width) | feature (of the encoders)
+    c.fusion.width = 256  # late: of each modality's MLP; attention: of the MLP after it
+    c.fusion.joint = 0  # late, attention: of one more MLP; 0 = none
+    c.fusion.heads = 4  # attention: they divide the width of what is fused
 
     c.head = ConfigDict()
     c.head.kind = "hierarchical"  # hierarchical (softmax among siblings) | flat (over all leaves: no level_width, no feed)
@@ -173,9 +177,8 @@ def model() -> ConfigDict:
     c.head.level_width = 0  # of the layer per level; 0 = none
     c.head.norm = "layer"  # layer | batch | none
     c.head.dropout = 0.1  # of the shared layer, in training
-    c.head.feed = (
-        "probabilities"  # what finer levels see of coarser: probabilities | none
-    )
+    c.head.feed = "probabilities"  # what finer levels see of coarser: probabilities (of the tree) | softmax (of the level alone) | logits | one_hot | none
+    c.head.feed_gradient = False  # through what is fed
     # codes as text: a class without products answers from the text of its path
     c.head.labels = ""  # folder of label features (extract.modality=labels); '' = none
     c.head.label_rows = ""  # text stream of the same encoder, whose mean over a class's training rows joins its text; '' = none
@@ -189,6 +192,8 @@ def objective() -> ConfigDict:
     c = ConfigDict()
     c.classification = 1.0  # weight of the hierarchical cross-entropy
     c.level_reduction = "sum"  # over present levels: sum (the path likelihood) | mean
+    c.mask = "true"  # a level's softmax is over the children of: the true parent | the predicted one | soft (each as its parent is likely) | none
+    c.mask_on = "logits"  # what is masked: logits (renormalised) | softmax (zeroed)
     # a long tail: both count training rows among siblings, and add to weighted_sampling
     c.class_balance = 0.0  # beta of the effective number (Cui et al.): 0 = off, .999
     c.logit_adjustment = 0.0  # tau of log p(node | parent) (Menon et al.): 0 = off, 1
@@ -252,7 +257,7 @@ def train() -> ConfigDict:
 def evaluation() -> ConfigDict:
     c = ConfigDict()
     c.batch_size = 256  # of validation and prediction
-    c.decode = "path"  # of the predictions: path | greedy | independent | flat
+    c.decode = "path"  # of the predictions: path | greedy | independent | flat | distance (least expected)
     c.topk = 5  # paths and nodes kept per row
     c.gallery_size = 1000  # retrieval: groups in the gallery
     c.bootstrap = 1000  # resamples of groups

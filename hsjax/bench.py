@@ -43,7 +43,8 @@ def bench_tree() -> dict:
     from ml_collections import ConfigDict
 
     from hsjax.data.nomenclature import load_taxonomy
-    from hsjax.hierarchy import DECODES, label_log_probs, leaf_paths, node_log_probs
+    from hsjax.decodes import DECODES
+    from hsjax.hierarchy import label_log_probs, leaf_paths, node_log_probs
 
     settings = {"path": TAXONOMY.value, "kind": "codes", "edition": "", "stop": "none"}
     tree = load_taxonomy(ConfigDict({**settings, "digits": (2, 4, 6)}), separator=" > ")

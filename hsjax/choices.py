@@ -2,19 +2,15 @@
 
 import re
 
-from ml_collections import ConfigDict
-
 from hsjax.batch import IMAGE
 from hsjax.data.columns import label_columns, model_columns
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, check_fractions
 from hsjax.features.labels import LABELS
+from hsjax.model_flaws import fusion_flaws, stream_flaws
 from hsjax.options import CHOICES, LENGTH, NUMBERS, RULES, TUPLES
 from hsjax.spelling import meant
 from hsjax.train.workdir import ConfigError
-
-# names in the classifier, beside a tower per modality
-MODULES = ("text", "fusion", "head", "temperature")
 
 
 def check_choices(config) -> None:
@@ -188,6 +184,7 @@ def _check_sizes(config) -> None:
             f"train.monitor is {train.monitor!r}, which says nothing without"
             " objective.classification; name loss or a metric of retrieval/",
         ),
+        *fusion_flaws(config),
         (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
         *((True, flaw) for flaw in stream_flaws(config)),
     ]
@@ -210,25 +207,3 @@ def _check(key: str, value: str, known) -> None:
     if value not in known:
         told = f"{key} is {value!r}.{meant(str(value), known)}"
         raise ConfigError(f"{told} Known: {', '.join(known)}")
-
-
-def stream_flaws(config) -> list[str]:
-    """Why the text streams of a whole config cannot be built, a sentence per stream."""
-    shared, flaws = config.model.text, []
-    settings = {k for k, v in shared.items() if not isinstance(v, ConfigDict)}
-    stored = {m for m, folder in config.data.features.items() if folder}
-    for name in config.data.text.streams:
-        own = name in shared and name not in settings
-        alone = own or name in stored  # it has modules of its own name
-        if name == IMAGE or name in settings or (alone and name in MODULES):
-            flaws.append(
-                f"data.text.streams: the name {name!r} is taken; choose another"
-            )
-        elif own and (missing := settings - {"published"} - set(shared[name])):
-            flaws.append(f"model.text.{name} lacks {', '.join(sorted(missing))}")
-        elif own and "published" in shared[name] and shared[name].published:
-            flaws.append(
-                f"model.text.{name}.published: a stream with settings of its own is"
-                " trained from scratch; model.text.published is for all the others"
-            )
-    return flaws

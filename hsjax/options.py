@@ -1,10 +1,11 @@
 """The words, numbers and rules that keys of a config may hold."""
 
 from hsjax.baselines import BASELINES
-from hsjax.hierarchy import DECODES
+from hsjax.decodes import DECODES
 from hsjax.losses import CONTRASTS
+from hsjax.losses.masks import MASKED, MASKS
 from hsjax.models.fusion import FUSIONS
-from hsjax.models.head import HEADS
+from hsjax.models.head import FEEDS, HEADS
 from hsjax.models.joint import STARTS
 from hsjax.models.scratch_towers import IMAGE_ENCODERS
 from hsjax.sharding import AXES
@@ -24,11 +25,14 @@ CHOICES = {
     "model.image.pool": ("", "cls", "mean", "max", "map", "fc7"),
     "model.fusion.kind": tuple(FUSIONS),
     "model.fusion.norm": ("layer", "raw"),
+    "model.fusion.of": ("joint", "feature"),
     "model.head.kind": tuple(HEADS),
     "model.head.label_mix": ("tower", "both"),
     "model.head.norm": ("layer", "batch", "none"),
-    "model.head.feed": ("probabilities", "none"),
+    "model.head.feed": FEEDS,
     "objective.level_reduction": ("sum", "mean"),
+    "objective.mask": MASKS,
+    "objective.mask_on": MASKED,
     "objective.contrastive_kind": tuple(CONTRASTS),
     "objective.negatives": ("all", "branch", "every"),
     "objective.direction": ("both", "t2i", "i2t"),
@@ -87,6 +91,9 @@ NUMBERS = {
     "model.image.mlp": COUNT,
     "model.image.heads": COUNT,
     "model.image.patch": COUNT,
+    "model.fusion.width": COUNT,
+    "model.fusion.joint": NOT_NEGATIVE,
+    "model.fusion.heads": COUNT,
     "model.head.width": NOT_NEGATIVE,
     "model.head.level_width": NOT_NEGATIVE,
     "model.head.dropout": SHARE,

@@ -35,6 +35,23 @@ class Brute:
     def best_leaf(self, score):
         return self.path(*max(self.leaves, key=lambda n: score[n[0]][n[1]]))
 
+    def least_distance(self):
+        """The leaf of the least expected number of steps to the truth."""
+        nodes = [self._steps(*leaf) for leaf in self.leaves]
+        weights = [np.exp(self.log_prob[level][i]) for level, i in self.leaves]
+
+        def expected(leaf):
+            own = self._steps(*leaf)
+            return sum(w * len(own ^ n) for w, n in zip(weights, nodes, strict=True))
+
+        return self.path(*min(self.leaves, key=expected))
+
+    def _steps(self, level, i):
+        """Real nodes on the way from the root."""
+        found = enumerate(self.path(level, i))
+        stop = self.tree.stop
+        return {(k, n) for k, n in found if n >= 0 and not stop[k][n]}
+
     def greedy(self):
         path, parent = [-1] * self.tree.num_levels, 0
         for level, x in enumerate(self.raw):

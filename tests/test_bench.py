@@ -12,7 +12,7 @@ from runs import TEXT, command, overrides
 from hsjax.bench import timed_rounds
 from hsjax.bench_encode import SENTENCES, bench_encode, largest_difference
 from hsjax.data.quarantine import CatalogueError
-from hsjax.hierarchy import DECODES
+from hsjax.decodes import DECODES
 from hsjax.timing import alternate, is_noisy, summary
 
 CORES, PINNED = os.cpu_count(), "all cores, not pinned"

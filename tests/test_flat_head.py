@@ -17,13 +17,8 @@ from tiny import (
     tiny_spec,
 )
 
-from hsjax.hierarchy import (
-    DECODES,
-    leaf_log_probs,
-    leaf_paths,
-    node_log_probs,
-    topk_paths,
-)
+from hsjax.decodes import DECODES, topk_paths
+from hsjax.hierarchy import leaf_log_probs, leaf_paths, node_log_probs
 from hsjax.losses import hierarchical_cross_entropy, weighted_mean
 from hsjax.models.head import leaf_ids, sum_leaves
 from hsjax.taxonomy import Taxonomy

@@ -9,19 +9,22 @@ import pytest
 from brute import Brute
 from tiny import ragged_tree, random_labels, random_logits
 
-from hsjax.hierarchy import (
+from hsjax.decodes import (
     confident_path,
     exact_path,
     flat_path,
     greedy_path,
     independent_levels,
+    least_distance_path,
+    level_topk,
+    topk_paths,
+)
+from hsjax.hierarchy import (
     label_log_probs,
     leaf_log_probs,
     leaf_paths,
-    level_topk,
     node_log_probs,
     sibling_log_probs,
-    topk_paths,
 )
 from hsjax.taxonomy import Taxonomy
 
@@ -49,6 +52,7 @@ def answers(name):
             "greedy": greedy_path(logits, tree),
             "independent": independent_levels(logits, tree),
             "flat": flat_path(logits, tree),
+            "distance": least_distance_path(logits, tree),
             "topk": topk_paths(logits, tree, TOPK),
             "confident": [confident_path(logits, tree, c) for c in CONFIDENCES],
             "levels": level_topk(logits, tree, TOPK),
@@ -146,6 +150,7 @@ def test_every_decode_equals_brute_force(name):
     for row, b in enumerate(brutes(name)):
         assert said["path"][row].tolist() == b.best_leaf(b.log_prob)
         assert said["flat"][row].tolist() == b.best_leaf(b.raw)
+        assert said["distance"][row].tolist() == b.least_distance()
         assert said["greedy"][row].tolist() == b.greedy()
         best = [int(np.argmax(x)) for x in b.raw]
         assert said["independent"][row].tolist() == best
@@ -161,7 +166,7 @@ def test_every_decode_equals_brute_force(name):
 def test_decoded_paths_are_in_the_tree(name):
     tree, said = TREES[name], jax.tree.map(np.asarray, case(name)[2])
     whole = {tuple(p) for p in leaf_paths(tree).tolist()}
-    for decode in ("path", "greedy", "flat"):
+    for decode in ("path", "greedy", "flat", "distance"):
         assert {tuple(p) for p in said[decode].tolist()} <= whole
     assert tree.valid(said["topk"][0].reshape(-1, tree.num_levels)).all()
     for paths in said["confident"]:
@@ -170,7 +175,7 @@ def test_decoded_paths_are_in_the_tree(name):
 
 def test_the_cases_tell_the_decodes_apart():
     said = jax.tree.map(np.asarray, case("deeper")[2])
-    for other in ("greedy", "independent", "flat"):
+    for other in ("greedy", "independent", "flat", "distance"):
         assert (said["path"] != said[other]).any()
     assert (~TREES["deeper"].valid(said["independent"])).any()
     assert any(stop.any() for stop in TREES["deeper"].stop)
@@ -191,7 +196,7 @@ def test_a_constant_per_sibling_group_changes_nothing():
             again[key],
             said[key],
         )
-    for key in ("path", "greedy", "levels", "confident"):
+    for key in ("path", "greedy", "distance", "levels", "confident"):
         jax.tree.map(np.testing.assert_array_equal, again[key], said[key])
     np.testing.assert_array_equal(again["topk"][0], said["topk"][0])
 

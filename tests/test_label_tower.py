@@ -37,6 +37,7 @@ from hsjax.data.prepare import read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import FeatureStore
 from hsjax.data.synthetic import names as synthetic_names
+from hsjax.decodes import exact_path
 from hsjax.features.labels import (
     FILE,
     keep_labels,
@@ -45,12 +46,7 @@ from hsjax.features.labels import (
     label_texts,
     stored_labels,
 )
-from hsjax.hierarchy import (
-    exact_path,
-    leaf_log_probs,
-    leaf_paths,
-    sibling_log_probs,
-)
+from hsjax.hierarchy import leaf_log_probs, leaf_paths, sibling_log_probs
 from hsjax.inference.predict import load_run
 from hsjax.losses import hierarchical_cross_entropy, weighted_mean
 from hsjax.models.build import build_model

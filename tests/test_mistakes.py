@@ -25,6 +25,23 @@ MISTAKES = [
     ({"model.modalities": ("title", "sound")}, "model.modalities is 'sound'"),
     ({"model.modalities": ("title",)}, "contrastive needs text and image"),
     ({"model.fusion.kind": "conat"}, "Did you mean 'concat'?"),
+    (
+        {"model.fusion.kind": "attention", "model.fusion.heads": 3},
+        "model.fusion.heads do not divide model.joint_width",
+    ),
+    (
+        {"model.fusion.kind": "attention", "model.modalities": ("title",)},
+        "by which texts look at pictures; model.modalities is ('title',)",
+    ),
+    (
+        {"model.fusion.kind": "product", "model.fusion.of": "feature"},
+        "multiplies vectors of one width; set model.fusion.of to joint",
+    ),
+    (
+        {"objective.mask": "soft", "model.head.kind": "flat"},
+        "objective.mask and mask_on are of the hierarchical head",
+    ),
+    ({"objective.mask": "soften"}, "Did you mean 'soft'?"),
     ({"eval.decode": "pth"}, "Did you mean 'path'?"),
     ({"eval.parts": ("tset",)}, "Did you mean 'test'?"),
     ({"data.batch_size": 12, **ALL_DEVICES}, "no multiple of 8 devices"),

@@ -10,7 +10,7 @@ import pytest
 from tiny import bitwise_equal, ragged_tree, tiny_config, tiny_model
 
 from configs.base import get_config
-from hsjax.hierarchy import exact_path
+from hsjax.decodes import exact_path
 from hsjax.sharding import parameter_names
 from hsjax.train.objective import make_objective
 from hsjax.train.optim import (

@@ -13,13 +13,13 @@ from tiny import ragged_tree, random_logits, tiny_config, tiny_model
 
 import hsjax
 from hsjax.data.records import CatalogueError
+from hsjax.decodes import confident_path
 from hsjax.evaluation.collect import make_answer, node_codes
 from hsjax.evaluation.predictions import (
     deepest,
     read_predictions,
     write_predictions,
 )
-from hsjax.hierarchy import confident_path
 from hsjax.inference.products import read_products
 from hsjax.models.build import Outputs
 from hsjax.scoring import evaluate_run

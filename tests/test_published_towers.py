@@ -13,7 +13,8 @@ from tiny import leaves
 
 import hsjax
 from hsjax import tasks
-from hsjax.choices import check_choices, stream_flaws
+from hsjax.choices import check_choices
+from hsjax.model_flaws import stream_flaws
 from hsjax.models.image_families import IMAGE_FAMILIES
 from hsjax.models.published_files import PublishedError, read_published
 from hsjax.models.published_towers import (

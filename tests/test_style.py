@@ -42,6 +42,7 @@ ARROWS = {
     "hsjax.harden": EVERYTHING,
     "hsjax.check": EVERYTHING,
     "hsjax.choices": EVERYTHING,
+    "hsjax.model_flaws": ("hsjax.batch",),
     "hsjax.options": EVERYTHING,
     "hsjax.audit": EVERYTHING,
     "hsjax.robustness": EVERYTHING,
@@ -80,11 +81,13 @@ ARROWS = {
         *("hsjax.sharding", "hsjax.models.build"),
     ),
     "hsjax.evaluation": (
-        *("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.data.records"),
+        *("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
+        "hsjax.data.records",
         *("hsjax.data.batches", "hsjax.data.examples", "hsjax.sharding"),  # feed
     ),
     "hsjax.models": ("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch"),
-    "hsjax.losses": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.losses": ("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.decodes": ("hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.hierarchy": ("hsjax.taxonomy", "hsjax.layout"),
     "hsjax.data": ("hsjax.taxonomy", "hsjax.codes", "hsjax.batch"),
     "hsjax.taxonomy": (

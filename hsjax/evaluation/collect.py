@@ -9,15 +9,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from hsjax.data.records import Record
+from hsjax.decodes import DECODES, confident_path, level_topk, topk_paths
 from hsjax.evaluation.predictions import Predictions, deepest
-from hsjax.hierarchy import (
-    DECODES,
-    confident_path,
-    label_log_probs,
-    level_topk,
-    node_log_probs,
-    topk_paths,
-)
+from hsjax.hierarchy import label_log_probs, node_log_probs
 from hsjax.progress import progress
 from hsjax.taxonomy import Taxonomy
 

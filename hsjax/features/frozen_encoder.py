@@ -25,9 +25,7 @@ from hsjax.models.published_files import (
 )
 from hsjax.models.published_towers import POOLS, tower_settings
 from hsjax.models.published_weights import load_parameters
-from hsjax.models.vgg import VGG
-
-STATES = "none"  # the pool that keeps every token, patch or cell
+from hsjax.models.scratch_towers import STATES
 
 
 class FrozenEncoder(NamedTuple):
@@ -164,12 +162,10 @@ def _place(name: str) -> str:
 
 def _checked_pool(family: Family, pool: str) -> str:
     """What needs no parameters beyond those that are published."""
-    known = [name for name in POOLS[family.module] if name != "map"]
-    known += [] if family.module is VGG else [STATES]
+    known = [*(name for name in POOLS[family.module] if name != "map"), STATES]
     if pool not in known:
-        states = " (extract.states)" if pool == STATES else ""
         raise PublishedError(
-            f"extract.pool is {pool!r}{states}; {family.name} has {', '.join(known)}"
+            f"extract.pool is {pool!r}; {family.name} has {', '.join(known)}"
         )
     return pool
 

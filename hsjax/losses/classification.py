@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hsjax.hierarchy import Logits, label_log_probs
+from hsjax.hierarchy import Logits
+from hsjax.losses.masks import masked_log_probs
 from hsjax.taxonomy import Taxonomy
 
 
@@ -17,6 +18,8 @@ def hierarchical_cross_entropy(
     *,
     weight: Float[Array, "B"],
     reduction: str = "sum",
+    mask: str = "true",
+    mask_on: str = "logits",
     class_weights: Sequence[np.ndarray] | None = None,
     adjustments: Sequence[np.ndarray] | None = None,
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
@@ -27,6 +30,7 @@ def hierarchical_cross_entropy(
       weight: 0 = padding.
       reduction: `sum` over present levels, the likelihood of the tree distribution, or
         `mean`.
+      mask, mask_on: what a level's softmax is taken over: see `masked_log_probs`.
       class_weights: per level (C,) float32 by id, times a level's cross-entropy where
         the node is the label: see `balanced_weights`.
       adjustments: per level (C,) float32 by id, added to the logits of the loss alone:
@@ -38,7 +42,7 @@ def hierarchical_cross_entropy(
     if adjustments is not None:
         pairs = zip(logits, adjustments, tree.layout, strict=True)
         logits = [x + jnp.asarray(a[layout.ids])[None] for x, a, layout in pairs]
-    per_level = -label_log_probs(logits, labels, tree)
+    per_level = -masked_log_probs(logits, labels, tree, mask=mask, on=mask_on)
     if class_weights is not None:
         columns = zip(class_weights, labels.T, strict=True)
         factors = [jnp.asarray(w)[jnp.maximum(label, 0)] for w, label in columns]

@@ -1,28 +1,28 @@
 """A model from a config: two pure functions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float
 from ml_collections import FrozenConfigDict
 
 from hsjax.batch import IMAGE, BatchSpec
-from hsjax.models.fusion import FUSIONS
+from hsjax.models.fusion import FUSIONS, Part
 from hsjax.models.head import HEADS
-from hsjax.models.joint import Projection, mean_embedding, unit_length, with_dropout
+from hsjax.models.joint import (
+    Projection,
+    StandIn,
+    mean_embedding,
+    unit_length,
+    with_dropout,
+)
 from hsjax.models.label_tower import LabelFeatures
-from hsjax.models.layers import masked_mean
-from hsjax.models.published_towers import published_encoder
-from hsjax.models.scratch_towers import image_tower, text_tower
+from hsjax.models.towers import Inputs, Towers, as_states, pooled
 from hsjax.taxonomy import Taxonomy
-
-# see hsjax.batch; all that the model reads
-Inputs = Mapping[str, Shaped[Array, "B ..."] | Shaped[np.ndarray, "B ..."]]
 
 
 class Outputs(NamedTuple):
@@ -30,8 +30,8 @@ class Outputs(NamedTuple):
 
     Attributes:
       logits: (B, C) per level, raw, in slot order.
-      text, image: (B, E) unit length, None without that modality. Where it is absent,
-        text is zero and image is that of a black picture.
+      text, image: (B, E) unit length, None without that modality or its projection.
+        Where it is absent, text is zero and image is that of a black picture.
       fused: (B, F).
       scale: () 1 / temperature of the contrastive loss.
       bias: () of the sigmoid loss, None with another.
@@ -59,113 +59,78 @@ class Model(NamedTuple):
     apply: Callable
 
 
-class ProductClassifier(nn.Module):
-    """Encoders -> projections -> fusion -> head.
+class ProductClassifier(Towers):
+    """Encoders -> projections -> fusion -> head."""
 
-    `config` is the model group of a config, with the objective inside.
-    """
-
-    config: FrozenConfigDict
-    spec: BatchSpec
     tree: Taxonomy
-    vocab_size: int
-    published: Mapping[str, Mapping]
     labels: LabelFeatures | None
 
     @nn.compact
     def __call__(self, batch: Inputs, training: bool) -> Outputs:
-        names = tuple(self.config.modalities)
+        names, c = tuple(self.config.modalities), self.config
         present = jnp.stack([batch[f"has_{m}"] for m in names], axis=1)  # (B, M)
         kept, key = present, lambda: self.make_rng("dropout")
         if training:
-            kept = with_dropout(self.config, names, present, key)
-        parts, embeddings = self._modalities(batch, names, kept, training)
-        texts = [m for m in names if m != IMAGE]
+            kept = with_dropout(c, names, present, key)
+        fuse = FUSIONS[c.fusion.kind](c.fusion, self._dtype, name="fusion")
+        parts, embeddings = self._modalities(batch, kept, training, fuse.reads_states)
+        texts = [m for m in names if m != IMAGE and m in embeddings]
         told = [embeddings[m] for m in texts], [batch[f"has_{m}"] for m in texts]
         text = mean_embedding(*told) if texts else None
-        fuse = FUSIONS[self.config.fusion.kind](self.config.fusion.norm, name="fusion")
         fused = fuse(parts, names, kept)
-        c = self.config.head
-        head = HEADS[c.kind](self.tree, c, self._dtype, self.labels, name="head")
+        head = HEADS[c.head.kind](
+            self.tree, c.head, self._dtype, self.labels, name="head"
+        )
         logits = head(fused, batch["weight"], training)
-        image = unit_length(embeddings[IMAGE]) if IMAGE in names else None
+        image = unit_length(embeddings[IMAGE]) if IMAGE in embeddings else None
         return Outputs(logits, text, image, fused, self._scale(), self._bias())
 
-    @property
-    def _dtype(self) -> jnp.dtype:
-        return jnp.dtype(self.config.dtype)
-
     def _modalities(
-        self,
-        batch: Inputs,
-        names: Sequence[str],
-        kept: Bool[Array, "B M"],
-        training: bool,
-    ) -> tuple[list[Float[Array, "B E"]], dict[str, Float[Array, "B E"]]]:
-        """Projections for fusion (tokens where not kept) and as embeddings."""
-        parts, embeddings, encoders, projections = [], {}, {}, {}
-        for position, name in enumerate(names):
+        self, batch: Inputs, kept: Bool[Array, "B M"], training: bool, states: bool
+    ) -> tuple[list[Part], dict[str, Float[Array, "B E"]]]:
+        """Parts for fusion (tokens where not kept), and embeddings in one space."""
+        parts, embeddings, encoders, modules = [], {}, {}, {}
+        for position, name in enumerate(self.config.modalities):
             # text streams share an encoder unless one has its own settings; features
             # come from an encoder elsewhere
             ready = f"{name}_features" in batch
             own = ready or name == IMAGE or name in self.config.text
             tower = name if own else "text"
-            if tower not in projections:
-                encoders[tower] = None if ready else self._encoder(name, tower)
-                projections[tower] = Projection(
-                    self.config.joint_width,
-                    self.config.absent,
-                    self._dtype,
-                    self.config.joint_bias,
-                    self.config.joint_start,
-                    name=f"{tower}_joint",
-                )
-            feature = self._encode(encoders[tower], batch, name, training)
-            embeddings[name], part = projections[tower](feature, kept[:, position])
-            parts.append(part)
+            if tower not in modules:
+                encoder = None if ready else self._encoder(name, tower, states=states)
+                encoders[tower], modules[tower] = encoder, self._projection(tower)
+            feature, mask = self._encode(encoders[tower], batch, name, training)
+            if not states:
+                feature, mask = pooled(feature, mask), None
+            here = kept[:, position]
+            embedding, stand_in = modules[tower](feature, here)
+            if embedding is not None:
+                embeddings[name] = pooled(embedding, mask)
+            own_states = as_states(stand_in, mask, here) if states else (None, None)
+            vector = pooled(*own_states) if states else stand_in
+            parts.append(Part(vector, *own_states))
         return parts, embeddings
 
-    def _encoder(self, name: str, tower: str) -> nn.Module:
-        if tower in self.published:
-            c = self.config[tower]
-            return published_encoder(
-                self.published[tower],
-                dropout=c.dropout,
-                pool=c.pool,
-                dtype=self._dtype,
-                name=tower,
-            )
-        if name == IMAGE:
-            return image_tower(self.config.image, dtype=self._dtype, name=tower)
-        return text_tower(
-            self.config.text[name] if name in self.config.text else self.config.text,
-            vocab_size=self.vocab_size,
-            max_length=max(length for _, length in self.spec.lengths),
-            dtype=self._dtype,
-            name=tower,
-        )
+    def _projection(self, tower: str) -> Callable:
+        """(features, kept) -> (embeddings or None, what fusion sees).
 
-    def _encode(
-        self, encoder: nn.Module | None, batch: Inputs, name: str, training: bool
-    ) -> Float[Array, "B D"]:
-        """Features of one modality; what is absent is zeroed before it can matter."""
-        here = batch[f"has_{name}"]
-        if f"{name}_features" in batch:
-            feature = batch[f"{name}_features"]
-            lift = (-1, *(1,) * (feature.ndim - 1))
-            feature = jnp.where(here.reshape(lift), feature, 0.0)
-            if feature.ndim == 2:
-                return feature
-            return masked_mean(feature, batch[f"{name}_mask"] & here[:, None])
-        if name == IMAGE:
-            pixels = jnp.where(here[:, None, None, None], batch[IMAGE][:, 0], 0)
-            mean = jnp.array(self.config.image.mean).reshape(1, 1, 1, 3)
-            std = jnp.array(self.config.image.std).reshape(1, 1, 1, 3)
-            pixels = (pixels.astype(jnp.float32) / 255.0 - mean) / std
-            weight = jnp.where(here, batch["weight"], 0.0)
-            return encoder(pixels.astype(self._dtype), weight, training)
-        mask = batch[f"{name}_mask"] & here[:, None]
-        return encoder(jnp.where(mask, batch[f"{name}_ids"], 0), mask, training)
+        Fusion of features sees no projection, and without a contrastive loss there is
+        none: its space would stay random.
+        """
+        c, features = self.config, self.config.fusion.of == "feature"
+        project = Projection(
+            *(c.joint_width, c.absent, self._dtype, c.joint_bias, c.joint_start),
+            name=f"{tower}_joint",
+        )
+        if not features:
+            return project
+        stand_in = StandIn(c.absent, name=f"{tower}_absent")
+        if not c.objective.contrastive:
+            return lambda feature, kept: (None, stand_in(feature, kept))
+        return lambda feature, kept: (
+            project(feature, None)[0],
+            stand_in(feature, kept),
+        )
 
     def _scale(self) -> Float[Array, ""]:
         """1 / temperature; learned as its logarithm, clamped."""
@@ -215,7 +180,12 @@ def build_model(
     with settings.unlocked():
         settings.objective = config.objective  # scale and bias are parameters here
     module = ProductClassifier(
-        FrozenConfigDict(settings), spec, tree, vocab_size, dict(published), labels
+        FrozenConfigDict(settings),
+        spec,
+        vocab_size,
+        dict(published),
+        tree=tree,
+        labels=labels,
     )
     return _pure(module)
 

@@ -21,6 +21,8 @@ from hsjax.models.label_tower import (
 from hsjax.models.layers import BatchNorm, LayerNorm
 from hsjax.taxonomy import Taxonomy
 
+FEEDS = ("probabilities", "softmax", "logits", "one_hot", "none")
+
 
 class LevelLogits(nn.Module):
     """Linear classifier of one level: (B, D) -> raw logits (B, C), zero at the start.
@@ -116,10 +118,11 @@ class _Head(nn.Module):
 class HierarchicalHead(_Head):
     """Paper B's head: (B, F) -> raw logits (B, C) per level, in slot order.
 
-    A shared layer, a layer per level, and coarser predictions fed forward: with `feed =
-    probabilities` level l also sees p(node) of level l - 1 from the tree distribution,
-    with stopped gradient (B5). Label texts are compared with the shared layer, which
-    knows of no class.
+    A shared layer, a layer per level, and coarser predictions fed forward (B5): level l
+    also sees level l - 1 by `feed`, p(node) of the tree distribution (probabilities),
+    the softmax of that level alone, its raw logits, or 1 for its most probable node
+    (one_hot); no gradient goes back there unless `feed_gradient` is set. Label texts
+    are compared with the shared layer, which knows of no class.
     """
 
     @nn.compact
@@ -149,13 +152,21 @@ class HierarchicalHead(_Head):
         self, shared: Float[Array, "B D"], logits: Sequence[jax.Array]
     ) -> Float[Array, "B _"]:
         """The shared layer beside the predictions of the level above."""
-        if self.config.feed != "probabilities":
+        feed, level = self.config.feed, len(logits)
+        if feed == "none":
             return shared
-        level = len(logits)
-        coarser = jnp.exp(node_log_probs(logits, self.tree.top(level))[-1])
+        coarser = logits[-1].astype(jnp.float32)
+        if feed == "softmax":
+            coarser = jax.nn.softmax(coarser, axis=-1)
+        elif feed != "logits":
+            coarser = jnp.exp(node_log_probs(logits, self.tree.top(level))[-1])
+        if feed == "one_hot":
+            coarser = jax.nn.one_hot(jnp.argmax(coarser, axis=-1), coarser.shape[-1])
         # by id, as kernels are stored: rows keep their meaning
         coarser = coarser[:, self.tree.layout[level - 1].slots]
-        return jnp.concatenate([shared, jax.lax.stop_gradient(coarser)], axis=-1)
+        if not self.config.feed_gradient:
+            coarser = jax.lax.stop_gradient(coarser)
+        return jnp.concatenate([shared, coarser], axis=-1)
 
 
 class FlatHead(_Head):

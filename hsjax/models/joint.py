@@ -32,7 +32,8 @@ class Projection(nn.Module):
 
     The learned token replaces the *feature*, so an absent modality's content cannot
     matter. With `zeros` the feature is literally zero. W is random at the start, or
-    `identity`: a published encoder's own space, from which training moves away.
+    `identity`: a published encoder's own space, from which training moves away. Of
+    token or patch states (B, T, D) each is projected, and replaced.
     """
 
     width: int
@@ -43,14 +44,15 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(
-        self, feature: Float[Array, "B D"], kept: Bool[Array, "B"]
-    ) -> tuple[Float[Array, "B E"], Float[Array, "B E"]]:
-        """Returns W z, and the same with the token where a modality is not kept."""
-        width = feature.shape[-1]
-        if self.absent == "token":
-            token = self.param("absent_token", TOKEN_INIT, (width,))
-        else:
-            token = jnp.zeros(width)
+        self, feature: Float[Array, "B *T D"], kept: Bool[Array, "B"] | None
+    ) -> tuple[Float[Array, "B *T E"], Float[Array, "B *T E"]]:
+        """Returns W z, and the same with the token where a modality is not kept.
+
+        Args:
+          kept: None = nobody asks for what stands in.
+        """
+        if kept is not None:
+            token = absent_token(self, self.absent, feature.shape[-1])
         project = nn.Dense(
             self.width,
             use_bias=self.bias,
@@ -60,8 +62,38 @@ class Projection(nn.Module):
         )
         # The token is no row of the batch: B + 1 rows are uneven over the devices.
         present = project(feature).astype(jnp.float32)
+        if kept is None:
+            return present, present
         stand_in = project(token[None]).astype(jnp.float32)
-        return present, jnp.where(kept[:, None], present, stand_in)
+        return present, replaced(present, kept, stand_in)
+
+
+class StandIn(nn.Module):
+    """The feature itself where it is there, its token where not: no projection."""
+
+    absent: str
+
+    @nn.compact
+    def __call__(
+        self, feature: Float[Array, "B *T D"], kept: Bool[Array, "B"]
+    ) -> Float[Array, "B *T D"]:
+        token = absent_token(self, self.absent, feature.shape[-1])
+        return replaced(feature.astype(jnp.float32), kept, token[None])
+
+
+def absent_token(module: nn.Module, kind: str, width: int) -> Float[Array, "D"]:
+    """What a module puts in place of a feature: learned, or literally zeros."""
+    if kind == "token":
+        return module.param("absent_token", TOKEN_INIT, (width,))
+    return jnp.zeros(width)
+
+
+def replaced(
+    x: Float[Array, "B *T E"], kept: Bool[Array, "B"], token: Float[Array, "1 E"]
+) -> Float[Array, "B *T E"]:
+    """Every vector of a row that is not kept is the token."""
+    lift = (1,) * (x.ndim - 1)
+    return jnp.where(kept.reshape(-1, *lift), x, token.reshape(*lift, -1))
 
 
 def with_dropout(

@@ -26,7 +26,7 @@ from hsjax.models.published_files import (
 )
 from hsjax.models.published_weights import load_parameters
 from hsjax.models.resnet import ResNet
-from hsjax.models.scratch_towers import SCRATCH_POOL
+from hsjax.models.scratch_towers import SCRATCH_POOL, STATES
 from hsjax.models.text import TextEncoder
 from hsjax.models.vgg import VGG
 from hsjax.models.vit import VisionTransformer
@@ -71,8 +71,9 @@ def tower_settings(tower: str, config: Mapping, *, pool: str = "") -> dict:
 def published_encoder(
     config: Mapping, *, dropout: float, pool: str, dtype: jnp.dtype, name: str
 ) -> nn.Module:
-    """The module of a config.json, in the place of the tower `name`."""
-    settings = tower_settings(name, config, pool=pool) | {"dropout": dropout}
+    """The module of a config.json as the tower `name`; pool `none` keeps states."""
+    settings = tower_settings(name, config, pool="" if pool == STATES else pool)
+    settings |= {"dropout": dropout} | ({"pool": pool} if pool == STATES else {})
     return family_of(name, config).module(**settings, dtype=dtype, name=name)
 
 

@@ -10,27 +10,31 @@ from hsjax.models.text import TextEncoder
 from hsjax.models.vit import VisionTransformer
 
 SCRATCH_POOL = "mean"  # of a tower that is not told another one
+STATES = "none"  # the pool that keeps every token, patch or cell
 IMAGE_ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet": lambda c, **kw: ResNet(
-        c.stem, c.block, tuple(c.stages), tuple(c.widths), c.norm, c.dropout, **kw
+        *(c.stem, c.block, tuple(c.stages), tuple(c.widths), c.norm, c.dropout), **kw
     ),
     "vit": lambda c, **kw: VisionTransformer(
         *(c.patch, c.width, c.depth, c.heads, c.mlp, c.dropout),
-        c.pool or SCRATCH_POOL,
-        **kw,
+        **({"pool": c.pool or SCRATCH_POOL} | kw),
     ),
 }
 
 
-def image_tower(c, *, dtype: jnp.dtype, name: str) -> nn.Module:
-    """Of a config's `model.image`."""
-    return IMAGE_ENCODERS[c.family](c, dtype=dtype, name=name)
+def image_tower(c, *, dtype: jnp.dtype, name: str, **pool) -> nn.Module:
+    """Of a config's `model.image`; another `pool` may be given."""
+    return IMAGE_ENCODERS[c.family](c, dtype=dtype, name=name, **pool)
 
 
 def text_tower(
-    c, *, vocab_size: int, max_length: int, dtype: jnp.dtype, name: str
+    c, *, vocab_size: int, max_length: int, dtype: jnp.dtype, name: str, pool: str = ""
 ) -> TextEncoder:
-    """Of a config's `model.text`, or of a stream's own settings there."""
+    """Of a config's `model.text`, or of a stream's own settings there.
+
+    Args:
+      pool: another one than the config's.
+    """
     return TextEncoder(
         vocab_size,
         max_length,
@@ -39,7 +43,7 @@ def text_tower(
         c.heads,
         c.mlp,
         c.dropout,
-        c.pool or SCRATCH_POOL,
+        pool or c.pool or SCRATCH_POOL,
         c.pre_norm,
         dtype,
         bag=c.bag,

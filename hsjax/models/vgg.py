@@ -20,7 +20,8 @@ class VGG(nn.Module):
       hidden: width of the two dense layers.
       grid: side to which the last map is averaged before the dense layers.
       pool: fc7 answers with the second dense layer after its ReLU, D = hidden; mean
-        with the average of the last stage, D = the last width, without dense layers.
+        with the average of the last stage, D = the last width, without dense layers;
+        none with its cells, row by row, (B, P, D).
       dropout: after each dense layer, or after the average.
     """
 
@@ -35,7 +36,7 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(
         self, image: Float[Array, "B H W 3"], weight: Float[Array, "B"], training: bool
-    ) -> Float[Array, "B D"]:
+    ) -> Float[Array, "B D"] | Float[Array, "B P D"]:
         del weight  # nothing here looks across the batch
         x = image
         for stage, (count, width) in enumerate(
@@ -48,6 +49,8 @@ class VGG(nn.Module):
                 x = nn.relu(conv(x))
             x = nn.max_pool(x, (2, 2), (2, 2))
         drop = nn.Dropout(self.dropout, deterministic=not training)
+        if self.pool == "none":
+            return x.reshape(len(x), -1, x.shape[-1]).astype(jnp.float32)
         if self.pool == "mean":
             return drop(x.astype(jnp.float32).mean(axis=(1, 2)))
         x = average_to(x, self.grid)

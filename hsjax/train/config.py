@@ -29,6 +29,10 @@ LATER |= {"train.micro_batches": 1, "model.joint_start": "random"}
 LATER |= {"data.train_share": 1.0, "data.label_share": 1.0}
 LATER |= {"data.leave_out": (), "data.label_source": ""}
 LATER |= {"model.modality_dropout_image": -1.0}
+LATER |= {"model.fusion.of": "joint", "model.fusion.width": 256}
+LATER |= {"model.fusion.joint": 0, "model.fusion.heads": 4}
+LATER |= {"model.head.feed_gradient": False}
+LATER |= {"objective.mask": "true", "objective.mask_on": "logits"}
 # groups that had another name then
 RENAMED = {"svm": "baseline"}
 

@@ -94,6 +94,8 @@ def _make_terms(config, tree: Taxonomy, modalities, train_labels) -> Callable:
                 tree,
                 weight=weight,
                 reduction=config.level_reduction,
+                mask=config.mask,
+                mask_on=config.mask_on,
                 **long_tail,
             )
         if config.contrastive:

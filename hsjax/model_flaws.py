@@ -1,0 +1,59 @@
+"""What of a config's model cannot be built together, in sentences."""
+
+from ml_collections import ConfigDict
+
+from hsjax.batch import IMAGE
+
+# names in the classifier, beside a tower per modality
+MODULES = ("text", "fusion", "head", "temperature")
+
+
+def fusion_flaws(config) -> list[tuple[bool, str]]:
+    """What fusion, head and objective cannot be together."""
+    model, objective = config.model, config.objective
+    fusion, names = model.fusion, tuple(model.modalities)
+    attends = fusion.kind == "attention"
+    masked = (objective.mask, objective.mask_on) != ("true", "logits")
+    return [
+        (
+            attends and (IMAGE not in names or len(names) < 2),
+            "model.fusion.kind is 'attention', by which texts look at pictures; "
+            f"model.modalities is {names}",
+        ),
+        (
+            attends and fusion.of == "joint" and model.joint_width % fusion.heads,
+            "model.fusion.heads do not divide model.joint_width",
+        ),
+        (
+            fusion.of == "feature" and fusion.kind == "product" and len(names) > 1,
+            "model.fusion.kind is 'product', which multiplies vectors of one width;"
+            " set model.fusion.of to joint",
+        ),
+        (
+            masked and model.head.kind == "flat",
+            "objective.mask and mask_on are of the hierarchical head; leave them at"
+            " true and logits for model.head.kind=flat, which has one softmax",
+        ),
+    ]
+
+
+def stream_flaws(config) -> list[str]:
+    """Why the text streams of a whole config cannot be built, a sentence per stream."""
+    shared, flaws = config.model.text, []
+    settings = {k for k, v in shared.items() if not isinstance(v, ConfigDict)}
+    stored = {m for m, folder in config.data.features.items() if folder}
+    for name in config.data.text.streams:
+        own = name in shared and name not in settings
+        alone = own or name in stored  # it has modules of its own name
+        if name == IMAGE or name in settings or (alone and name in MODULES):
+            flaws.append(
+                f"data.text.streams: the name {name!r} is taken; choose another"
+            )
+        elif own and (missing := settings - {"published"} - set(shared[name])):
+            flaws.append(f"model.text.{name} lacks {', '.join(sorted(missing))}")
+        elif own and "published" in shared[name] and shared[name].published:
+            flaws.append(
+                f"model.text.{name}.published: a stream with settings of its own is"
+                " trained from scratch; model.text.published is for all the others"
+            )
+    return flaws

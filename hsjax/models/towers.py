@@ -1,0 +1,103 @@
+"""The encoders of a classifier: raw modalities or cached features in, features out."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
+from ml_collections import FrozenConfigDict
+
+from hsjax.batch import IMAGE, BatchSpec
+from hsjax.models.layers import masked_mean
+from hsjax.models.published_towers import published_encoder
+from hsjax.models.scratch_towers import STATES, image_tower, text_tower
+
+# see hsjax.batch; all that the model reads
+Inputs = Mapping[str, Shaped[Array, "B ..."] | Shaped[np.ndarray, "B ..."]]
+
+
+class Towers(nn.Module):
+    """What a classifier knows of its encoders.
+
+    Attributes:
+      config: the model group of a config, with the objective inside.
+      published: tower -> config.json of the published encoder that stands there.
+    """
+
+    config: FrozenConfigDict
+    spec: BatchSpec
+    vocab_size: int
+    published: Mapping[str, Mapping]
+
+    @property
+    def _dtype(self) -> jnp.dtype:
+        return jnp.dtype(self.config.dtype)
+
+    def _encoder(self, name: str, tower: str, *, states: bool) -> nn.Module:
+        """Of one vector per item, or of its states, whatever the config pools by."""
+        if tower in self.published:
+            c = self.config[tower]
+            return published_encoder(
+                self.published[tower],
+                dropout=c.dropout,
+                pool=STATES if states else c.pool,
+                dtype=self._dtype,
+                name=tower,
+            )
+        pool = {"pool": STATES} if states else {}
+        if name == IMAGE:
+            c = self.config.image
+            return image_tower(c, dtype=self._dtype, name=tower, **pool)
+        return text_tower(
+            self.config.text[name] if name in self.config.text else self.config.text,
+            vocab_size=self.vocab_size,
+            max_length=max(length for _, length in self.spec.lengths),
+            dtype=self._dtype,
+            name=tower,
+            **pool,
+        )
+
+    def _encode(
+        self, encoder: nn.Module | None, batch: Inputs, name: str, training: bool
+    ) -> tuple[Float[Array, "B *T D"], Bool[Array, "B T"] | None]:
+        """(features, mask) of one modality: of states which count, else None.
+
+        What is absent is zeroed before it can matter. Cached features have no encoder.
+        """
+        here = batch[f"has_{name}"]
+        if f"{name}_features" in batch:
+            feature = batch[f"{name}_features"]
+            lift = (-1, *(1,) * (feature.ndim - 1))
+            feature = jnp.where(here.reshape(lift), feature, 0.0)
+            mask = batch.get(f"{name}_mask")
+            return feature, None if mask is None else mask & here[:, None]
+        if name == IMAGE:
+            pixels = jnp.where(here[:, None, None, None], batch[IMAGE][:, 0], 0)
+            mean = jnp.array(self.config.image.mean).reshape(1, 1, 1, 3)
+            std = jnp.array(self.config.image.std).reshape(1, 1, 1, 3)
+            pixels = (pixels.astype(jnp.float32) / 255.0 - mean) / std
+            weight = jnp.where(here, batch["weight"], 0.0)
+            found = encoder(pixels.astype(self._dtype), weight, training)
+            mask = jnp.broadcast_to(here[:, None], found.shape[:2])
+            return found, mask if found.ndim == 3 else None
+        mask = batch[f"{name}_mask"] & here[:, None]
+        found = encoder(jnp.where(mask, batch[f"{name}_ids"], 0), mask, training)
+        return found, mask if found.ndim == 3 else None
+
+
+def pooled(
+    x: Float[Array, "B *T D"], mask: Bool[Array, "B T"] | None
+) -> Float[Array, "B D"]:
+    """The mean of states that count, (B, T, D); what is one vector stays."""
+    return x if mask is None else masked_mean(x, mask)
+
+
+def as_states(
+    x: Float[Array, "B *T D"], mask: Bool[Array, "B T"] | None, kept: Bool[Array, "B"]
+) -> tuple[Float[Array, "B _ D"], Bool[Array, "B _"]]:
+    """One vector is one state; of a modality that is not kept the first one counts."""
+    if mask is None:
+        return x[:, None], jnp.ones((len(x), 1), bool)
+    first = jnp.arange(mask.shape[1])[None] == 0
+    return x, jnp.where(kept[:, None], mask, first)

@@ -103,6 +103,8 @@ def data() -> ConfigDict:
     c.image.size = (32, 32)  # (height, width) of the crop that the model sees
     c.image.flip = True  # random horizontal flip in training
     c.image.crop = True  # random crop in training; otherwise central
+    c.image.augment = ""  # low | middle | high: in place of both, SimCLR's crops, colours and blur at this strength
+    c.image.views = 1  # of a picture in a batch; 2 for objective.self_supervised
     c.image.cache = True  # keep decoded pictures in memory
     c.image.max_pixels = 50_000_000  # larger pictures are refused as bombs
     return c
@@ -125,6 +127,7 @@ def model() -> ConfigDict:
     c.modalities = ("title", "image")  # text streams and image, in the order of fusion
     c.dtype = "float32"  # of matrix products: float32 | bfloat16
     c.joint_width = 128  # E: projections, and the space of the contrastive loss
+    c.view_width = 128  # of the space of objective.self_supervised
     c.joint_start = "random"  # of the projections: random | identity (the encoder's own space, cut to joint_width)
     c.joint_bias = True  # of the projections; False = as transformers' dual encoders
     c.absent = "token"  # what stands for a missing modality: token (learned) | zeros
@@ -206,6 +209,8 @@ def objective() -> ConfigDict:
     c.negatives = "all"  # products of other groups: all | branch (of one level 1 node) | every (row, listed twice or not)
     c.hardest = 0  # only so many most similar negatives of each anchor; 0 = all
     c.direction = "both"  # text -> image, image -> text: both | t2i | i2t
+    c.self_supervised = 0.0  # weight of SimCLR's NT-Xent between two views of a picture; 0 = not traced at all
+    c.self_temperature = 0.5  # of NT-Xent
     c.temperature = 0.07  # initial
     c.learn_temperature = True  # False = stays as it starts
     c.max_scale = 100.0  # clamp of 1 / temperature

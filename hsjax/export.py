@@ -1,8 +1,9 @@
-"""Saves the published encoders of a trained run in Hugging Face's layout.
+"""Saves the encoders of a trained run in Hugging Face's layout.
 
-A run on texts and pictures gives a pair, one with a single such tower that encoder.
+A run on texts and pictures gives a pair, one with a single tower that encoder.
 
 python -m hsjax.export --run=WORKDIR --output=DIR
+python -m hsjax.export --run=WORKDIR --tower=image --output=DIR
 python -m hsjax.export --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
 """
 
@@ -20,6 +21,9 @@ OUTPUT = flags.DEFINE_string(
 FEATURES = flags.DEFINE_multi_string(
     "features", [], "MODALITY=DIR of a feature store of the run that has moved."
 )
+TOWER = flags.DEFINE_string(
+    "tower", "", "Only the encoder of this modality, trained from scratch or not."
+)
 
 
 def run(argv) -> None:
@@ -31,7 +35,12 @@ def run(argv) -> None:
 
     with user_errors():
         places = read_places(FEATURES.value)
-        told = export_run(Path(RUN.value), Path(OUTPUT.value), features=places)
+        told = export_run(
+            Path(RUN.value),
+            Path(OUTPUT.value),
+            features=places,
+            modality=TOWER.value,
+        )
     for sentence in told:
         print(f"note: {sentence}")
     print(f"all files: {OUTPUT.value}")

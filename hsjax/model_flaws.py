@@ -5,16 +5,28 @@ from ml_collections import ConfigDict
 from hsjax.batch import IMAGE
 
 # names in the classifier, beside a tower per modality
-MODULES = ("text", "fusion", "head", "temperature")
+MODULES = ("text", "fusion", "head", "views", "temperature")
 
 
 def fusion_flaws(config) -> list[tuple[bool, str]]:
     """What fusion, head and objective cannot be together."""
     model, objective = config.model, config.objective
     fusion, names = model.fusion, tuple(model.modalities)
+    raw = IMAGE in names and not config.data.features.to_dict().get(IMAGE)
+    two, pulled = config.data.image.views == 2, bool(objective.self_supervised)
     attends = fusion.kind == "attention"
     masked = (objective.mask, objective.mask_on) != ("true", "logits")
     return [
+        (
+            pulled and not (raw and two and config.data.image.augment),
+            "objective.self_supervised pulls two views of a picture together: set"
+            " data.image.views=2 and data.image.augment, and no data.features.image",
+        ),
+        (
+            two and not pulled,
+            "data.image.views is 2, and nothing reads the second view: set"
+            " objective.self_supervised, or leave it at 1",
+        ),
         (
             attends and (IMAGE not in names or len(names) < 2),
             "model.fusion.kind is 'attention', by which texts look at pictures; "

@@ -1,6 +1,7 @@
 """The words, numbers and rules that keys of a config may hold."""
 
 from hsjax.baselines import BASELINES
+from hsjax.data.augment import STRENGTHS
 from hsjax.decodes import DECODES
 from hsjax.losses import CONTRASTS
 from hsjax.losses.masks import MASKED, MASKS
@@ -14,6 +15,7 @@ from hsjax.text_baseline import ANALYZERS
 # what `data` reads is checked there, beside the catalogue
 CHOICES = {
     "taxonomy.stop": ("data", "all"),
+    "data.image.augment": ("", *STRENGTHS),
     "model.dtype": ("float32", "bfloat16"),
     "model.absent": ("token", "zeros"),
     "model.joint_start": tuple(STARTS),
@@ -70,9 +72,11 @@ NUMBERS = {
     "data.text.vocab_size": COUNT,
     "data.image.size": COUNT,
     "data.image.max_pixels": COUNT,
+    "data.image.views": ("1 or 2", lambda x: x in (1, 2)),
     "taxonomy.digits": COUNT,
     "taxonomy.min_products": NOT_NEGATIVE,
     "model.joint_width": COUNT,
+    "model.view_width": COUNT,
     "model.modality_dropout": SHARE,
     "model.modality_dropout_image": ("at most 1; below 0 = the same", lambda x: x <= 1),
     "model.text.width": COUNT,
@@ -99,6 +103,8 @@ NUMBERS = {
     "model.head.dropout": SHARE,
     "objective.classification": NOT_NEGATIVE,
     "objective.contrastive": NOT_NEGATIVE,
+    "objective.self_supervised": NOT_NEGATIVE,
+    "objective.self_temperature": POSITIVE,
     "model.head.label_dropout": SHARE,
     "model.head.label_width": COUNT,
     "objective.class_balance": ("0 or more and below 1", lambda x: 0 <= x < 1),

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from hsjax.batch import IMAGE, BatchSpec
+from hsjax.data.augment import STRENGTHS, augment
 from hsjax.data.features import Features, stores_of
 from hsjax.data.image import decode_image
 from hsjax.data.quarantine import CatalogueError
@@ -25,6 +26,7 @@ class Examples:
       tokens: stream -> tokens.
       images: decoded (H, W, 3) uint8, encoded bytes, a path, or None.
       resize: (height, width) of decoded pictures.
+      strength: of the random views of a picture, '' = there are none.
       labels: (N, L) int32.
       group: (N,) int.
       features: modality -> vectors that stand for it in place of the raw input.
@@ -35,6 +37,7 @@ class Examples:
     images: Sequence[np.ndarray | bytes | Path | None]
     resize: tuple[int, int]
     max_pixels: int
+    strength: str = ""
     labels: np.ndarray
     group: np.ndarray
     features: Mapping[str, Features] = field(default_factory=dict)
@@ -78,6 +81,7 @@ def make_examples(
         images=[r.image for r in records],
         resize=tuple(config_image.resize),
         max_pixels=config_image.max_pixels,
+        strength=config_image.augment,
         labels=labels,
         group=group,
         features=features,
@@ -107,7 +111,8 @@ def batch_spec(
     streams = [m for m in modalities if m != IMAGE and m not in stores]
     lengths = tuple((s, text.lengths.to_dict().get(s, text.length)) for s in streams)
     height, width = config.data.image.size
-    image = (1, height, width) if IMAGE in set(modalities) - stores.keys() else None
+    seen = IMAGE in set(modalities) - stores.keys()
+    image = (config.data.image.views, height, width) if seen else None
     features = tuple(
         (m, tuple(shapes[m]) if m in shapes else store_shape(stores[m]))
         for m in modalities
@@ -127,7 +132,8 @@ def assemble(
     Args:
       numbers: (B,) global example numbers: the counters of the random draws.
       index: (B,) positions in `examples`, which the batch keeps as `index`.
-      augmentation: None = evaluation: central crop, nothing dropped.
+      augmentation: None = evaluation: central crop, nothing dropped. A second view is
+        always drawn, from the example's number alone.
     """
     spec, rows = examples.spec, len(index)
     batch = spec.padding(rows)
@@ -146,8 +152,10 @@ def assemble(
         for row, i in enumerate(index.tolist()):
             picture = examples.picture(i)
             if picture is not None:
-                view = _crop(picture, spec.image[1:], draws[row], augmentation)
-                batch[IMAGE][row, 0], batch["has_image"][row] = view, True
+                views = _views(
+                    examples, picture, numbers[row], draws[row], augmentation
+                )
+                batch[IMAGE][row], batch["has_image"][row] = views, True
     for modality, features in examples.features.items():
         batch[f"{modality}_features"] = features.take(index)
         batch[f"has_{modality}"] = features.present(index)
@@ -170,6 +178,20 @@ def _draws(
             bits = np.random.Philox(key=augmentation.seed, counter=counter)
             draws[row] = np.random.Generator(bits).random(count)
     return draws
+
+
+def _views(examples: Examples, picture, number, draws, augmentation):
+    """(V, H, W, 3): the crop, or in training of some strength one more random view."""
+    count, *size = examples.spec.image
+    drawn = range(0 if augmentation and examples.strength else 1, count)
+    views = [] if 0 in drawn else [_crop(picture, tuple(size), draws, augmentation)]
+    for view in drawn:
+        # not the counters of the other draws
+        seed = augmentation.seed if augmentation else 0
+        bits = np.random.Philox(key=seed, counter=[0, 1 + view, 0, int(number)])
+        rng = np.random.Generator(bits)
+        views.append(augment(picture, tuple(size), STRENGTHS[examples.strength], rng))
+    return np.stack(views)
 
 
 def _crop(

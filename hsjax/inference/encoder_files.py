@@ -1,7 +1,7 @@
-"""Published encoders of a trained run -> a directory in Hugging Face's layout.
+"""Encoders of a trained run -> a directory in Hugging Face's layout.
 
 Of a run on texts and pictures that is a pair, VisionTextDualEncoder; of a run with one
-published tower, that encoder alone.
+tower, or of one that is asked for, that encoder alone.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ from hsjax.features.frozen_encoder import STATES
 from hsjax.features.reduce import load_reduction
 from hsjax.features.store_encoder import encoder_source, store_model
 from hsjax.inference.export_folder import Exported, check_output, write_card
-from hsjax.inference.predict import Run, load_run
+from hsjax.inference.export_towers import side_of, tower_alone, towers_of_run
+from hsjax.inference.predict import Run, load_run, vocabulary
 from hsjax.inference.tokenizer_files import write_tokenizer
 from hsjax.models.dual_encoder import (
     Tower,
@@ -31,11 +32,11 @@ from hsjax.models.dual_encoder import (
     write_preprocessor,
 )
 from hsjax.models.one_tower import KIND, families_of
+from hsjax.models.own_families import own_image_config, own_text_config
 from hsjax.models.preprocessing import Preprocessing, from_facts
-from hsjax.models.published_files import PublishedError, find_directory
+from hsjax.models.published_files import find_directory
 from hsjax.models.published_towers import tower_settings
 from hsjax.models.published_weights import load_parameters
-from hsjax.train.config import read_config
 from hsjax.train.kept import kept_encoders, kept_published
 
 
@@ -52,6 +53,7 @@ def export_run(
     output: Path,
     *,
     features: Mapping[str, Path | str] = MappingProxyType({}),
+    modality: str = "",
 ) -> list[str]:
     """Writes the pair of a run, or the one encoder that it has.
 
@@ -60,18 +62,19 @@ def export_run(
 
     Args:
       features: modality -> folder, of feature stores that have moved.
+      modality: the encoder of this one alone, '' = all that there is.
 
     Returns:
       What a reader of the directory has to know, a sentence each; its README.md says
       the same.
 
     Raises:
-      PublishedError: towers from scratch, a pooling with parameters that no layout
-        holds, an `output` with something else.
+      PublishedError: a pair with a tower from scratch, a pooling with parameters that
+        no layout holds, a modality without a tower, an `output` with something else.
       CatalogueError, WorkdirError: there is no such run, no such store, or its encoder
         is no longer what the features came from.
     """
-    sides = _sides(workdir)
+    sides = [tower_alone(workdir, modality)] if modality else towers_of_run(workdir)
     check_output(output, KIND if len(sides) > 1 else "")
     # an encoder alone is the run's own, whose stores nobody asks for
     run = load_run(workdir, features=features, answering=len(sides) > 1)
@@ -80,50 +83,9 @@ def export_run(
     return _export_pair(run, workdir, output, sides)
 
 
-def _sides(workdir: Path) -> list[str]:
-    """The modalities to export: a text stream and the image, or one of both.
-
-    Raises:
-      PublishedError: see `export_run`.
-    """
-    config, published = read_config(workdir), kept_published(workdir)
-    modalities, stores = list(config.model.modalities), stores_of(config)
-    texts = [m for m in modalities if m != IMAGE]
-    found = texts[:1] + [IMAGE] * (IMAGE in modalities)
-    # a stream may have a tower of its own, which is always from scratch
-    own = [m for m in found if _side(m) in published and m not in config.model.text]
-    for modality in own:
-        if config.model[_side(modality)].pool == "map":
-            raise PublishedError(
-                f"{workdir}: its {modality} tower has attention pooling, whose"
-                " parameters no layout holds"
-            )
-    scratch = [m for m in found if m not in stores and m not in own]
-    if len(found) == 2 and not scratch:
-        return found
-    trained = [m for m in own if m not in stores]
-    if len(trained) == 1:
-        return trained
-    if scratch:
-        modality, side = scratch[0], _side(scratch[0])
-        raise PublishedError(
-            f"{workdir}: its {modality} tower was trained from scratch, and the layout"
-            f" is one of published encoders: set model.{side}.published, or"
-            f" data.features.{modality}, and train again"
-        )
-    raise PublishedError(
-        f"{workdir} has no pair: it was trained on {', '.join(modalities)} alone, and"
-        " on features, whose encoder is as it was"
-    )
-
-
-def _side(modality: str) -> str:
-    return IMAGE if modality == IMAGE else "text"
-
-
 def _export_pair(run: Run, workdir: Path, output: Path, sides) -> list[str]:
     by_modality = {m: _tower(run, workdir, m) for m in sides}
-    towers = {_side(m): tower for m, tower in by_modality.items()}
+    towers = {side_of(m): tower for m, tower in by_modality.items()}
     reading, look = _reading(run, sides[0]), _look(run)
     write_pair(output, towers, scale=_scale(run), look=look)
     write_tokenizer(output, reading.tokenizer, length=reading.length)
@@ -138,7 +100,7 @@ def _export_pair(run: Run, workdir: Path, output: Path, sides) -> list[str]:
 def _export_encoder(run: Run, workdir: Path, output: Path, modality) -> list[str]:
     tower = _trained_tower(run, workdir, modality)
     config = {**tower.config, "pool": tower.pool}
-    write_encoder(output, _side(modality), config, tower.params, tower.stats)
+    write_encoder(output, side_of(modality), config, tower.params, tower.stats)
     told = [f"one vector of its states is their {tower.pool}, as config.json says"]
     if modality == IMAGE:
         write_preprocessor(output, _look(run))
@@ -155,8 +117,9 @@ def _write_card(run: Run, workdir: Path, output: Path, towers: Mapping, told) ->
     stores, entries = stores_of(run.config), kept_encoders(workdir)
     encoders = []
     for modality, tower in towers.items():
-        side, folder = _side(modality), stores.get(modality)
-        source = store_facts(folder)[SOURCE] if folder else entries[side]["source"]
+        side, folder = side_of(modality), stores.get(modality)
+        source = entries.get(side, {}).get("source", "trained from scratch")
+        source = store_facts(folder)[SOURCE] if folder else source
         family = alone(side, tower.config)["model_type"]
         encoders.append(Exported(modality, source, family, tower.pool))
     write_card(output, workdir.resolve().name, encoders, told)
@@ -179,17 +142,32 @@ def _scale(run: Run) -> float:
 def _tower(run: Run, workdir: Path, modality: str) -> Tower:
     if folder := stores_of(run.config).get(modality):
         return _stored_tower(run, Path(folder), modality)
-    kernel, bias = _projection(run, _side(modality))
+    kernel, bias = _projection(run, side_of(modality))
     return _trained_tower(run, workdir, modality)._replace(kernel=kernel, bias=bias)
 
 
 def _trained_tower(run: Run, workdir: Path, modality: str) -> Tower:
     """Of the run's own parameters, without the projection."""
-    side = _side(modality)
-    config, pool = kept_published(workdir)[side], run.config.model[side].pool
-    pool = tower_settings(side, config, pool=pool)["pool"]
+    side, own = side_of(modality), modality in run.config.model.text
+    name = modality if own else side  # of its parameters
+    config = kept_published(workdir).get(side)
+    if own or config is None:
+        config = _own_config(run, modality)
+    pool = tower_settings(side, config, pool=run.config.model[side].pool)["pool"]
     none = np.zeros((0, 0), np.float32)
-    return Tower(config, run.params[side], run.stats.get(side, {}), pool, none, None)
+    return Tower(config, run.params[name], run.stats.get(name, {}), pool, none, None)
+
+
+def _own_config(run: Run, modality: str) -> dict:
+    """config.json of a tower that began with random parameters."""
+    c = run.config.model
+    if modality == IMAGE:
+        return own_image_config(c.image, tuple(run.spec.image[1:]))
+    return own_text_config(
+        c.text[modality] if modality in c.text else c.text,
+        vocab_size=vocabulary(run.tokenizer),
+        max_length=max(length for _, length in run.spec.lengths),
+    )
 
 
 def _stored_tower(run: Run, folder: Path, modality: str) -> Tower:
@@ -197,7 +175,7 @@ def _stored_tower(run: Run, folder: Path, modality: str) -> Tower:
 
     Principal components, (x - mean) @ C, are multiplied into the projection.
     """
-    facts, side = store_facts(folder), _side(modality)
+    facts, side = store_facts(folder), side_of(modality)
     published = store_model(folder, facts, side)
     family = families_of(side)[facts["family"]]
     _, params, stats = load_parameters(family, published)

@@ -9,12 +9,14 @@ from jaxtyping import Array, Float
 
 from hsjax.losses.classification import hierarchical_cross_entropy
 from hsjax.losses.contrastive import CONTRASTS, Pairs, info_nce, tree_similarity
+from hsjax.losses.views import nt_xent
 
 __all__ = [
     "CONTRASTS",
     "Pairs",
     "hierarchical_cross_entropy",
     "info_nce",
+    "nt_xent",
     "tree_similarity",
     "weighted_mean",
 ]

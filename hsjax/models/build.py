@@ -16,6 +16,7 @@ from hsjax.models.head import HEADS
 from hsjax.models.joint import (
     Projection,
     StandIn,
+    ViewHead,
     mean_embedding,
     unit_length,
     with_dropout,
@@ -35,6 +36,7 @@ class Outputs(NamedTuple):
       fused: (B, F).
       scale: () 1 / temperature of the contrastive loss.
       bias: () of the sigmoid loss, None with another.
+      views: (B, V, E) unit length, of every view of a picture where a loss reads them.
     """
 
     logits: tuple[Float[Array, "B _"], ...]
@@ -43,6 +45,7 @@ class Outputs(NamedTuple):
     fused: Float[Array, "B F"]
     scale: Float[Array, ""]
     bias: Float[Array, ""] | None = None
+    views: Float[Array, "B V E"] | None = None
 
 
 class Model(NamedTuple):
@@ -73,7 +76,9 @@ class ProductClassifier(Towers):
         if training:
             kept = with_dropout(c, names, present, key)
         fuse = FUSIONS[c.fusion.kind](c.fusion, self._dtype, name="fusion")
-        parts, embeddings = self._modalities(batch, kept, training, fuse.reads_states)
+        parts, embeddings, views = self._modalities(
+            batch, kept, training, fuse.reads_states
+        )
         texts = [m for m in names if m != IMAGE and m in embeddings]
         told = [embeddings[m] for m in texts], [batch[f"has_{m}"] for m in texts]
         text = mean_embedding(*told) if texts else None
@@ -83,13 +88,14 @@ class ProductClassifier(Towers):
         )
         logits = head(fused, batch["weight"], training)
         image = unit_length(embeddings[IMAGE]) if IMAGE in embeddings else None
-        return Outputs(logits, text, image, fused, self._scale(), self._bias())
+        scale, bias = self._scale(), self._bias()
+        return Outputs(logits, text, image, fused, scale, bias, views)
 
     def _modalities(
         self, batch: Inputs, kept: Bool[Array, "B M"], training: bool, states: bool
-    ) -> tuple[list[Part], dict[str, Float[Array, "B E"]]]:
-        """Parts for fusion (tokens where not kept), and embeddings in one space."""
-        parts, embeddings, encoders, modules = [], {}, {}, {}
+    ) -> tuple[list[Part], dict[str, Float[Array, "B E"]], jax.Array | None]:
+        """Parts for fusion (tokens where not kept), embeddings in one space, views."""
+        parts, embeddings, encoders, modules, views = [], {}, {}, {}, None
         for position, name in enumerate(self.config.modalities):
             # text streams share an encoder unless one has its own settings; features
             # come from an encoder elsewhere
@@ -99,7 +105,8 @@ class ProductClassifier(Towers):
             if tower not in modules:
                 encoder = None if ready else self._encoder(name, tower, states=states)
                 encoders[tower], modules[tower] = encoder, self._projection(tower)
-            feature, mask = self._encode(encoders[tower], batch, name, training)
+            feature, mask, seen = self._encode(encoders[tower], batch, name, training)
+            views = seen if seen is not None else views
             if not states:
                 feature, mask = pooled(feature, mask), None
             here = kept[:, position]
@@ -109,7 +116,9 @@ class ProductClassifier(Towers):
             own_states = as_states(stand_in, mask, here) if states else (None, None)
             vector = pooled(*own_states) if states else stand_in
             parts.append(Part(vector, *own_states))
-        return parts, embeddings
+        if views is not None:
+            views = ViewHead(self.config.view_width, self._dtype, name="views")(views)
+        return parts, embeddings, views
 
     def _projection(self, tower: str) -> Callable:
         """(features, kept) -> (embeddings or None, what fusion sees).

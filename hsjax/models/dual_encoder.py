@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from hsjax.batch import IMAGE
 from hsjax.models.one_tower import KIND, PARTS, families_of
+from hsjax.models.own_families import OWN_IMAGE, OWN_TEXT
 from hsjax.models.preprocessing import RESAMPLINGS, Preprocessing
 from hsjax.models.published_files import (
     CONFIG,
@@ -36,7 +37,8 @@ POOLERS = {"albert": "pooler"}
 POOLERS |= dict.fromkeys(("bert", "roberta", "xlm-roberta"), "pooler.dense")
 POOLERS |= dict.fromkeys(("vit", "deit"), "pooler.dense")
 POOLED = {"clip_text_model": "eot"}  # what transformers answers with; `cls` otherwise
-UNKNOWN = {"distilbert", "resnet", "vgg"}  # without such an answer
+# without such an answer, or a class of its own there
+UNKNOWN = {"distilbert", "resnet", "vgg", *OWN_IMAGE, *OWN_TEXT}
 
 
 class Tower(NamedTuple):

@@ -20,7 +20,7 @@ def identity(key: jax.Array, shape: tuple[int, int], dtype) -> Float[Array, "D E
 STARTS = {"random": nn.linear.default_kernel_init, "identity": identity}
 
 
-def unit_length(x: Float[Array, "B E"]) -> Float[Array, "B E"]:
+def unit_length(x: Float[Array, "B *V E"]) -> Float[Array, "B *V E"]:
     """x / |x|, with a finite gradient at 0."""
     return x * jax.lax.rsqrt(
         jnp.maximum(jnp.square(x).sum(axis=-1, keepdims=True), 1e-12)
@@ -128,6 +128,19 @@ def drop_modalities(
     luck = draw / jnp.maximum(share, jnp.finfo(jnp.float32).tiny)
     luckiest = luck == luck.max(axis=1, keepdims=True)
     return present & ((draw >= share) | luckiest)
+
+
+class ViewHead(nn.Module):
+    """SimCLR's projection head, an MLP: features of views -> unit vectors."""
+
+    width: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B V D"]) -> Float[Array, "B V E"]:
+        x = nn.relu(nn.Dense(x.shape[-1], dtype=self.dtype, name="hidden")(x))
+        x = nn.Dense(self.width, dtype=self.dtype, name="out")(x)
+        return unit_length(x.astype(jnp.float32))
 
 
 def mean_embedding(

@@ -5,6 +5,7 @@ import numpy as np
 from hsjax.batch import IMAGE
 from hsjax.models.families import Family
 from hsjax.models.image_families import IMAGE_FAMILIES
+from hsjax.models.own_families import OWN_IMAGE, OWN_TEXT
 from hsjax.models.published_files import (
     CONFIG,
     LazyTensors,
@@ -24,7 +25,9 @@ PARTS = {
 
 def families_of(tower: str) -> dict[str, Family]:
     """By model_type; texts and images of one name (clip) are two."""
-    return IMAGE_FAMILIES if tower == IMAGE else TEXT_FAMILIES
+    if tower == IMAGE:
+        return IMAGE_FAMILIES | OWN_IMAGE
+    return TEXT_FAMILIES | OWN_TEXT
 
 
 def tower_family(published: PublishedModel, tower: str, *, asked: str) -> Family:

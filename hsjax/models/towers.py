@@ -1,6 +1,7 @@
 """The encoders of a classifier: raw modalities or cached features in, features out."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,6 +16,20 @@ from hsjax.models.scratch_towers import STATES, image_tower, text_tower
 
 # see hsjax.batch; all that the model reads
 Inputs = Mapping[str, Shaped[Array, "B ..."] | Shaped[np.ndarray, "B ..."]]
+
+
+class Encoded(NamedTuple):
+    """One modality of a batch.
+
+    Attributes:
+      feature: (B, D), or the states (B, T, D) of tokens, patches or cells.
+      mask: (B, T), which states count; None of one vector.
+      views: (B, V, D) of every view of a picture, None where no loss reads them.
+    """
+
+    feature: Float[Array, "B *T D"]
+    mask: Bool[Array, "B T"] | None = None
+    views: Float[Array, "B V D"] | None = None
 
 
 class Towers(nn.Module):
@@ -60,10 +75,10 @@ class Towers(nn.Module):
 
     def _encode(
         self, encoder: nn.Module | None, batch: Inputs, name: str, training: bool
-    ) -> tuple[Float[Array, "B *T D"], Bool[Array, "B T"] | None]:
-        """(features, mask) of one modality: of states which count, else None.
+    ) -> "Encoded":
+        """Of one modality. Cached features have no encoder.
 
-        What is absent is zeroed before it can matter. Cached features have no encoder.
+        What is absent is zeroed before it can matter.
         """
         here = batch[f"has_{name}"]
         if f"{name}_features" in batch:
@@ -71,19 +86,34 @@ class Towers(nn.Module):
             lift = (-1, *(1,) * (feature.ndim - 1))
             feature = jnp.where(here.reshape(lift), feature, 0.0)
             mask = batch.get(f"{name}_mask")
-            return feature, None if mask is None else mask & here[:, None]
+            return Encoded(feature, None if mask is None else mask & here[:, None])
         if name == IMAGE:
-            pixels = jnp.where(here[:, None, None, None], batch[IMAGE][:, 0], 0)
-            mean = jnp.array(self.config.image.mean).reshape(1, 1, 1, 3)
-            std = jnp.array(self.config.image.std).reshape(1, 1, 1, 3)
-            pixels = (pixels.astype(jnp.float32) / 255.0 - mean) / std
-            weight = jnp.where(here, batch["weight"], 0.0)
-            found = encoder(pixels.astype(self._dtype), weight, training)
-            mask = jnp.broadcast_to(here[:, None], found.shape[:2])
-            return found, mask if found.ndim == 3 else None
+            return self._encode_pictures(encoder, batch, training)
         mask = batch[f"{name}_mask"] & here[:, None]
         found = encoder(jnp.where(mask, batch[f"{name}_ids"], 0), mask, training)
-        return found, mask if found.ndim == 3 else None
+        return Encoded(found, mask if found.ndim == 3 else None)
+
+    def _encode_pictures(
+        self, encoder: nn.Module, batch: Inputs, training: bool
+    ) -> "Encoded":
+        """The first view is the picture; all are encoded where a loss reads them."""
+        pictures, here = batch[IMAGE], batch["has_image"]
+        count = pictures.shape[1] if self.config.objective.self_supervised else 1
+        lift = (-1, *(1,) * (pictures.ndim - 1))
+        pixels = jnp.where(here.reshape(lift), pictures[:, :count], 0)
+        pixels = pixels.reshape(-1, *pixels.shape[2:])  # (B V, H, W, 3)
+        mean = jnp.array(self.config.image.mean).reshape(1, 1, 1, 3)
+        std = jnp.array(self.config.image.std).reshape(1, 1, 1, 3)
+        pixels = (pixels.astype(jnp.float32) / 255.0 - mean) / std
+        weight = jnp.repeat(jnp.where(here, batch["weight"], 0.0), count)
+        found = encoder(pixels.astype(self._dtype), weight, training)
+        found = found.reshape(len(here), count, *found.shape[1:])
+        feature, mask = found[:, 0], None
+        if feature.ndim == 3:
+            mask = jnp.broadcast_to(here[:, None], feature.shape[:2])
+        if not self.config.objective.self_supervised:
+            return Encoded(feature, mask)
+        return Encoded(feature, mask, found if mask is None else found.mean(axis=2))
 
 
 def pooled(

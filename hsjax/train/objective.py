@@ -10,6 +10,7 @@ from hsjax.losses import (
     CONTRASTS,
     Pairs,
     hierarchical_cross_entropy,
+    nt_xent,
     tree_similarity,
     weighted_mean,
 )
@@ -22,12 +23,13 @@ from hsjax.losses.contrastive import LABEL_AWARE
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError
 
+TERMS = ("classification", "contrastive", "self_supervised")  # weights of a config
 Terms = dict[str, tuple]  # name -> (value, weight) per example
 
 
 def training_metrics(config) -> tuple[str, ...]:
     """Names of what a training step reports."""
-    losses = [name for name in ("classification", "contrastive") if config[name]]
+    losses = [name for name in TERMS if config[name]]
     return ("loss", *losses, "gradient_norm")
 
 
@@ -42,8 +44,8 @@ def check_objective(config, modalities: tuple[str, ...]) -> None:
         raise ConfigError(
             "objective.contrastive needs text and image; set it to 0 for one modality"
         )
-    if not (config.contrastive or config.classification):
-        raise ConfigError("objective: both weights are 0, nothing would be learnt")
+    if not any(config[name] for name in TERMS):
+        raise ConfigError("objective: all weights are 0, nothing would be learnt")
 
 
 def make_objective(
@@ -105,6 +107,13 @@ def _make_terms(config, tree: Taxonomy, modalities, train_labels) -> Callable:
             contrast = CONTRASTS[config.contrastive_kind]
             found["contrastive"] = contrast(
                 outputs.text, outputs.image, outputs.scale, pairs
+            )
+        if config.self_supervised:
+            found["self_supervised"] = nt_xent(
+                outputs.views,
+                group=batch["group"],
+                weight=jnp.where(batch["has_image"], batch["weight"], 0.0),
+                temperature=config.self_temperature,
             )
         return found
 

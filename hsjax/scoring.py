@@ -9,23 +9,15 @@ from types import MappingProxyType
 import jax
 
 from hsjax.asked_rows import (
-    FLAWS,
     AskedRows,
     check_labelled,
-    other_rows,
-    own_catalogue,
-    own_rows,
 )
 from hsjax.atomic import write_atomically
-from hsjax.data.columns import carried, carrying
+from hsjax.data.columns import carried
 from hsjax.data.corrupt import corrupt_records, read_corruption
-from hsjax.data.damaged_pictures import damage_look, damages_pictures, reading
-from hsjax.data.records import CatalogueError
-from hsjax.data.sources import SYNTHETIC
+from hsjax.data.damaged_pictures import damage_look, damages_pictures
 from hsjax.ensemble import (
     Member,
-    check_ensemble,
-    check_members,
     ensemble_predictions,
     told_members,
 )
@@ -33,13 +25,11 @@ from hsjax.evaluation.metrics import answered
 from hsjax.evaluation.parts import FILES, Parts, parts_by, write_parts
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.inference.label_texts import (
-    check_zero_shot,
     label_vectors,
     zero_shot_results,
 )
-from hsjax.inference.predict import Run, load_run, run_config
+from hsjax.members import load_members
 from hsjax.reports import catalogue_entries, fitted_baseline, write_results
-from hsjax.train.config import gives_classes
 from hsjax.train.kept import read_train_counts
 
 log = logging.getLogger("hsjax")
@@ -77,7 +67,7 @@ def evaluate_run(
     workdirs = [workdir] if isinstance(workdir, Path) else [*workdir]
     asked = {"source": source, "part": part, "corrupt": corrupt, "output": output}
     whole = {"confidence": confidence, "zero_shot": zero_shot, "features": features}
-    members = _members(workdirs, by=by, **whole, **asked)
+    members = load_members(workdirs, by=by, **whole, **asked)
     first, rows = members[0], members[0].rows
     check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
     parts = _parts(rows, by, output)
@@ -86,30 +76,12 @@ def evaluate_run(
     rows.write_flaws(output)
     context = _context(members, asked | {"seed": seed}, damage)
     if rows.unlabelled:
-        return _write_unscored(output, predictions, rows.unlabelled, context)
+        return write_unscored(output, predictions, rows.unlabelled, context)
     labels = label_vectors(first.model, zero_shot) if zero_shot else None
     known = first.workdir, first.config, first.model, labels
     write = functools.partial(_write_scored, *known)
     told = write_parts(output, predictions, parts, context, write) if parts else {}
     write(output, predictions, context | told)
-
-
-def _members(
-    workdirs: Sequence[Path], *, by, confidence, zero_shot, features, **asked
-) -> list[Member]:
-    """Every run, loaded, with what it is asked; can they be asked together?"""
-    configs = [run_config(folder, features) for folder in workdirs]
-    for config in configs:
-        _check_asked(config, asked, confidence)
-    if len(workdirs) > 1:
-        check_ensemble(workdirs, configs, {"zero_shot": zero_shot})
-    members = []
-    for folder, config in zip(workdirs, configs, strict=True):
-        run = _loaded(config, folder, zero_shot, features)
-        column = "" if members else by  # of the first, who reads the labels
-        members.append(_read(config, run, folder, by=column, **asked))
-    check_members(members, asked["corrupt"])
-    return members
 
 
 def _context(members: Sequence[Member], asked: Mapping, damage: str) -> dict:
@@ -134,23 +106,6 @@ def _parts(rows: AskedRows, by: str, output: Path) -> Parts | None:
     return parts_by(by, values, output) if by else None
 
 
-def _read(
-    config, run: Run | None, workdir: Path, *, source, part, corrupt, by, output: Path
-) -> Member:
-    """A run with its own catalogue, where it is needed, and what it is asked."""
-    seen = reading(config) if damages_pictures(corrupt) else config
-    carries = carrying(seen, by, source) if by else seen
-    flaws = output / FLAWS
-    if source is None:
-        catalogue = own_catalogue(carries, workdir, flaws)
-        rows = own_rows(carries, catalogue, part)
-    else:
-        catalogue = None if run else own_catalogue(seen, workdir, flaws)
-        places = {"flaws": flaws, "workdir": workdir}
-        rows = other_rows(carries, run or catalogue, source, **places)
-    return Member(workdir, config, run, catalogue, rows, rows.records)
-
-
 def _write_scored(
     workdir: Path, config, model, labels, output: Path, predictions, context
 ) -> None:
@@ -161,30 +116,6 @@ def _write_scored(
         sections = {**context["sections"], "Zero-shot": told}
         context = {**context, "sections": sections}
     write_results(output, predictions, config=config, context=context, **known)
-
-
-def _check_asked(config, asked: Mapping, confidence: float | None) -> None:
-    """CatalogueError: a word of the command is wrong, which costs no time to see."""
-    output, source, corrupt = (asked[x] for x in ("output", "source", "corrupt"))
-    if (output / "config.json").exists():
-        raise CatalogueError(f"{output} is a workdir of a run; take another --output")
-    if source not in (None, SYNTHETIC) and not Path(source).exists():
-        raise CatalogueError(f"--input={source}: no such file")
-    if corrupt:
-        read_corruption(corrupt)
-    if confidence is not None and not gives_classes(config):
-        raise CatalogueError(
-            "--confidence: the run was trained without classification, so no class has"
-            " a probability"
-        )
-
-
-def _loaded(config, workdir: Path, zero_shot: str, features) -> Run | None:
-    """The trained run, None of a baseline; can it be asked for `zero_shot`?"""
-    baseline = config.task == "baseline"
-    run = None if baseline else load_run(workdir, features=features)
-    check_zero_shot(run, zero_shot)
-    return run
 
 
 def _answers(members: Sequence[Member], confidence: float | None) -> Predictions:
@@ -219,7 +150,7 @@ def _damaged(
     return found, damage
 
 
-def _write_unscored(
+def write_unscored(
     output: Path, predictions: Predictions, reason: str, context: Mapping
 ) -> None:
     """The answers, and a report that says why there are no figures."""

@@ -130,7 +130,7 @@ def test_a_part_is_compared_like_any_report(
     asked = {**ASKED, "source": str(shop), "zero_shot": "name"}
     results = lambda run, rows, _: ({"zero_shot/x": 1.0 * len(rows)}, "of texts")  # noqa: E731
     monkeypatch.setattr("hsjax.scoring.zero_shot_results", results)
-    monkeypatch.setattr("hsjax.scoring.check_zero_shot", lambda run, kind: None)
+    monkeypatch.setattr("hsjax.members.check_zero_shot", lambda run, kind: None)
     embedded = []
     embeds = lambda *asked: embedded.append(asked) or asked  # noqa: E731
     monkeypatch.setattr("hsjax.scoring.label_vectors", embeds)

@@ -26,6 +26,9 @@ ARROWS = {
     "hsjax": ("hsjax.inference",),  # `hsjax.load`
     "hsjax.main": EVERYTHING,
     "hsjax.evaluate": EVERYTHING,
+    "hsjax.cascade": EVERYTHING,
+    "hsjax.cascading": EVERYTHING,
+    "hsjax.members": EVERYTHING,
     "hsjax.bench": EVERYTHING,
     "hsjax.bench_encode": EVERYTHING,
     "hsjax.bench_cost": EVERYTHING,

@@ -1,0 +1,115 @@
+"""Two runs as one pipeline: the cheap one answers where it is sure (Paper B, VI).
+
+python -m hsjax.cascade --run=CHEAP,STRONG --quality=0.3 --output=DIR
+python -m hsjax.cascade --run=CHEAP,STRONG --cost=2.5 --input=FILE --output=DIR
+python -m hsjax.cascade --run=CHEAP,STRONG --fit_input=LABELLED --output=DIR
+python -m hsjax.cascade --cascade=DIR --input=FILE --output=OTHER_DIR
+
+The threshold is fitted on the validation part of the runs' own catalogue, or on another
+labelled file, and kept in DIR for the next files.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from hsjax.main import show_log
+
+RUN = flags.DEFINE_list("run", [], "Workdirs of the cheap and of the strong run.")
+CASCADE = flags.DEFINE_string("cascade", None, "Folder of a cascade that was fitted.")
+INPUT = flags.DEFINE_string("input", None, "Catalogue to answer; default: the run's.")
+PART = flags.DEFINE_string("part", "test", "Part of the run's own catalogue.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder of the report.", required=True)
+QUALITY = flags.DEFINE_float(
+    "quality", None, "Points of hF1 that may be lost against the strong run: default 0."
+)
+COST = flags.DEFINE_float("cost", None, "Milliseconds that a product may cost.")
+THRESHOLD = flags.DEFINE_float("threshold", None, "Confidence below which to send on.")
+ABSTAIN = flags.DEFINE_float(
+    "abstain", 0.0, "Left to people where the strong run is right more rarely."
+)
+CALIBRATION = flags.DEFINE_string(
+    "calibration", "temperature", "Of the cheap run: temperature | isotonic | none."
+)
+FIT_INPUT = flags.DEFINE_string("fit_input", None, "Labelled file to fit on.")
+FIT_PART = flags.DEFINE_string("fit_part", "val", "Part of the run's own to fit on.")
+COSTS = flags.DEFINE_list(
+    "costs", [], "Milliseconds of a product in each stage; default: measured."
+)
+FEATURES = flags.DEFINE_multi_string(
+    "features", [], "MODALITY=DIR of a feature store of the runs that has moved."
+)
+# what says nothing of a cascade that was fitted before
+FITTING = (QUALITY, COST, THRESHOLD, ABSTAIN, CALIBRATION, FIT_INPUT, FIT_PART, COSTS)
+
+
+def check_flags() -> None:
+    """Is it clear what to do, and has every flag that was given a part in it?
+
+    Raises:
+      UsageError: it is not.
+    """
+    from hsjax.evaluation.calibration import CALIBRATIONS
+
+    if bool(CASCADE.value) == (len(RUN.value) == 2) or len(RUN.value) not in (0, 2):
+        raise app.UsageError("give --run=CHEAP,STRONG, or --cascade=DIR")
+    given = [f.name for f in FITTING if flags.FLAGS[f.name].present]
+    if CASCADE.value and given:
+        raise app.UsageError(f"--{given[0]} says nothing with --cascade: leave it out")
+    wishes = [f for f in (QUALITY, COST, THRESHOLD) if f.value is not None]
+    if len(wishes) > 1:
+        names = " and ".join(f"--{f.name}" for f in wishes)
+        raise app.UsageError(f"{names} are different wishes: give one")
+    if CALIBRATION.value not in CALIBRATIONS:
+        known = ", ".join(CALIBRATIONS)
+        raise app.UsageError(f"--calibration={CALIBRATION.value}; known: {known}")
+    if COSTS.value:
+        try:
+            first, second = map(float, COSTS.value)
+        except ValueError:
+            raise app.UsageError(
+                "--costs takes two numbers, as --costs=0.4,12"
+            ) from None
+        if min(first, second) < 0:
+            raise app.UsageError("--costs: a negative time")
+
+
+def run(argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    check_flags()
+    from hsjax.cascading import run_cascade
+    from hsjax.data.run_stores import read_places
+    from hsjax.inference.cascade import Wish, read_cascade
+    from hsjax.tasks import user_errors
+
+    with user_errors():
+        known = read_cascade(Path(CASCADE.value)) if CASCADE.value else None
+        run_cascade(
+            [Path(x) for x in (known.runs if known else RUN.value)],
+            Path(OUTPUT.value),
+            wish=Wish(
+                QUALITY.value,
+                COST.value,
+                THRESHOLD.value,
+                ABSTAIN.value,
+                CALIBRATION.value,
+            ),
+            known=known,
+            source=INPUT.value,
+            part=PART.value,
+            fit_source=FIT_INPUT.value,
+            fit_part=FIT_PART.value,
+            costs=tuple(map(float, COSTS.value)) if COSTS.value else None,
+            features=read_places(FEATURES.value),
+        )
+
+
+def main() -> None:
+    show_log()
+    app.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

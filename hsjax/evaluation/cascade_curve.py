@@ -1,0 +1,134 @@
+"""What two models are together: the cheap one answers where it is sure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, Shaped
+
+from hsjax.evaluation.measures import answers
+from hsjax.evaluation.predictions import Predictions, deepest
+
+NEVER = 2.0  # no confidence reaches it
+MAIN = "cascade"  # the one decode of what both have answered
+STAGES = ("cheap", "strong", "none")  # values of `stage`
+
+
+class Curve(NamedTuple):
+    """A cascade at every threshold that makes a difference, cheapest first.
+
+    Attributes:
+      threshold: (K,) rows with a confidence below it go to the strong model; the first
+        escalates none, the last all.
+      escalated: (K,) share of rows that go there.
+      f1, accuracy: (K,) hF1 and accuracy of the deepest node.
+    """
+
+    threshold: Float[np.ndarray, "K"]
+    escalated: Float[np.ndarray, "K"]
+    f1: Float[np.ndarray, "K"]
+    accuracy: Float[np.ndarray, "K"]
+
+
+def cascade_curve(
+    cheap: Predictions, strong: Predictions, confidence: Float[np.ndarray, "N"]
+) -> Curve:
+    """All cascades of two models by the confidence of the cheap one.
+
+    Args:
+      cheap, strong: answers to the same labelled rows.
+    """
+    order = np.argsort(confidence, kind="stable")
+    first, second = (_counts(p)[:, order] for p in (cheap, strong))
+    start = np.zeros((len(first), 1))
+    taken = np.concatenate([start, np.cumsum(second, axis=1)], axis=1)
+    left = first.sum(axis=1, keepdims=True)
+    left = left - np.concatenate([start, np.cumsum(first, axis=1)], axis=1)
+    shared, given, size, right = taken + left  # (N + 1,): the first k rows escalated
+    sorted_ = confidence[order]
+    # equal confidences go together: a cut lies before the first of them
+    cut = np.flatnonzero(np.append(True, sorted_[1:] > sorted_[:-1]))
+    cut = np.append(cut, len(sorted_))
+    threshold = np.append(sorted_[cut[:-1]], NEVER)
+    return Curve(
+        threshold,
+        cut / len(sorted_),
+        (2 * shared / np.maximum(given + size, 1))[cut],
+        (right / len(sorted_))[cut],
+    )
+
+
+def _counts(p: Predictions) -> Float[np.ndarray, "4 N"]:
+    """Shared, given and true nodes of each row, and is the deepest node right?"""
+    answer, truth = answers(p), p.truth
+    shared = ((answer == truth) & (truth != "")).sum(axis=1)
+    right = deepest(answer) == deepest(truth)
+    columns = (shared, (answer != "").sum(axis=1), (truth != "").sum(axis=1), right)
+    return np.stack(columns).astype(np.float64)
+
+
+def within_quality(curve: Curve, loss: float) -> int:
+    """The cheapest cascade that loses at most so much hF1 against the strong model."""
+    return int(np.argmax(curve.f1 >= curve.f1[-1] - loss))
+
+
+def within_cost(curve: Curve, costs: Sequence[float], budget: float) -> int | None:
+    """The best hF1 of those whose mean cost is within the budget, None = none is.
+
+    Args:
+      costs: of the cheap stage, which sees all rows, and of the strong one.
+    """
+    affordable = mean_cost(curve.escalated, costs) <= budget
+    if not affordable.any():
+        return None
+    return int(np.argmax(np.where(affordable, curve.f1, -1.0)))
+
+
+def mean_cost(escalated, costs: Sequence[float]):
+    """Of a product, where this share goes to the second stage."""
+    return costs[0] + escalated * costs[1]
+
+
+def merged(
+    cheap: Predictions,
+    strong: Predictions,
+    *,
+    escalated: Integer[np.ndarray, "E"],
+    abstained: Bool[np.ndarray, "N"],
+    present: dict[str, Bool[np.ndarray, "N"]],
+) -> Predictions:
+    """One table of both stages' answers; abstained rows have none.
+
+    Args:
+      cheap: of all N rows; strong: of the rows `escalated`, in that order.
+      present: modality -> which rows have it.
+    """
+
+    def joined(a: Shaped[np.ndarray, "N ..."], b: Shaped[np.ndarray, "E ..."], empty):
+        width = min(a.shape[-1], b.shape[-1]) if a.ndim > 1 else None
+        found = a[..., :width].copy()
+        found = found.astype(object) if a.dtype.kind in "UO" else found
+        found[escalated] = b[..., :width]
+        found[abstained] = empty
+        return found
+
+    stage = np.full(len(cheap), STAGES[0], object)
+    stage[escalated], stage[abstained] = STAGES[1], STAGES[2]
+    return Predictions(
+        **{k: getattr(cheap, k) for k in ("row", "id", "group", "truth", "complete")},
+        outside=cheap.outside,
+        decoded={
+            MAIN: joined(cheap.decoded[cheap.main], strong.decoded[strong.main], "")
+        },
+        valid={MAIN: joined(cheap.valid[cheap.main], strong.valid[strong.main], True)},
+        prob=joined(cheap.prob, strong.prob, 0.0),
+        log_prob=joined(cheap.log_prob, strong.log_prob, 0.0),
+        topk_codes=joined(cheap.topk_codes, strong.topk_codes, ""),
+        topk_probs=joined(cheap.topk_probs, strong.topk_probs, 0.0),
+        level_topk=joined(cheap.level_topk, strong.level_topk, ""),
+        present=present,
+        embeddings={},
+        stage=stage,
+        main=MAIN,
+        separator=cheap.separator,
+    )

@@ -1,0 +1,74 @@
+"""Runs that are asked about the same rows: loaded, and each with its own reading."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hsjax.asked_rows import FLAWS, other_rows, own_catalogue, own_rows
+from hsjax.data.columns import carrying
+from hsjax.data.corrupt import read_corruption
+from hsjax.data.damaged_pictures import damages_pictures, reading
+from hsjax.data.records import CatalogueError
+from hsjax.data.sources import SYNTHETIC
+from hsjax.ensemble import Member, check_ensemble, check_members
+from hsjax.inference.label_texts import check_zero_shot
+from hsjax.inference.predict import Run, load_run, run_config
+from hsjax.train.config import gives_classes
+
+
+def load_members(
+    workdirs: Sequence[Path], *, by, confidence, zero_shot, features, **asked
+) -> list[Member]:
+    """Every run, loaded, with what it is asked; can they be asked together?"""
+    configs = [run_config(folder, features) for folder in workdirs]
+    for config in configs:
+        _check_asked(config, asked, confidence)
+    if len(workdirs) > 1:
+        check_ensemble(workdirs, configs, {"zero_shot": zero_shot})
+    members = []
+    for folder, config in zip(workdirs, configs, strict=True):
+        run = _loaded(config, folder, zero_shot, features)
+        column = "" if members else by  # of the first, who reads the labels
+        members.append(_read(config, run, folder, by=column, **asked))
+    check_members(members, asked["corrupt"])
+    return members
+
+
+def _read(
+    config, run: Run | None, workdir: Path, *, source, part, corrupt, by, output: Path
+) -> Member:
+    """A run with its own catalogue, where it is needed, and what it is asked."""
+    seen = reading(config) if damages_pictures(corrupt) else config
+    carries = carrying(seen, by, source) if by else seen
+    flaws = output / FLAWS
+    if source is None:
+        catalogue = own_catalogue(carries, workdir, flaws)
+        rows = own_rows(carries, catalogue, part)
+    else:
+        catalogue = None if run else own_catalogue(seen, workdir, flaws)
+        places = {"flaws": flaws, "workdir": workdir}
+        rows = other_rows(carries, run or catalogue, source, **places)
+    return Member(workdir, config, run, catalogue, rows, rows.records)
+
+
+def _check_asked(config, asked: Mapping, confidence: float | None) -> None:
+    """CatalogueError: a word of the command is wrong, which costs no time to see."""
+    output, source, corrupt = (asked[x] for x in ("output", "source", "corrupt"))
+    if (output / "config.json").exists():
+        raise CatalogueError(f"{output} is a workdir of a run; take another --output")
+    if source not in (None, SYNTHETIC) and not Path(source).exists():
+        raise CatalogueError(f"--input={source}: no such file")
+    if corrupt:
+        read_corruption(corrupt)
+    if confidence is not None and not gives_classes(config):
+        raise CatalogueError(
+            "--confidence: the run was trained without classification, so no class has"
+            " a probability"
+        )
+
+
+def _loaded(config, workdir: Path, zero_shot: str, features) -> Run | None:
+    """The trained run, None of a baseline; can it be asked for `zero_shot`?"""
+    baseline = config.task == "baseline"
+    run = None if baseline else load_run(workdir, features=features)
+    check_zero_shot(run, zero_shot)
+    return run

@@ -197,6 +197,13 @@ def check(config, workdir: Path) -> None:
     write_check(config, workdir, encoders)
 
 
+def explore(config, workdir: Path) -> None:
+    """A page of tables and plots of the catalogue; nothing is trained."""
+    from hsjax.explore import write_exploration
+
+    write_exploration(config, workdir)
+
+
 def extract(config, workdir: Path) -> None:
     """Encodes a modality of the catalogue once, into a feature store."""
     from hsjax.extraction import write_features
@@ -215,6 +222,7 @@ def harden(config, workdir: Path) -> None:
 TASKS = {
     "train": train,
     "check": check,
+    "explore": explore,
     "baseline": baseline,
     "prepare": prepare,
     "extract": extract,

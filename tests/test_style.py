@@ -44,6 +44,7 @@ ARROWS = {
     "hsjax.extraction": EVERYTHING,
     "hsjax.harden": EVERYTHING,
     "hsjax.check": EVERYTHING,
+    "hsjax.explore": EVERYTHING,
     "hsjax.choices": EVERYTHING,
     "hsjax.model_flaws": ("hsjax.batch",),
     "hsjax.options": EVERYTHING,

@@ -4,6 +4,7 @@ python -m hsjax.bench tree --taxonomy=FILE   the tree distribution, against soft
 python -m hsjax.bench input --config=FILE     loader alone, step alone, both together
 python -m hsjax.bench encode --config=FILE    a frozen encoder, against PyTorch's
 python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR   a product, row by row
+python -m hsjax.bench heads --config=FILE     heads on features, against HiClass
 """
 
 import itertools
@@ -26,6 +27,7 @@ TAXONOMY = flags.DEFINE_string(
 ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `tree`.")
 ITEMS = flags.DEFINE_integer("items", 2048, "Texts or pictures of `encode`; 0 = all.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
+TRAIN_ROWS = flags.DEFINE_integer("train_rows", 4000, "Of `heads`; 0 = all.")
 RUNS = flags.DEFINE_string("runs", None, "Of `cost`, as launch/sweep.py reads it.")
 ROOT = flags.DEFINE_string("root", None, "Of `cost`: folder of the workdirs.")
 SET = flags.DEFINE_multi_string("set", [], "Of `cost`, as for launch/sweep.py.")
@@ -154,10 +156,17 @@ def bench_costs() -> dict:
     return bench_cost(Path(RUNS.value), Path(ROOT.value), **asked)
 
 
+def bench_classifiers() -> dict:
+    """Fits and answers a second of heads on features, and of HiClass."""
+    from hsjax.bench_heads import bench_heads
+
+    return bench_heads(CONFIG.value, rows=TRAIN_ROWS.value, rounds=ROUNDS.value)
+
+
 BENCHES = {"tree": bench_tree, "input": bench_input, "encode": bench_encoder}
-BENCHES["cost"] = bench_costs
+BENCHES |= {"cost": bench_costs, "heads": bench_classifiers}
 NEEDED = {"tree": (TAXONOMY,), "input": (CONFIG,), "encode": (CONFIG,)}
-NEEDED["cost"] = (RUNS, ROOT)
+NEEDED |= {"cost": (RUNS, ROOT), "heads": (CONFIG,)}
 
 
 def run(argv) -> None:

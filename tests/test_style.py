@@ -32,6 +32,7 @@ ARROWS = {
     "hsjax.bench": EVERYTHING,
     "hsjax.bench_encode": EVERYTHING,
     "hsjax.bench_cost": EVERYTHING,
+    "hsjax.bench_heads": EVERYTHING,
     "hsjax.bench_store": EVERYTHING,
     "hsjax.tasks": EVERYTHING,
     "hsjax.reports": EVERYTHING,

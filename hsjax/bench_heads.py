@@ -1,0 +1,231 @@
+"""What `bench heads` measures: our heads on cached features against HiClass's.
+
+The peer is a local classifier per parent node, logistic regression on the same vectors,
+standardised and side by side (Miranda et al. 2023, hiclass). Both learn from the same
+training rows and answer the same test rows.
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from hsjax.data.batches import evaluation_batches
+from hsjax.data.features import features_of
+from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
+from hsjax.data.quarantine import CatalogueError
+from hsjax.decodes import DECODES
+from hsjax.opening import model_of, resolved
+from hsjax.sharding import place_batch
+from hsjax.timing import alternate
+from hsjax.train.objective import make_objective
+from hsjax.train.start import (
+    empty_running,
+    initial_state,
+    set_up_jax,
+    total_steps,
+    training_mesh,
+    training_order,
+    training_step,
+)
+from hsjax.train.workdir import ConfigError
+
+ITERATIONS = 1000  # of the peer's solver, at most
+
+
+class Side(NamedTuple):
+    """One of both: `fit()`, then `predict() -> (N, L)` node codes, '' = none."""
+
+    fit: Callable
+    predict: Callable
+
+
+def bench_heads(config, *, rows: int, rounds: int) -> dict:
+    """Seconds to fit and to answer, hF1 and accuracy of both, and the ratios.
+
+    Args:
+      config: of a run on feature stores alone.
+      rows: training rows, the first of a fixed order; 0 = all.
+
+    Raises:
+      ConfigError: HiClass is not installed, or a modality is raw.
+      CatalogueError: whatever a user can mend, in words.
+    """
+    hiclass = _peer()
+    config, encoders = resolved(config)
+    _check_features(config)
+    set_up_jax(config)
+    catalogue = read_catalogue(config)
+    train, test = (catalogue.rows(name) for name in ("train", "test"))
+    if not len(test):
+        raise CatalogueError("the test part is empty: check data.split")
+    order = np.random.default_rng(0).permutation(len(train))[: rows or None]
+    train = train[np.sort(order)]
+    truth = codes_of(catalogue, catalogue.labels[test])
+    start = time.perf_counter()
+    ours = our_side(config, catalogue, encoders, train, test)
+    ours.fit()
+    ours.predict()
+    first = time.perf_counter() - start
+    peer = hiclass_side(config, catalogue, train, test, hiclass)
+    fit = alternate(ours.fit, peer.fit, rounds=rounds)
+    answer = alternate(ours.predict, peer.predict, rounds=rounds)
+    return {
+        "name": "heads",
+        "training_rows": len(train),
+        "test_rows": len(test),
+        "features": int(stacked(config, catalogue, test[:1]).shape[1]),
+        "peer_is": f"hiclass {hiclass.__version__}, a classifier per parent node",
+        "ours_first_seconds": first,  # compilation included
+        **_rates(fit),
+        "fit": fit,
+        "predict": answer,
+        "predict_ratio": answer["peer_seconds"] / answer["ours_seconds"],
+        "scores": {
+            "ours": scores_of(truth, ours.predict()),
+            "peer": scores_of(truth, peer.predict()),
+        },
+    }
+
+
+def _rates(fit: dict) -> dict:
+    """Fits a second; a ratio above 1 = ours is faster."""
+    return {
+        "ours": 1 / fit["ours_seconds"],
+        "peer": 1 / fit["peer_seconds"],
+        "ratio": fit["peer_seconds"] / fit["ours_seconds"],
+        "spread": fit["ratio_spread"],
+    }
+
+
+def _peer():
+    """The module; ConfigError: it is not installed."""
+    try:
+        import hiclass
+    except ImportError:
+        raise ConfigError(
+            "bench heads compares with HiClass, which is not installed: pip install"
+            " hiclass"
+        ) from None
+    return hiclass
+
+
+def _check_features(config) -> None:
+    raw = [m for m in config.model.modalities if not config.data.features.get(m)]
+    if raw:
+        raise ConfigError(
+            f"bench heads is of heads on cached features, and {raw[0]} is raw: name"
+            f" its store in data.features.{raw[0]}"
+        )
+
+
+def our_side(config, catalogue: Catalogue, encoders, train, test) -> Side:
+    """The heads of a config, all its steps, without validation or checkpoints."""
+    mesh = training_mesh(config)
+    model = model_of(config, catalogue, encoders)
+    examples = _examples(config, catalogue, train)
+    steps = total_steps(config, len(train))
+    objective = make_objective(
+        config.objective,
+        catalogue.tree,
+        tuple(config.model.modalities),
+        train_labels=catalogue.labels[train],
+    )
+    held = {}
+    state, shardings, optimizer = initial_state(
+        config, model, catalogue.spec, mesh, steps=steps
+    )
+    start = jax.device_get(state)  # a step gives its state away
+    step = training_step(config, model, objective, optimizer, shardings, mesh)
+    decode = DECODES[config.eval.decode]
+
+    @jax.jit
+    def answer(params, stats, batch):
+        outputs, _ = model.apply(params, stats, batch)
+        return decode(outputs.logits, catalogue.tree)
+
+    def fit() -> None:
+        state = jax.device_put(start, shardings)
+        running, batches = empty_running(config, mesh), training_order(config, examples)
+        for number in range(steps):
+            batch = place_batch(batches[number], mesh)
+            state, running = step(state, running, batch)
+        held["state"] = jax.block_until_ready(state)
+
+    scored, size = _examples(config, catalogue, test), config.eval.batch_size
+
+    def predict() -> Shaped[np.ndarray, "N L"]:
+        params, stats = held["state"].evaluated
+        batches = evaluation_batches(scored, batch_size=size)
+        found = [
+            np.asarray(answer(params, stats, place_batch(batches[k], mesh)))
+            for k in range(len(batches))
+        ]
+        return codes_of(catalogue, np.concatenate(found)[: len(test)])
+
+    return Side(fit, predict)
+
+
+def hiclass_side(config, catalogue: Catalogue, train, test, hiclass) -> Side:
+    """HiClass on the same vectors, standardised by the training rows."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    x, unseen = (stacked(config, catalogue, rows) for rows in (train, test))
+    y = codes_of(catalogue, catalogue.labels[train])
+    held = {}
+
+    def fit() -> None:
+        model = hiclass.LocalClassifierPerParentNode(
+            local_classifier=LogisticRegression(max_iter=ITERATIONS), n_jobs=1
+        )
+        scaler = StandardScaler()
+        held["model"] = model.fit(scaler.fit_transform(x), y)
+        held["scaler"] = scaler
+
+    def predict() -> Shaped[np.ndarray, "N L"]:
+        return held["model"].predict(held["scaler"].transform(unseen))
+
+    return Side(fit, predict)
+
+
+def _examples(config, catalogue: Catalogue, rows):
+    return examples_of(
+        config,
+        [catalogue.records[i] for i in rows],
+        tokenizer=catalogue.tokenizer,
+        spec=catalogue.spec,
+        labels=catalogue.labels[rows],
+        groups=catalogue.groups[rows],
+    )
+
+
+def stacked(config, catalogue: Catalogue, rows) -> Float[np.ndarray, "N F"]:
+    """Vectors of all modalities side by side, zeros where one is absent."""
+    found = features_of(config, [catalogue.records[i] for i in rows])
+    every = np.arange(len(rows))
+    parts = [found[m].take(every) for m in config.model.modalities]
+    parts = [x.mean(axis=1) if x.ndim == 3 else x for x in parts]
+    return np.concatenate(parts, axis=1)
+
+
+def codes_of(catalogue: Catalogue, labels: np.ndarray) -> Shaped[np.ndarray, "N L"]:
+    """Ids -> node codes; '' below the end and for STOP."""
+    columns = []
+    for level, column in enumerate(labels.T):
+        codes = np.array(catalogue.tree.codes[level], object)[np.maximum(column, 0)]
+        none = (column < 0) | catalogue.tree.stop[level][np.maximum(column, 0)]
+        columns.append(np.where(none, "", codes))
+    return np.stack(columns, axis=1)
+
+
+def scores_of(truth: Shaped[np.ndarray, "N L"], answer: np.ndarray) -> dict:
+    """hF1 (micro, without the root) and the share of whole paths that are right."""
+    answer = np.array(answer, object)
+    shared = ((answer == truth) & (truth != "")).sum()
+    total = (answer != "").sum() + (truth != "").sum()
+    right = (answer == truth).all(axis=1).mean()
+    return {"hierarchical_f1": float(2 * shared / total), "path_accuracy": float(right)}

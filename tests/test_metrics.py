@@ -134,6 +134,23 @@ def test_ragged_truth_skips_missing_levels():
     assert found["severity/lca_height"] == 1
 
 
+def test_padded_scores_count_what_ended_above():
+    """B7: the easy rows that end at level 2 lift the padded level 3, not the real."""
+    truth = ["A > B", "A > B", "A > C", "A > D > E", "A > D > F"]
+    answer = ["A > B", "A > B", "A > B", "A > D > E", "A > D > E"]
+    found = points(make_predictions(truth, answer))
+    assert found["level3/accuracy"] == 1 / 2
+    assert found["level3/padded_accuracy"] == 3 / 5
+    # B: 2 of 3 answers, C: never, E: 1 of 2 answers, F: never
+    f1 = {"B": 4 / 5, "C": 0, "E": 2 / 3, "F": 0}
+    assert found["level3/padded_macro_f1"] == pytest.approx(sum(f1.values()) / 4)
+    weighted = (2 * f1["B"] + f1["E"]) / 5
+    assert found["level3/padded_weighted_f1"] == pytest.approx(weighted)
+    assert "level2/padded_accuracy" not in found, "every label reaches level 2"
+    unknown = points(make_predictions(truth, answer, complete=np.zeros(5, bool)))
+    assert "level3/padded_accuracy" not in unknown, "what ends is not known"
+
+
 def test_unknown_below_is_not_scored():
     truth, answer = ["A > B", "A > B"], ["A > B > C", "A > X > Y"]
     predictions = make_predictions(truth, answer, complete=np.zeros(2, bool))

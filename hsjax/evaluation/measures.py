@@ -152,7 +152,33 @@ def level_statistics(predictions: Predictions, level: int) -> list[Statistic]:
             f"{prefix}/ece": calibration_error(stated, right, weights[rows]),
         }
 
-    return [averages, rest]
+    return [averages, rest, *_padded(predictions, level)]
+
+
+def _padded(predictions: Predictions, level: int) -> list[Statistic]:
+    """As if a label that ends above had its last node here, too (Paper B, B7).
+
+    Every row of a known end counts, so that what is easy above makes a level look
+    better than it is. Only where labels do end above.
+    """
+    known, truth = predictions.complete, predictions.truth[:, : level + 1]
+    if not (known & (truth[:, -1] == "")).any():
+        return []
+    rows = np.flatnonzero(known)
+    last = [deepest(x[rows, : level + 1]) for x in (truth, answers(predictions))]
+    averaged, right = class_averages(*last), (last[0] == last[1]).astype(np.float64)
+    prefix = f"level{level + 1}/padded_"
+
+    def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+        kept = weights[rows]
+        found = averaged(kept)
+        names = ("macro_f1", "weighted_f1")
+        accuracy = share(right @ kept, kept.sum(axis=0))
+        return {f"{prefix}accuracy": accuracy} | {
+            f"{prefix}{name}": found[name] for name in names
+        }
+
+    return [measure]
 
 
 def calibrated_rows(predictions: Predictions, level: int) -> Shaped[np.ndarray, "K"]:

@@ -9,9 +9,10 @@ import numpy as np
 
 from hsjax.atomic import write_atomically
 from hsjax.evaluation.errors import error_sections
+from hsjax.evaluation.level_table import level_table
 from hsjax.evaluation.markdown import DASH, cell, table
 from hsjax.evaluation.measures import answers
-from hsjax.evaluation.metrics import digit_aliases, labelled
+from hsjax.evaluation.metrics import labelled
 from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.rarity import frequency_table, unseen_table
 
@@ -21,21 +22,6 @@ HEADER |= {name: name for name in ("part", "step", "taxonomy")}
 HASH_DIGITS = 12  # of the config hash; report.json has them all
 # beside the head and what the context brings: what needs no classes
 UNCLASSIFIED = ("Retrieval", "Quarantine", "Technical details")
-LEVEL_ROWS = {
-    "accuracy": "accuracy",
-    "top1_accuracy": "top-1 accuracy, each level by itself",
-    "top3_accuracy": "top-3 accuracy",
-    "top5_accuracy": "top-5 accuracy",
-    "macro_precision": "macro precision",
-    "macro_recall": "macro recall",
-    "macro_f1": "macro F1",
-    "macro_f1_min5": "macro F1, classes with 5 rows or more",
-    "weighted_precision": "weighted precision",
-    "weighted_recall": "weighted recall",
-    "weighted_f1": "weighted F1",
-    "name_accuracy": "accuracy by bare name",
-    "name_macro_f1": "macro F1 by bare name",
-}
 
 
 def write_report(
@@ -79,7 +65,7 @@ def report_markdown(
     """The text of `report.md`."""
     sections = {
         f"Report: {context.get('run', DASH)}": _header(predictions, metrics, context),
-        "Levels": _levels(predictions, metrics),
+        "Levels": level_table(predictions, metrics),
         **context.get("sections", {}),
         "Hierarchy": _hierarchy(metrics),
         "Decodes": _decodes(predictions, metrics),
@@ -132,24 +118,6 @@ def _technical(context: Mapping) -> dict[str, str]:
     if "config_hash" in context:
         rows.append(["config hash", context["config_hash"][:HASH_DIGITS]])
     return {"Technical details": table(["", ""], rows)} if rows else {}
-
-
-def _levels(p: Predictions, metrics: Mapping) -> str:
-    levels = [f"level{k + 1}" for k in range(p.num_levels)]
-    aliases = digit_aliases(labelled(p).truth, p.separator)
-    digits = {level: alias for alias, level in aliases.items()}
-    head = [""]
-    for level in levels:
-        alias = f" ({digits[level][6:]} digits)" if level in digits else ""
-        head.append(f"level {level[5:]}{alias}")
-    rows = [
-        [title, *(cell(metrics, f"{level}/{name}") for level in levels)]
-        for name, title in LEVEL_ROWS.items()
-    ]
-    for name in ("rows", "classes"):
-        counts = (metrics.get(f"count/{level}_{name}", math.nan) for level in levels)
-        rows.append([name, *counts])
-    return table(head, rows)
 
 
 def _hierarchy(metrics: Mapping) -> str:

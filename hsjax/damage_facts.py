@@ -7,8 +7,8 @@ from hsjax.data.corrupt import SEVERITIES
 from hsjax.data.corrupt_text import TEXT_DAMAGE
 from hsjax.data.records import Record
 from hsjax.evaluation.robust_cells import CLEAN, Facts
-from hsjax.sweep_tables import labels_told
 from hsjax.sweeps import Run
+from hsjax.table_kinds import labels_told
 
 # damages whose strength is the share of the products that they hit
 SHARES = {

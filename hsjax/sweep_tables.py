@@ -1,18 +1,15 @@
 """Tables of a list of runs: rows against a reference, learning curves, series."""
 
 import contextlib
-import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hsjax.evaluation.audit_facts import read_report
 from hsjax.evaluation.audit_table import audit_models
-from hsjax.evaluation.budget_report import Trial, write_budget
 from hsjax.evaluation.comparison import MAIN_METRICS
 from hsjax.evaluation.comparison_report import write_comparison
 from hsjax.evaluation.comparison_rows import Row, compare_rows
-from hsjax.evaluation.learning_curves import Training, write_curves
 from hsjax.evaluation.metrics import digit_aliases, labelled, measured_levels
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.evaluation.series_report import write_series
@@ -20,7 +17,13 @@ from hsjax.spelling import meant
 from hsjax.sweep_jobs import ASKED, is_scored
 from hsjax.sweeps import NAME, Run, is_done_below, row_names
 from hsjax.table_files import Table, definition, read_table
-from hsjax.train.watch import read_metrics
+from hsjax.table_kinds import (
+    labels_told,
+    make_budget,
+    make_curves,
+    make_stopping,
+    run_report,
+)
 from hsjax.train.workdir import ConfigError, WorkdirError, other_settings
 
 log = logging.getLogger(__name__)
@@ -64,7 +67,7 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
         raise ConfigError(f"--table={name}: no run of it is done in {root}{told}")
     runs = [run for run in runs if run.row in table.rows]
     if table.curves:
-        return _curves(table, runs, root, name, done)
+        return make_curves(table, runs, root, name, done)
     rows = [_row(wanted, runs, root, table, done) for wanted in table.rows]
     folders = [folder for row in rows for folder in row.folders]
     if not folders:
@@ -75,12 +78,15 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
     for folder in folders:
         _check_possible(folder / "report.json")
     title = table.title + labels_told(folders)
+    if table.stopping:
+        of = {row.name: row.folders for row in rows}
+        return make_stopping(table, of, root / name, title)
     blocks = _blocks(table, folders)
     _check_metrics(blocks, folders, name)
     headings = _flat(blocks)
     told = {"title": title, "headings": headings}
     if table.budget:
-        return _budget(table, runs, root, name, done, told)
+        return make_budget(table, runs, root, name, done, told)
     comparison = compare_rows(rows, list(headings))
     if table.series:
         told |= {"series": table.series, "x": table.x}
@@ -114,14 +120,6 @@ def _done_otherwise(runs: Sequence[Run], root: Path) -> str:
     return ""
 
 
-def labels_told(folders: Iterable[Path]) -> str:
-    """` (labels: ...)` where reports say where their labels come from, '' otherwise."""
-    reports = (_report(folder) for folder in folders)
-    found = [report.get("label_source") for report in reports]
-    told = dict.fromkeys(str(source) for source in found if source)
-    return f" (labels: {'; '.join(told)})" if told else ""
-
-
 def _check_possible(path: Path) -> None:
     """ConfigError: no predictions can have given these figures; see `audit`."""
     audits = audit_models(*read_report(path))
@@ -151,13 +149,9 @@ def _is_current(folder: Path, workdir: Path) -> bool:
     return True
 
 
-def _report(folder: Path) -> dict:
-    return json.loads((folder / "report.json").read_text())
-
-
 def _blocks(table: Table, folders: Sequence[Path]) -> Blocks:
     """What is shown, by level where the table is one of levels."""
-    found = (measured_levels(_report(folder)["metrics"]) for folder in folders)
+    found = (measured_levels(run_report(folder)["metrics"]) for folder in folders)
     there = sorted(set().union(*found))
     if not there:
         raise ConfigError(f"{table.title}: no level is scored, as no class is trained")
@@ -198,53 +192,10 @@ def _flat(blocks: Blocks) -> dict[str, str]:
 
 
 def _check_metrics(blocks: Blocks, folders: Sequence[Path], name: str) -> None:
-    known = set().union(*(_report(folder)["metrics"] for folder in folders))
+    known = set().union(*(run_report(folder)["metrics"] for folder in folders))
     for metric in _flat(blocks):
         if metric not in known:
             raise ConfigError(
                 f"--table={name}: no report has the metric {metric!r}."
                 f"{meant(metric, known)}"
             )
-
-
-def _curves(table: Table, runs: Sequence[Run], root: Path, name: str, done) -> str:
-    """Learning curves of the runs that are done."""
-    rows: dict[str, list[Training]] = {}
-    folders = []
-    for row, called in table.rows.items():
-        members = [run for run in runs if run.row == row and run.name in done]
-        rows[called] = [_training(run, root / run.name) for run in members]
-        folders += [root / run.name for run in members]
-    return write_curves(
-        rows,
-        root / name,
-        title=table.title + labels_told(folders),
-        curves=table.curves,
-        axis=table.x,
-    )
-
-
-def _budget(table: Table, runs, root: Path, name: str, done, told) -> str:
-    """Trials of each model: every run of its rows that is done."""
-    models = {}
-    for model, rows in table.budget.items():
-        tried = [root / r.name for r in runs if r.row in rows and r.name in done]
-        if not tried:
-            raise ConfigError(f"--table={name}: no trial of {model} is done in {root}")
-        models[model] = [_trial(folder) for folder in tried]
-    return write_budget(models, root / name, **told)
-
-
-def _trial(folder: Path) -> Trial:
-    path = folder / "best.json"
-    if not path.exists():
-        raise ConfigError(f"{path} is missing: a baseline is no trial of a budget")
-    best = json.loads(path.read_text())
-    sign = -1 if best["monitor"] == "loss" else 1
-    return Trial(sign * best["value"], _report(folder)["metrics"])
-
-
-def _training(run: Run, workdir: Path) -> Training:
-    facts = _report(workdir)["context"].get("catalogue", {})
-    epoch = facts.get("train rows", 0) / run.config.data.batch_size
-    return Training(read_metrics(workdir / "metrics.jsonl"), epoch)

@@ -16,7 +16,9 @@ KINDS = {
     "curves": ("rows", "curves", "x"),
     "series": ("series", "x", "metrics", "levels", "folder"),
     "budget": ("budget", "metrics", "levels"),
+    "stopping": ("rows", "stopping", "folder"),
 }
+ALONE = ", ".join(repr(kind) for kind in KINDS if kind)
 FIELDS = tuple(dict.fromkeys(("title", *sum(KINDS.values(), ()))))
 AXES = ("epoch", "step")
 
@@ -34,6 +36,7 @@ class Table(NamedTuple):
       curves: metrics against `x`, which is `epoch` or `step`; () = no curves.
       series: name -> number on the axis `x` -> row; empty = no series.
       x: what the axis is.
+      stopping: values of hP, at which hR is told; () = no curves of hP and hR.
       budget: model -> rows that are its trials; empty = no budget.
     """
 
@@ -46,6 +49,7 @@ class Table(NamedTuple):
     series: Mapping[str, Mapping[float, str]] = MappingProxyType({})
     x: str = ""
     budget: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    stopping: tuple[float, ...] = ()
 
 
 def definition(path: Path, name: str) -> Path:
@@ -72,7 +76,7 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
     found = read_object(text_of(path), str(path), FIELDS)
     kind = next((k for k in KINDS if k and k in found), "")
     if strange := [key for key in found if key not in ("title", *KINDS[kind])]:
-        told = f"with {kind!r}" if kind else "without 'curves', 'series' or 'budget'"
+        told = f"with {kind!r}" if kind else f"without one of {ALONE}"
         raise ConfigError(f"{path}: {strange[0]!r} means nothing {told}")
     series = _series(found.get("series", {}), path)
     shown = _names(found.get("rows", list(rows)), "rows", path)
@@ -97,7 +101,20 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
         series,
         str(axis),
         budget,
+        _stopping(found, path),
     )
+
+
+def _stopping(found: Mapping, path: Path) -> tuple[float, ...]:
+    value = found.get("stopping")
+    if value is None:
+        return ()
+    shares = isinstance(value, list) and all(type(x) in (int, float) for x in value)
+    if not shares or not value or not all(0 < x < 1 for x in value):
+        raise ConfigError(
+            f"{path}: stopping is a list of hP between 0 and 1, such as [0.9, 0.95]"
+        )
+    return tuple(map(float, value))
 
 
 def _names(value, field: str, path: Path) -> dict[str, str]:

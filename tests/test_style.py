@@ -56,6 +56,7 @@ ARROWS = {
     "hsjax.subjects": EVERYTHING,
     "hsjax.suspects": EVERYTHING,
     "hsjax.sweeps": EVERYTHING,
+    "hsjax.table_kinds": EVERYTHING,
     "hsjax.sweep_tables": EVERYTHING,
     "hsjax.sweep_jobs": EVERYTHING,
     "hsjax.table_files": EVERYTHING,

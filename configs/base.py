@@ -50,6 +50,8 @@ def data() -> ConfigDict:
     c.synthetic.missing_text = 0.05  # share of products without a title
     c.synthetic.missing_image = 0.05  # share of products without a picture
     c.synthetic.duplicates = 0.05  # share of products listed again by another shop
+    c.synthetic.shops = 0  # how many write titles and light pictures each in a style of its own; 0 = four with names
+    c.synthetic.style = 1.0  # of these, how far apart: 0 (all alike) to 1
 
     c.columns = ConfigDict()
     c.columns.id = ""  # '' = the row number

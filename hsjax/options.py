@@ -64,6 +64,8 @@ NUMBERS = {
     "data.prefetch": COUNT,
     "data.weighted_sampling": NOT_NEGATIVE,
     "data.synthetic.products": COUNT,
+    "data.synthetic.shops": ("0 to 99", lambda x: 0 <= x < 100),
+    "data.synthetic.style": SHARE,
     "data.synthetic.missing_text": SHARE,
     "data.synthetic.missing_image": SHARE,
     "data.synthetic.duplicates": SHARE,

@@ -21,7 +21,7 @@ from hsjax.data.facts import LEAVES, LEVEL_DIGITS, draw_facts
 from hsjax.data.facts import bayes_accuracy as bayes_accuracy  # for callers
 from hsjax.data.image import decode_image
 from hsjax.data.records import CatalogueError, Record
-from hsjax.data.titles import BRANDS, SHOPS, pick, write_title
+from hsjax.data.titles import BRANDS, pick, shop_styles, write_title
 
 # Nodes of the small tree, after the HS 2022 nomenclature, shortened.
 NAMES = {
@@ -83,6 +83,7 @@ NAMES = {
     "9506": "Sports and outdoor game equipment",
     "950662": "Inflatable balls",
 }
+PLAIN_LIGHT = (1.0, 1.0, 1.0)
 SAME_PICTURE = 0.5  # share of second listings that copy the picture of the first
 
 
@@ -120,7 +121,9 @@ def _product(number: int, *, synthetic) -> Iterator[Listing]:
     rng = _stream(synthetic.seed, number, 0)
     variant, observed = draw_facts(rng)
     brand, colour = pick(rng, BRANDS), pick(rng, tuple(COLOURS))
-    shops = [tuple(SHOPS)[i] for i in rng.permutation(len(SHOPS))]
+    styles = shop_styles(synthetic.shops, synthetic.style)
+    shops = [tuple(styles)[i] for i in rng.permutation(len(styles))]
+    shops *= 2 if len(shops) == 1 else 1
     same_picture = rng.random() < SAME_PICTURE
     count = 2 if rng.random() < synthetic.duplicates else 1
     for copy in range(count):
@@ -131,9 +134,14 @@ def _product(number: int, *, synthetic) -> Iterator[Listing]:
             not no_title and fate < synthetic.missing_text + synthetic.missing_image
         )
         title = write_title(
-            words, observed=observed, brand=brand, shop=shops[copy], colour=colour
+            words,
+            observed=observed,
+            brand=brand,
+            style=styles[shops[copy]],
+            colour=colour,
         )
         view = 0 if same_picture else copy
+        light = styles[shops[view]].light
         yield Listing(
             product=number,
             id=f"P{number:06d}" + ("-2" if copy else ""),
@@ -142,20 +150,24 @@ def _product(number: int, *, synthetic) -> Iterator[Listing]:
             shop=shops[copy],
             image=b""
             if no_image
-            else _picture(synthetic.seed, number, view, observed, colour),
+            else _picture(synthetic.seed, number, view, observed, colour, light),
             leaf=variant.leaf,
             observed=observed,
             colour=colour,
         )
 
 
-def _picture(seed: int, number: int, view: int, observed: dict, colour: str) -> bytes:
+def _picture(
+    seed: int, number: int, view: int, observed: dict, colour: str, light
+) -> bytes:
     pixels = draw_picture(
         _stream(seed, number, 3 + view),
         shape=observed["shape"],
         surface=observed["surface"],
         colour=colour,
     )
+    if light != PLAIN_LIGHT:
+        pixels = np.clip(pixels * np.array(light), 0, 255).astype(np.uint8)
     return encode_png(pixels)
 
 

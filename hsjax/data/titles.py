@@ -1,5 +1,7 @@
-"""Titles of the synthetic catalogue: words for facts, and the styles of four shops."""
+"""Titles of the synthetic catalogue: words for facts, and the styles of shops."""
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,11 +48,23 @@ TELLS_COLOUR, TELLS_MODEL = 0.6, 0.5  # shares of titles
 
 
 class Style(NamedTuple):
-    """How a shop writes titles: the order of the parts, the case, the last words."""
+    """How a shop writes titles, and how it lights its pictures.
+
+    Attributes:
+      order: of the parts of a title; case: a method of str.
+      abbreviated: half of the words of facts are the trade's abbreviation.
+      own: share of titles in the shop's own order and case, and of facts in its own
+        word, which is always the same one; the rest is as everywhere.
+      number: of the shop, which its own words are drawn by; -1 = it has none.
+      light: of the pictures, a factor for red, green and blue.
+    """
 
     order: tuple[str, ...]
-    case: str  # a method of str
+    case: str
     abbreviated: bool
+    own: float = 1.0
+    number: int = -1
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 SHOPS = {
@@ -69,6 +83,37 @@ SHOPS = {
 }
 
 
+CASES = ("title", "upper", "lower", "capitalize")
+LIGHT = (-0.45, 0.15)  # how far a colour of a shop's pictures is from 1, at most
+
+
+@functools.cache
+def shop_styles(count: int, distance: float) -> dict[str, Style]:
+    """Name -> style of drawn shops, shop00, shop01, ..., or of the four named ones.
+
+    Args:
+      count: of drawn shops, 0 = the named ones. More shops begin with the fewer.
+      distance: 0 = all shops are alike, 1 = each has its own words, order, case and
+        light.
+    """
+    if not count:
+        return SHOPS
+    parts, found = SHOPS["northmart"].order, {}
+    for number in range(count):
+        rng = np.random.Generator(np.random.Philox(key=number, counter=[0, 0, 0, 1]))
+        order = tuple(parts[i] for i in rng.permutation(len(parts)))
+        light = 1 + distance * rng.uniform(*LIGHT, 3)
+        style = Style(order, pick(rng, CASES), False, distance, number, tuple(light))
+        found[f"shop{number:02d}"] = style
+    return found
+
+
+def _own_word(number: int, value: str, lexicon: Sequence[str]) -> str:
+    """The word that a shop has for a fact, whatever the product."""
+    digest = hashlib.sha1(f"{number}/{value}".encode()).digest()
+    return lexicon[digest[0] % len(lexicon)]
+
+
 def pick(rng: np.random.Generator, options: Sequence):
     """Choose one of `options`, each as likely."""
     return options[int(rng.random() * len(options))]
@@ -79,23 +124,34 @@ def write_title(
     *,
     observed: dict[str, str],
     brand: str,
-    shop: str,
+    style: Style,
     colour: str,
 ) -> str:
-    """Write a title in the shop's style; facts that are left out stay out."""
-    style = SHOPS[shop]
+    """Write a title in a shop's style; facts that are left out stay out."""
     words = {"brand": brand, "colour": "", "model": "", "kind": "", "material": ""}
     for fact, lexicon in (("kind", KIND_WORDS), ("material", MATERIAL_WORDS)):
         position = rng.random()  # drawn always: the rest must not depend on the facts
         if observed[fact]:
-            *full, abbreviation = lexicon[observed[fact]]
-            short = style.abbreviated and position < 0.5
-            words[fact] = abbreviation if short else full[int(position * len(full))]
+            words[fact] = _word(style, observed[fact], lexicon, position)
     chosen = rng.permutation(len(FILLERS))[: int(rng.random() * 5)]
     words["fillers"] = " ".join(FILLERS[i] for i in chosen)
     if rng.random() < TELLS_COLOUR:
         words["colour"] = colour
     if rng.random() < TELLS_MODEL:
         words["model"] = f"{pick(rng, 'kqwxz')}{100 + int(900 * rng.random())}"
+    if style.number >= 0 and rng.random() >= style.own:
+        style = SHOPS["northmart"]
     title = " ".join(words[part] for part in style.order if words[part])
     return getattr(title, style.case)()
+
+
+def _word(style: Style, value: str, lexicon, position: float) -> str:
+    """For the value of a fact; `position` is uniform in 0..1."""
+    *full, abbreviation = lexicon[value]
+    if style.number < 0:
+        short = style.abbreviated and position < 0.5
+        return abbreviation if short else full[int(position * len(full))]
+    if position < style.own:
+        return _own_word(style.number, value, lexicon[value])
+    rest = (position - style.own) / (1 - style.own)
+    return full[int(rest * len(full))]

@@ -77,6 +77,7 @@ def data() -> ConfigDict:
     c.split.val_from = ""  # by = date: first day of validation
     c.split.test_from = ""  # by = date: first day of test
     c.train_share = 1.0  # of each leaf's training rows that are learnt from, in whole groups, at least one; drawn by split.seed
+    c.shots = 0  # of each leaf's training rows, so many are learnt from at most, in whole groups; 0 = all
     c.label_share = 1.0  # likewise of these, how many keep their label; the others' text and image still align
     c.leave_out = ()  # nodes that are to have no example in training and validation: codes of any level, or FILE.csv (code)
     c.label_source = ""  # where the labels are from, told by every report: 'weak: mapped from article types'

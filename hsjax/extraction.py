@@ -160,7 +160,7 @@ def _training_keys(config, workdir: Path | None) -> list[str]:
     # pictures count for groups, and so for the split, also where a text is encoded
     records, groups, parts = read_parts(config, Quarantine())
     asked = read_hold_out(config.data)
-    if asked.codes or asked.share < 1:
+    if asked.codes or asked.share < 1 or asked.shots:
         of = zip(records, parts.tolist(), strict=True)
         training = [record for record, part in of if part == "train"]
         held = {"tree": make_tree(config, training)[0], "quarantine": Quarantine()}

@@ -74,6 +74,7 @@ NUMBERS = {
     "data.text.vocab_size": COUNT,
     "data.image.size": COUNT,
     "data.image.max_pixels": COUNT,
+    "data.shots": NOT_NEGATIVE,
     "data.image.views": ("1 or 2", lambda x: x in (1, 2)),
     "taxonomy.digits": COUNT,
     "taxonomy.min_products": NOT_NEGATIVE,

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -96,6 +97,24 @@ def test_a_smaller_share_is_a_part_of_a_larger_one_and_of_each_leaf(shop):
 
 def kept_records(catalogue):
     return [catalogue.records[i] for i in catalogue.rows("train")]
+
+
+def test_a_few_shots_of_each_leaf_are_the_first_of_more(shop):
+    """Groups of two rows: whole ones up to the number, one at least."""
+    whole, before = read(shop), set()
+    for shots in (1, 4, 20, 200):
+        found = read(shop, data__shots=shots)
+        rows = rows_of(found, "train")
+        assert before <= rows <= rows_of(whole, "train")
+        before = rows
+        counts = Counter(found.records[i].path[-1] for i in rows)
+        assert counts.keys() == ends(whole, "train")
+        assert max(counts.values()) <= max(2, shots)
+        assert rows_of(found, "test") == rows_of(whole, "test")
+        assert found.tree == whole.tree
+    assert before == rows_of(whole, "train")
+    counts = read(shop, data__shots=4).facts()
+    assert counts["rows left out of training (shots)"] > 100
 
 
 def test_neither_the_order_of_rows_nor_other_leaves_change_a_share(shop, tmp_path):

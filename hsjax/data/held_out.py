@@ -31,6 +31,7 @@ class HoldOut(NamedTuple):
 
     Attributes:
       share: of the training rows that stay, above 0.
+      shots: of each leaf's training rows, so many stay at most; 0 = all.
       label_share: of these rows that keep their label, above 0.
       seed: of the order of the groups.
       codes: of nodes that are to have no example, as they were written.
@@ -38,6 +39,7 @@ class HoldOut(NamedTuple):
     """
 
     share: float
+    shots: int
     label_share: float
     seed: int
     codes: tuple[str, ...]
@@ -45,7 +47,7 @@ class HoldOut(NamedTuple):
 
 
 def read_hold_out(config_data) -> HoldOut:
-    """`data.train_share`, `label_share` and `leave_out`, whose files are read.
+    """`data.train_share`, `shots`, `label_share` and `leave_out`, with its files.
 
     Raises:
       CatalogueError: no share, no code, or a file that cannot be read.
@@ -62,7 +64,8 @@ def read_hold_out(config_data) -> HoldOut:
             )
         codes += _listed(Path(entry)) if entry.endswith(".csv") else [entry]
     own = config_data.columns.label_kind == "node"
-    return HoldOut(*shares, config_data.split.seed, tuple(codes), own)
+    (share, labels), shots = shares, config_data.shots
+    return HoldOut(share, shots, labels, config_data.split.seed, tuple(codes), own)
 
 
 def _listed(path: Path) -> list[str]:
@@ -117,12 +120,14 @@ def hold_out(
                 )
         found["rows left out of training and validation (leave_out)"] = int(gone.sum())
         found["test rows of what is left out (leave_out)"] = int((below & ~gone).sum())
-    if asked.share < 1:
-        train = parts == "train"
-        kept = first_share(records, groups, train, share=asked.share, seed=asked.seed)
+    if asked.share < 1 or asked.shots:
+        train, how = parts == "train", {"share": asked.share, "shots": asked.shots}
+        kept = first_share(records, groups, train, seed=asked.seed, **how)
         parts = np.where(train & ~kept, LEFT_OUT, parts)
-        found["rows left out of training (train_share)"] = int((train & ~kept).sum())
-        _tell("train_share", asked.share, kept.sum() / train.sum(), quarantine)
+        name = "train_share" if asked.share < 1 else "shots"
+        found[f"rows left out of training ({name})"] = int((train & ~kept).sum())
+        if asked.share < 1:
+            _tell("train_share", asked.share, kept.sum() / train.sum(), quarantine)
     return parts, found
 
 
@@ -210,8 +215,9 @@ def first_share(
     *,
     share: float,
     seed: int,
+    shots: int = 0,
 ) -> Bool[np.ndarray, "N"]:
-    """Which of `rows` are the first `share` of their leaf.
+    """Which of `rows` are the first `share` of their leaf, and at most `shots` of them.
 
     As in `assign_splits`, a group belongs to its majority leaf, and the groups of a
     leaf are in the order of hash(seed, group key). The first ones that hold the share
@@ -231,7 +237,8 @@ def first_share(
     for group in hash_order([keys[i] for i in present], seed):
         home, size = homes[group], sizes[group]
         middle = before[home] + size / 2
-        kept[group] = not before[home] or middle <= share * total[home]
+        few = not shots or before[home] + size <= shots
+        kept[group] = not before[home] or (few and middle <= share * total[home])
         before[home] += size
     stays = np.zeros(len(rows), bool)
     stays[rows] = kept[own]

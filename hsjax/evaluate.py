@@ -7,6 +7,7 @@ python -m hsjax.evaluate --run=WORKDIR --input=FILE --by=COLUMN --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --zero_shot=path --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --corrupt=typos@3+no_image:0.5 --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --input=FILE --adapt=coral --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --audit-labels --output=DIR
 python -m hsjax.evaluate --compare=DIR,DIR --against=DIR,DIR --output=DIR
 """
@@ -48,6 +49,9 @@ BY = flags.DEFINE_string(
 FEATURES = flags.DEFINE_multi_string(
     "features", [], "MODALITY=DIR of a feature store of the run that has moved."
 )
+ADAPT = flags.DEFINE_string(
+    "adapt", "", "First to the statistics of the rows: mean | coral | batch_norm."
+)
 AUDIT_LABELS = flags.DEFINE_boolean(
     "audit-labels", False, "Rank the declared labels of the catalogue by doubt."
 )
@@ -60,7 +64,7 @@ METRICS = flags.DEFINE_list("metrics", [], "What to compare; default: the main o
 
 
 # what each use of the command reads beside --run or --compare, and --output
-SCORING = (PART, INPUT, CORRUPT, SEED, CONFIDENCE, ZERO_SHOT, BY, FEATURES)
+SCORING = (PART, INPUT, CORRUPT, SEED, CONFIDENCE, ZERO_SHOT, BY, FEATURES, ADAPT)
 DOUBTING = (AUDIT_LABELS, INPUT, SEED, PLANTED)
 COMPARING = (AGAINST, METRICS)
 
@@ -77,6 +81,12 @@ def check_flags() -> None:
         )
     if AUDIT_LABELS.value and len(RUN.value) > 1:
         raise app.UsageError("--audit-labels goes by one run: name one in --run")
+    if ADAPT.value and ADAPT.value not in ("mean", "coral", "batch_norm"):
+        raise app.UsageError(
+            f"--adapt={ADAPT.value}: known are mean, coral, batch_norm"
+        )
+    if ADAPT.value and (len(RUN.value) > 1 or ZERO_SHOT.value):
+        raise app.UsageError("--adapt goes by one run, without --zero_shot")
     use, read = "--run", SCORING
     if COMPARE.value:
         use, read = "--compare", COMPARING
@@ -122,6 +132,7 @@ def run(argv) -> None:
                 zero_shot=ZERO_SHOT.value,
                 features=read_places(FEATURES.value),
                 by=BY.value,
+                adapt=ADAPT.value,
             )
         else:
             compare_runs(

@@ -10,6 +10,7 @@ from hsjax.data.damaged_pictures import damages_pictures, reading
 from hsjax.data.records import CatalogueError
 from hsjax.data.sources import SYNTHETIC
 from hsjax.ensemble import Member, check_ensemble, check_members
+from hsjax.inference.adapt import OF_FEATURES, adapted, check_adaptation
 from hsjax.inference.label_texts import check_zero_shot
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.train.config import gives_classes
@@ -72,3 +73,25 @@ def _loaded(config, workdir: Path, zero_shot: str, features) -> Run | None:
     run = None if baseline else load_run(workdir, features=features)
     check_zero_shot(run, zero_shot)
     return run
+
+
+def adapted_member(member: Member, kind: str) -> Member:
+    """A trained run moved to the statistics of the rows that it is asked about.
+
+    Raises:
+      CatalogueError: see `check_adaptation`.
+    """
+    run, records = member.run, member.records
+    if run is None:
+        raise CatalogueError(f"--adapt={kind}: {member.workdir} is a baseline")
+    check_adaptation(run, kind)
+    source = None
+    if kind in OF_FEATURES:
+        catalogue = member.catalogue
+        if catalogue is None:
+            catalogue = own_catalogue(member.config, member.workdir, None)
+        rows = catalogue.rows("train")
+        learnt = [catalogue.records[i] for i in rows]
+        source = run.feed(learnt, groups=catalogue.groups[rows])
+    target = run.feed(records, groups=member.rows.groups)
+    return member._replace(run=adapted(run, kind, target, source))

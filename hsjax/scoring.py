@@ -28,7 +28,7 @@ from hsjax.inference.label_texts import (
     label_vectors,
     zero_shot_results,
 )
-from hsjax.members import load_members
+from hsjax.members import adapted_member, load_members
 from hsjax.reports import catalogue_entries, fitted_baseline, write_results
 from hsjax.train.kept import read_train_counts
 
@@ -47,13 +47,15 @@ def evaluate_run(
     zero_shot: str = "",
     features: Mapping[str, Path | str] = MappingProxyType({}),
     by: str = "",
+    adapt: str = "",
 ) -> None:
     """Scores a run, or several as one, on another file or a part of its own catalogue.
 
     Of another file every row with a label counts, repeated rows, too; a file without
     labels is answered, and not scored. A part of its own has the run's own rows.
     `features`: modality -> folder of stores that moved; `by`: column of the scored
-    file, whose values each have a report of their own, too.
+    file, whose values each have a report of their own, too; `adapt`: first moved to
+    the statistics of these rows, see `adapted`.
 
     Args:
       workdir: several are an ensemble, see `ensemble_predictions`.
@@ -72,6 +74,9 @@ def evaluate_run(
     check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
     parts = _parts(rows, by, output)
     members, damage = _damaged(members, corrupt, seed)
+    if adapt:
+        members = [adapted_member(member, adapt) for member in members]
+        damage += f", adapted to these rows ({adapt})"
     predictions = _answers(members, confidence)
     rows.write_flaws(output)
     context = _context(members, asked | {"seed": seed}, damage)

@@ -5,9 +5,17 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from tiny import bitwise_equal, tiny_config, tiny_model, tiny_spec
+from tiny import (
+    VOCAB,
+    bitwise_equal,
+    ragged_tree,
+    tiny_config,
+    tiny_model,
+    tiny_spec,
+)
 
 from hsjax import tasks
+from hsjax.models.build import build_model
 from hsjax.sharding import make_mesh, parameter_names
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.start import initial_state
@@ -242,3 +250,30 @@ def test_what_does_not_fit_is_named():
         begin({**params, "gate": np.zeros(3)})
     with pytest.raises(ConfigError, match="init_rules: no rule covers .* 'fusion/"):
         begin(params, rules=(("text.*", "load"),))
+
+
+def test_no_buffer_is_given_away_twice():
+    """A step overwrites its state: what was loaded must not be shared inside it."""
+    config = tiny_config(("title",), objective__contrastive=0.0, train__ema=0.9)
+    tree = ragged_tree(0)
+    spec = tiny_spec(config, tree)
+    model = build_model(config, spec, tree, vocab_size=VOCAB)
+
+    def aligned(fresh):
+        """On a CPU such memory is taken over as it is, not copied."""
+        return jax.tree.map(aligned_copy, fresh)
+
+    mesh = make_mesh(1, 1)
+    state, _, _ = initial_state(config, model, spec, mesh, steps=3, warm_start=aligned)
+    places = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(state)]
+    assert len(places) == len(set(places))
+    assert bitwise_equal(state.ema, (state.params, state.stats))
+
+
+def aligned_copy(x, to=64):
+    x = np.asarray(x)
+    room = np.zeros(x.nbytes + to, np.uint8)
+    first = -room.ctypes.data % to
+    found = room[first : first + x.nbytes].view(x.dtype).reshape(x.shape)
+    found[...] = x
+    return found

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
@@ -215,11 +216,19 @@ def initial_state(
     state = jax.jit(make, out_shardings=shardings)(key, dummy)
     if warm_start is not None:
         started = (warm_start(state.params), warm_start(state.stats))
-        params, stats = jax.device_put(started, (shardings.params, shardings.stats))
-        # put there on its own: the step is given its buffers to overwrite
-        ema = jax.device_put(started if state.ema else (), shardings.ema)
+        params, stats = _copied(started, (shardings.params, shardings.stats))
+        ema = _copied(started, shardings.ema) if state.ema else ()
         state = state._replace(params=params, stats=stats, ema=ema)
     return state, shardings, optimizer
+
+
+def _copied(tree, shardings):
+    """In buffers of its own, which a step may be given to overwrite.
+
+    What is put on a CPU may go on to share the memory of its numpy array.
+    """
+    copy = jax.jit(lambda x: jax.tree.map(jnp.copy, x), out_shardings=shardings)
+    return copy(tree)
 
 
 def training_step(config, model: Model, objective, optimizer, shardings, mesh: Mesh):

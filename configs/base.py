@@ -141,6 +141,7 @@ def model() -> ConfigDict:
     # inside `with config.model.text.unlocked():`
     c.text = ConfigDict()
     c.text.published = ""  # a directory or hub name (Hugging Face): its shape, weights and tokenizer; below, only dropout and pool count
+    c.text.random = False  # of it the shape alone: random parameters, and the tokenizer that data.text.tokenizer says
     c.text.width = 128  # D: of tokens and of the text
     c.text.depth = 2  # transformer layers
     c.text.heads = 4  # of attention; they divide the width
@@ -153,6 +154,7 @@ def model() -> ConfigDict:
 
     c.image = ConfigDict()
     c.image.published = ""  # likewise, with its mean, std and picture size
+    c.image.random = False  # likewise
     c.image.family = "resnet"  # resnet | vit
     c.image.mean = (0.5, 0.5, 0.5)  # of pixels in 0..1
     c.image.std = (0.25, 0.25, 0.25)  # likewise

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from hsjax.batch import IMAGE
 
 # names in the classifier, beside a tower per modality
+OF_PUBLISHED = {"published", "random"}  # settings of the shared text tower alone
 MODULES = ("text", "fusion", "head", "views", "temperature")
 
 
@@ -16,7 +17,13 @@ def fusion_flaws(config) -> list[tuple[bool, str]]:
     two, pulled = config.data.image.views == 2, bool(objective.self_supervised)
     attends = fusion.kind == "attention"
     masked = (objective.mask, objective.mask_on) != ("true", "logits")
+    bare = [x for x in ("text", IMAGE) if model[x].random and not model[x].published]
     return [
+        (
+            bool(bare),
+            f"model.{'/'.join(bare)}.random is of an encoder's shape: name the encoder"
+            " in published beside it",
+        ),
         (
             pulled and not (raw and two and config.data.image.augment),
             "objective.self_supervised pulls two views of a picture together: set"
@@ -61,7 +68,7 @@ def stream_flaws(config) -> list[str]:
             flaws.append(
                 f"data.text.streams: the name {name!r} is taken; choose another"
             )
-        elif own and (missing := settings - {"published"} - set(shared[name])):
+        elif own and (missing := settings - OF_PUBLISHED - set(shared[name])):
             flaws.append(f"model.text.{name} lacks {', '.join(sorted(missing))}")
         elif own and "published" in shared[name] and shared[name].published:
             flaws.append(

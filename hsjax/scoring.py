@@ -74,9 +74,7 @@ def evaluate_run(
     check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
     parts = _parts(rows, by, output)
     members, damage = _damaged(members, corrupt, seed)
-    if adapt:
-        members = [adapted_member(member, adapt) for member in members]
-        damage += f", adapted to these rows ({adapt})"
+    members, damage = _adapted(members, adapt, damage)
     predictions = _answers(members, confidence)
     rows.write_flaws(output)
     context = _context(members, asked | {"seed": seed}, damage)
@@ -153,6 +151,14 @@ def _damaged(
         )
         found.append(member._replace(records=records))
     return found, damage
+
+
+def _adapted(members: Sequence[Member], kind: str, told: str):
+    """All moved to the statistics of the rows, and what is told of it besides."""
+    if not kind:
+        return members, told
+    told += f", adapted to these rows ({kind})"
+    return [adapted_member(member, kind) for member in members], told
 
 
 def write_unscored(

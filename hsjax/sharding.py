@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -128,3 +129,12 @@ def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Ar
         name: jax.make_array_from_process_local_data(sharding, array)
         for name, array in batch.items()
     }
+
+
+def copied(tree, shardings):
+    """The arrays in buffers of their own, which a step may be given to overwrite.
+
+    What is put on a CPU may go on to share the memory of its numpy array.
+    """
+    copy = jax.jit(lambda x: jax.tree.map(jnp.copy, x), out_shardings=shardings)
+    return copy(tree)

@@ -116,8 +116,9 @@ def beginning(config, workdir: Path, tree: Taxonomy) -> Callable | None:
                 f"{known['source']} is no longer the encoder that {workdir} was begun"
                 " with: bring that one back, or take a new workdir"
             )
-    if encoders:
-        starts.append(published_start(encoders))
+    loaded = {t: x for t, x in encoders.items() if not config.model[t].random}
+    if loaded:
+        starts.append(published_start(loaded))
     if config.init_from:
         starts.append(source_parameters(config, tree))
     if not starts:

@@ -23,6 +23,7 @@ def resnet_settings(config: Mapping) -> dict:
     """ResNet (He et al., 2016), v1, with either place of the stride; frozen statistics.
 
     `downsample_in_bottleneck` = stride in the first 1x1 (the paper), else in the 3x3.
+    Our own key `frozen_stats` = false lets the statistics move in training.
     """
     only(config, "num_channels", 3)
     only(config, "hidden_act", "relu")
@@ -49,7 +50,7 @@ def resnet_settings(config: Mapping) -> dict:
         "dropout": 0.0,
         "stride_in": 1 if config.get("downsample_in_bottleneck") else 3,
         "stem_width": setting(config, "embedding_size"),
-        "frozen_stats": True,
+        "frozen_stats": config.get("frozen_stats", True),
     }
 
 

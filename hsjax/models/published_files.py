@@ -69,10 +69,13 @@ class PublishedModel(NamedTuple):
     preprocessor: dict | None
 
 
-def read_published(name: str | Path, *, offline: bool = False) -> PublishedModel:
+def read_published(
+    name: str | Path, *, offline: bool = False, shape_only: bool = False
+) -> PublishedModel:
     """A local directory, or a hub name (`org/name`, `org/name@revision`), cached.
 
-    `offline` (or HF_HUB_OFFLINE=1) asks the cache only.
+    `offline` (or HF_HUB_OFFLINE=1) asks the cache only; with `shape_only` no tensors
+    are read or needed.
 
     Raises:
       PublishedError: there is no such place, no config.json, no safetensors (only a
@@ -84,8 +87,8 @@ def read_published(name: str | Path, *, offline: bool = False) -> PublishedModel
     preprocessor = None
     if (directory / PREPROCESSOR).is_file():
         preprocessor = _json(directory / PREPROCESSOR)
-    config = _json(directory / CONFIG)
-    return PublishedModel(config, _open_tensors(directory), directory, preprocessor)
+    tensors = LazyTensors({}) if shape_only else _open_tensors(directory)
+    return PublishedModel(_json(directory / CONFIG), tensors, directory, preprocessor)
 
 
 def find_directory(name: str, *, offline: bool = False) -> Path:

@@ -98,9 +98,9 @@ def read_towers(
             place, look = Path(entry["directory"]), entry["preprocessor"]
             found[tower] = PublishedModel(entry["config"], LazyTensors({}), place, look)
             continue
-        published = tower_of(read_published(name), tower)
-        asked = f"model.{tower}.published names it"
-        tower_family(published, tower, asked=asked)
+        bare = config.model[tower].random
+        published = tower_of(read_published(name, shape_only=bare), tower)
+        tower_family(published, tower, asked=f"model.{tower}.published names it")
         found[tower] = published
     return found
 
@@ -222,7 +222,7 @@ def settle(config, encoders: Mapping[str, PublishedModel]) -> ConfigDict:
         if (tuple(c.resize), tuple(c.size)) in NOT_CHOSEN:
             c.size, c.resize = look.size, look.resize
     if "text" in encoders:
-        if config.data.text.tokenizer == "train":
+        if config.data.text.tokenizer == "train" and not config.model.text.random:
             config.data.text.tokenizer = "published"
         _check_lengths(config.data.text, encoders["text"])
     return config.lock()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
@@ -15,7 +14,7 @@ from hsjax.data.batches import example_order, training_batches
 from hsjax.data.examples import Augmentation, Examples
 from hsjax.evaluation.collect import Rows
 from hsjax.models.build import Model
-from hsjax.sharding import make_mesh, replicated, state_specs
+from hsjax.sharding import copied, make_mesh, replicated, state_specs
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import training_metrics
 from hsjax.train.optim import frozen_leaves, idle_rules, make_optimizer
@@ -216,19 +215,10 @@ def initial_state(
     state = jax.jit(make, out_shardings=shardings)(key, dummy)
     if warm_start is not None:
         started = (warm_start(state.params), warm_start(state.stats))
-        params, stats = _copied(started, (shardings.params, shardings.stats))
-        ema = _copied(started, shardings.ema) if state.ema else ()
+        params, stats = copied(started, (shardings.params, shardings.stats))
+        ema = copied(started, shardings.ema) if state.ema else ()
         state = state._replace(params=params, stats=stats, ema=ema)
     return state, shardings, optimizer
-
-
-def _copied(tree, shardings):
-    """In buffers of its own, which a step may be given to overwrite.
-
-    What is put on a CPU may go on to share the memory of its numpy array.
-    """
-    copy = jax.jit(lambda x: jax.tree.map(jnp.copy, x), out_shardings=shardings)
-    return copy(tree)
 
 
 def training_step(config, model: Model, objective, optimizer, shardings, mesh: Mesh):

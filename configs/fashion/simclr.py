@@ -3,7 +3,7 @@
 --config.data.path=.../myntra.parquet --config.data.image.augment=low | middle | high
 Footwear alone: --config.data.leave_out="('Accessories', 'Apparel', ...)", see
 simclr_strengths.jsonl. Afterwards python -m hsjax.export --tower=image gives an encoder
-for --config.task=extract, so features for any head, SVM or nearest neighbour. Full size:
+for --config.task=extract, and so features for any head or baseline. Full size:
 simclr_full.py.
 """
 

@@ -3,8 +3,8 @@
 An MLP for each of title, brand and picture, a shared layer of 512 and one of 256 for
 each level, batch norm, coarser predictions fed forward, Adam at 1e-3, batches of 128,
 at most 60 epochs with a patience of 5. The rows of Table II and their seeds stand in
-paper_b.jsonl. The features are those of myntra_features.py; the split stays 70:15:15 by group, so that all
-tables have the same test part (the paper's is 64:16:20 by product).
+paper_b.jsonl. The features are those of myntra_features.py; the split stays 70:15:15 by
+group, so that all tables have the same test part (the paper's is 64:16:20 by product).
 """
 
 from ml_collections import ConfigDict

@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.data.image.views, config.data.image.augment = 2, "middle"
     config.data.batch_size = 256
     config.model.image.stages = (2, 2, 2, 2)
-    config.model.image.widths = (32, 64, 128, 256)
+    config.model.image.widths = (24, 48, 96, 192)
     config.model.modality_dropout = 0.0
     config.objective.classification = config.objective.contrastive = 0.0
     config.objective.self_supervised = 1.0

@@ -90,6 +90,7 @@ def data() -> ConfigDict:
     c.text.kind = "wordpiece"  # of a trained tokenizer: wordpiece | bpe
     c.text.vocab_size = 4000  # of a trained tokenizer
     c.text.lowercase = True  # before a trained tokenizer
+    c.text.name_drop = 0.0  # in training each word that fewer than 1 in 1,000 texts have, such as a name, is lost with this probability
     # half of the training texts lose a share of words, drawn from 0 to this
     c.text.word_drop = 0.0  # largest share of lost words
 

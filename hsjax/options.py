@@ -71,6 +71,7 @@ NUMBERS = {
     "data.synthetic.duplicates": SHARE,
     "data.text.length": LENGTH,
     "data.text.word_drop": SHARE,
+    "data.text.name_drop": SHARE,
     "data.text.vocab_size": COUNT,
     "data.image.size": COUNT,
     "data.image.max_pixels": COUNT,

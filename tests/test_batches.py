@@ -4,6 +4,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import grain
@@ -21,7 +22,7 @@ from hsjax.data.batches import (
     training_batches,
 )
 from hsjax.data.examples import Augmentation, Examples, assemble
-from hsjax.data.text import Tokens
+from hsjax.data.text import Tokens, rare_words
 
 TREE = ragged_tree(0)
 N, LENGTH = 29, 6
@@ -256,6 +257,42 @@ def test_word_dropping_makes_whole_and_broken_texts_and_marks_the_empty_absent()
     # one in LENGTH + 1 of them loses nothing either
     assert np.mean(left == LENGTH) == pytest.approx(0.5 + 0.5 / (LENGTH + 1), abs=0.08)
     assert left.mean() / LENGTH == pytest.approx(0.75, abs=0.06)
+
+
+def test_names_alone_are_dropped_and_no_other_draw_changes():
+    """Every second word is a name here."""
+    names = np.zeros((N, LENGTH), bool)
+    names[:, ::2] = True
+    named = replace(EXAMPLES, names={"title": names})
+    whole = int(EXAMPLES.tokens["title"].mask.sum(axis=1).argmax())
+    rows, numbers = np.full(300, whole), np.arange(300)
+    gone = Augmentation(seed=3, crop=True, flip=True, name_drop=1.0)
+    batch = assemble(named, numbers, rows, gone)
+    kept = EXAMPLES.tokens["title"].ids[whole][1::2]
+    for ids, mask in zip(batch["title_ids"], batch["title_mask"], strict=True):
+        np.testing.assert_array_equal(ids[mask], kept)
+    half = assemble(named, numbers, rows, replace(gone, name_drop=0.5))
+    count = half["title_mask"].sum(axis=1)
+    share = (count.mean() - len(kept)) / names[0].sum()
+    assert share == pytest.approx(0.5, abs=0.06)
+    both = replace(AUGMENTED, name_drop=0.5)
+    plain, more = (assemble(named, numbers, rows, a) for a in (AUGMENTED, both))
+    np.testing.assert_array_equal(plain["image"], more["image"])
+    scored = assemble(named, rows[:2], rows[:2])
+    assert scored["title_mask"].sum() == 2 * LENGTH
+
+
+def test_rare_words_are_names():
+    texts = ["Nike red shoe", "Puma RED shoe", "", "red shoe x9", "red shoe"]
+    found = rare_words(texts, 3, share=0.5)
+    assert found.tolist() == [
+        [True, False, False],
+        [True, False, False],
+        [False] * 3,
+        [False, False, True],
+        [False] * 3,
+    ]
+    assert rare_words(["a b c d"], 2, share=2.0).tolist() == [[True, True]]
 
 
 @pytest.mark.parametrize(

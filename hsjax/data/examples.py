@@ -29,6 +29,7 @@ class Examples:
       strength: of the random views of a picture, '' = there are none.
       labels: (N, L) int32.
       group: (N,) int.
+      names: stream -> (N, W) bool, words that training may drop as names.
       features: modality -> vectors that stand for it in place of the raw input.
     """
 
@@ -40,6 +41,7 @@ class Examples:
     strength: str = ""
     labels: np.ndarray
     group: np.ndarray
+    names: Mapping[str, np.ndarray] = field(default_factory=dict)
     features: Mapping[str, Features] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -62,6 +64,7 @@ class Augmentation:
     crop: bool = False
     flip: bool = False
     word_drop: float = 0.0
+    name_drop: float = 0.0
 
 
 def make_examples(
@@ -72,6 +75,7 @@ def make_examples(
     labels: np.ndarray,
     group: np.ndarray,
     config_image,
+    names: Mapping[str, np.ndarray] = MappingProxyType({}),
     features: Mapping[str, Features] = MappingProxyType({}),
 ) -> Examples:
     """Joins records with their tokens and labels."""
@@ -84,6 +88,7 @@ def make_examples(
         strength=config_image.augment,
         labels=labels,
         group=group,
+        names=names,
         features=features,
     )
 
@@ -138,14 +143,20 @@ def assemble(
     spec, rows = examples.spec, len(index)
     batch = spec.padding(rows)
     longest = max((length for _, length in spec.lengths), default=0)
-    draws = _draws(numbers, 4 + longest * len(spec.streams), augmentation)
+    words = longest * len(spec.streams)
+    twice = augmentation is not None and augmentation.name_drop > 0
+    draws = _draws(numbers, 4 + (1 + twice) * words, augmentation)
     for position, stream in enumerate(spec.streams):
         tokens = Tokens(*(a[index] for a in examples.tokens[stream]))
-        if augmentation and augmentation.word_drop:
-            first = 4 + longest * position
-            # half of the texts stay whole: what is learnt must not cost clean accuracy
-            rate = np.maximum(2 * draws[:, 3:4] - 1, 0) * augmentation.word_drop
-            tokens = drop_tokens(tokens, draws[:, first : first + longest] >= rate)
+        first = 4 + longest * position
+        kept = _kept_words(
+            draws[:, 3:4],
+            draws[:, first : first + longest],
+            draws[:, words + first : words + first + longest],
+            augmentation,
+            examples.names[stream][index] if stream in examples.names else None,
+        )
+        tokens = tokens if kept is None else drop_tokens(tokens, kept)
         batch[f"{stream}_ids"], batch[f"{stream}_mask"] = tokens.ids, tokens.mask
         batch[f"has_{stream}"] = tokens.mask.any(axis=1)
     if spec.image:
@@ -167,10 +178,33 @@ def assemble(
     return batch
 
 
+def _kept_words(
+    rate: np.ndarray,
+    words: np.ndarray,
+    names: np.ndarray,
+    augmentation: Augmentation | None,
+    is_name: np.ndarray | None,
+) -> np.ndarray | None:
+    """(B, W) which words stay, by uniform draws of text, words and names; None = all.
+
+    Half of the texts lose no word by `word_drop`: what is learnt must not cost clean
+    accuracy.
+    """
+    if not augmentation or not (augmentation.word_drop or augmentation.name_drop):
+        return None
+    kept = words >= np.maximum(2 * rate - 1, 0) * augmentation.word_drop
+    if is_name is not None and augmentation.name_drop:
+        width = min(is_name.shape[1], kept.shape[1])
+        lost = is_name[:, :width] & (names[:, :width] < augmentation.name_drop)
+        kept[:, :width] &= ~lost
+    return kept
+
+
 def _draws(
     numbers: np.ndarray, count: int, augmentation: Augmentation | None
 ) -> np.ndarray:
-    """(B, count) uniform draws: crop y and x, flip, rate of lost words, each word."""
+    """(B, count) uniform draws: crop y and x, flip, rate of lost words, each word, each
+    word as a name."""
     draws = np.zeros((len(numbers), count))
     if augmentation:
         for row, number in enumerate(numbers):

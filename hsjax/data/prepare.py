@@ -24,7 +24,7 @@ from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
 from hsjax.data.run_tokenizer import run_tokenizer
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import LEFT_OUT, PARTS, assign_splits, manifest_of
-from hsjax.data.text import tokenize_streams
+from hsjax.data.text import rare_words, stream_texts, tokenize_streams
 from hsjax.data.totals import has_text, record_facts
 from hsjax.data.tree_labels import fit_labels, with_ends
 from hsjax.taxonomy import Taxonomy
@@ -231,9 +231,14 @@ def examples_of(
     tokens = tokenize_streams(
         records, tokenizer, streams=streams, lengths=dict(spec.lengths)
     )
+    names = {
+        s: rare_words(stream_texts(records, columns), dict(spec.lengths)[s])
+        for s, columns in (streams if config.data.text.name_drop else {}).items()
+    }
     return make_examples(
         records,
         tokens,
+        names=names,
         spec=spec,
         labels=labels,
         group=groups,

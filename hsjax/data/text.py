@@ -26,6 +26,7 @@ from hsjax.data.tokenizer_folder import load_tokenizer
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BETWEEN_COLUMNS = " ; "
+RARE = 0.001  # of the texts: rarer words are taken for names
 TEXTS_AT_ONCE = 4096  # whose tokens are Python's
 _LONG_WORD = re.compile(r"(\S{100})\S+")  # no word; merges would take minutes
 _ALPHABET = 1000  # letters of a WordPiece vocabulary; rarer ones are [UNK]
@@ -228,3 +229,21 @@ def tokenize_streams(
         name: tokenize(tokenizer, stream_texts(records, columns), lengths[name])
         for name, columns in streams.items()
     }
+
+
+def rare_words(texts: Sequence[str], length: int, *, share: float = RARE) -> np.ndarray:
+    """(N, W) bool: which words of each text stand in fewer than `share` of the texts.
+
+    Names of makers and models mostly do, words for what a thing is mostly do not.
+
+    Args:
+      length: W, of a text of so many tokens no more words are seen.
+    """
+    split = [text.lower().split() for text in texts]
+    counts = Counter(chain.from_iterable(map(set, split)))
+    least = share * max(1, sum(map(bool, split)))
+    found = np.zeros((len(texts), length), bool)
+    for row, words in enumerate(split):
+        for place, word in enumerate(words[:length]):
+            found[row, place] = counts[word] < least
+    return found

@@ -33,6 +33,7 @@ LATER |= {"model.fusion.of": "joint", "model.fusion.width": 256}
 LATER |= {"model.fusion.joint": 0, "model.fusion.heads": 4}
 LATER |= {"model.head.feed_gradient": False}
 LATER |= {"objective.mask": "true", "objective.mask_on": "logits"}
+LATER |= {"data.text.name_drop": 0.0}
 LATER |= {"model.text.random": False, "model.image.random": False}
 LATER |= {"data.synthetic.shops": 0, "data.synthetic.style": 1.0}
 LATER |= {"data.image.augment": "", "data.image.views": 1, "model.view_width": 128}

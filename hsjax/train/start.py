@@ -57,6 +57,7 @@ def training_order(config, examples: Examples):
             crop=image.crop,
             flip=image.flip,
             word_drop=data.text.word_drop,
+            name_drop=data.text.name_drop,
         ),
         weighted_sampling=data.weighted_sampling,
         process=jax.process_index(),

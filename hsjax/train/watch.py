@@ -88,8 +88,9 @@ def tell_idle_settings(config, params, spec: BatchSpec) -> None:
     """
     stored = [name for name, _ in spec.features]
     changes = []
-    if config.data.text.word_drop and set(stored) - {IMAGE}:
-        changes.append("data.text.word_drop")
+    if set(stored) - {IMAGE}:
+        drops = ("word_drop", "name_drop")
+        changes += [f"data.text.{x}" for x in drops if config.data.text[x]]
     if IMAGE in stored:
         changes += [f"data.image.{x}" for x in ("crop", "flip") if config.data.image[x]]
     if changes:

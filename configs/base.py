@@ -178,7 +178,7 @@ def model() -> ConfigDict:
     c.fusion.of = "joint"  # what is fused: joint (projections to joint_width) | feature (of the encoders)
     c.fusion.width = 256  # late: of each modality's MLP; attention: of the MLP after it
     c.fusion.joint = 0  # late, attention: of one more MLP; 0 = none
-    c.fusion.heads = 4  # attention: they divide the width of what is fused
+    c.fusion.heads = 4  # attention
 
     c.head = ConfigDict()
     c.head.kind = "hierarchical"  # hierarchical (softmax among siblings) | flat (over all leaves: no level_width, no feed)

@@ -207,8 +207,13 @@ def stacked(config, catalogue: Catalogue, rows) -> Float[np.ndarray, "N F"]:
     """Vectors of all modalities side by side, zeros where one is absent."""
     found = features_of(config, [catalogue.records[i] for i in rows])
     every = np.arange(len(rows))
-    parts = [found[m].take(every) for m in config.model.modalities]
-    parts = [x.mean(axis=1) if x.ndim == 3 else x for x in parts]
+    parts = []
+    for name in config.model.modalities:
+        x = found[name].take(every)
+        if x.ndim == 3:  # the mean of what is a token or a cell, as our side takes it
+            mask = found[name].masks(every)[:, :, None]
+            x = (x * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+        parts.append(x)
     return np.concatenate(parts, axis=1)
 
 

@@ -97,9 +97,10 @@ class StoreCosts:
         Args:
           config: of a run, with its stores where they lie now.
         """
-        return {m: self._of(config, m, x) for m, x in stores_of(config).items()}
+        return {m: self.of_folder(config, m, x) for m, x in stores_of(config).items()}
 
-    def _of(self, config, modality: str, folder: str) -> dict:
+    def of_folder(self, config, modality: str, folder: str) -> dict:
+        """The same of one store, whoever reads it."""
         columns = tuple(config.data.text.streams.to_dict().get(modality, ()))
         count = config.eval.batch_size
         key = (folder, modality, config.data.path, columns, count)

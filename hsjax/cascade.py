@@ -22,12 +22,24 @@ INPUT = flags.DEFINE_string("input", None, "Catalogue to answer; default: the ru
 PART = flags.DEFINE_string("part", "test", "Part of the run's own catalogue.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the report.", required=True)
 QUALITY = flags.DEFINE_float(
-    "quality", None, "Points of hF1 that may be lost against the strong run: default 0."
+    "quality",
+    None,
+    "Points of hF1 that may be lost against the strong run: default 0.",
+    lower_bound=0,
+    upper_bound=100,
 )
-COST = flags.DEFINE_float("cost", None, "Milliseconds that a product may cost.")
-THRESHOLD = flags.DEFINE_float("threshold", None, "Confidence below which to send on.")
+COST = flags.DEFINE_float(
+    "cost", None, "Milliseconds that a product may cost.", lower_bound=0
+)
+SHARE = {"lower_bound": 0, "upper_bound": 1}
+THRESHOLD = flags.DEFINE_float(
+    "threshold", None, "Confidence below which to send on, 0 to 1.", **SHARE
+)
 ABSTAIN = flags.DEFINE_float(
-    "abstain", 0.0, "Left to people where the strong run is right more rarely."
+    "abstain",
+    0.0,
+    "Left to people where the strong run is right with a smaller chance, 0 to 1.",
+    **SHARE,
 )
 CALIBRATION = flags.DEFINE_string(
     "calibration", "temperature", "Of the cheap run: temperature | isotonic | none."
@@ -57,6 +69,13 @@ def check_flags() -> None:
     given = [f.name for f in FITTING if flags.FLAGS[f.name].present]
     if CASCADE.value and given:
         raise app.UsageError(f"--{given[0]} says nothing with --cascade: leave it out")
+    if not CASCADE.value:
+        parts, files = {PART.value, FIT_PART.value}, {INPUT.value, FIT_INPUT.value}
+        if len(files) == 1 and (INPUT.value or len(parts) == 1):
+            raise app.UsageError(
+                "the threshold would be fitted on the very rows that are answered: give"
+                " another --fit_part or --fit_input"
+            )
     wishes = [f for f in (QUALITY, COST, THRESHOLD) if f.value is not None]
     if len(wishes) > 1:
         names = " and ".join(f"--{f.name}" for f in wishes)

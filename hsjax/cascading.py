@@ -7,11 +7,11 @@ import numpy as np
 
 from hsjax.asked_rows import check_labelled, own_rows
 from hsjax.baselines import presence
-from hsjax.bench_cost import baseline_cost, model_cost
-from hsjax.bench_store import StoreCosts
+from hsjax.cascade_cost import stage_costs
 from hsjax.data.columns import model_columns
-from hsjax.data.features import stores_of
-from hsjax.ensemble import Member
+from hsjax.data.groups import content_hashes
+from hsjax.data.records import CatalogueError
+from hsjax.ensemble import Member, check_members
 from hsjax.evaluation.cascade_curve import (
     cascade_curve,
     merged,
@@ -24,31 +24,13 @@ from hsjax.inference.cascade import Cascade, Wish, fit_cascade, write_cascade
 from hsjax.members import load_members
 from hsjax.reports import catalogue_entries, fitted_baseline, write_results
 from hsjax.scoring import write_unscored
+from hsjax.train.config import config_hash
 from hsjax.train.kept import read_train_counts
 
-ROUNDS = 3  # of each stage, timed
 
-
-def stage_costs(members: Sequence[Member]) -> tuple[float, float]:
-    """Milliseconds of a product in each stage; nan where an encoder is not at hand.
-
-    What the cheap stage has encoded, the strong one does not encode again.
-    """
-    stores, seen, found = StoreCosts(ROUNDS), set(), []
-    for member in members:
-        if member.run is None:
-            cost = baseline_cost(member.config, member.workdir, rounds=ROUNDS)
-            found.append(cost["model_ms"])
-            continue
-        folders = stores_of(member.config)
-        encoders = stores.of(member.config)
-        own = [
-            encoders[m].get("ms", np.nan) for m, x in folders.items() if x not in seen
-        ]
-        seen |= set(folders.values())
-        found.append(model_cost(member.run, rounds=ROUNDS)["model_ms"] + sum(own))
-    first, second = (float(x) for x in found)
-    return first, second
+def _version(member: Member) -> str:
+    step = f"step {member.run.step}, " if member.run else ""
+    return f"{step}config {config_hash(member.config)[:12]}"
 
 
 def run_cascade(
@@ -81,18 +63,49 @@ def run_cascade(
     asked = {"corrupt": "", "by": "", "confidence": None, "zero_shot": ""}
     asked |= {"features": features, "output": output}
     members = load_members(workdirs, source=source, part=part, **asked)
+    versions, notes = tuple(map(_version, members)), []
+    _check_cascade(members, known, versions)
     if known is None:
         on = _other_part(members, fit_part) if fit_source is None else None
         on = on or load_members(workdirs, source=fit_source, part=fit_part, **asked)
         check_labelled(on[0].rows, fit_source, {"fit_input": True})
+        check_members(on, "")
+        notes = _fit_notes(members, on)
         costs = costs or stage_costs(members)
         cheap, strong = (_answer(m, np.arange(len(m.records))) for m in on)
         told = fit_source or f"{on[0].config.data.path}, part {fit_part}"
         folders = tuple(str(folder.resolve()) for folder in workdirs)
         known = fit_cascade(
             cheap, strong, runs=folders, wish=wish, costs=costs, fitted=told
+        )._replace(versions=versions)
+    answer_cascade(members, known, output, source=source, part=part, notes=notes)
+
+
+def _check_cascade(members: Sequence[Member], known: Cascade | None, versions) -> None:
+    """CatalogueError where the cheap run has no confidence, or a run is another now."""
+    if known is not None and known.versions != versions:
+        raise CatalogueError(
+            f"--cascade: {' and '.join(known.runs)} are no longer the runs that it was"
+            f" fitted with ({known.versions} then, {versions} now): fit it again"
         )
-    answer_cascade(members, known, output, source=source, part=part)
+    if members[0].config.eval.decode == "independent":
+        raise CatalogueError(
+            f"{members[0].workdir} answers each level by itself (eval.decode), so that"
+            " no path has a probability: train with another decode"
+        )
+
+
+def _fit_notes(members: Sequence[Member], on: Sequence[Member]) -> list[str]:
+    """What makes the fit say less than it seems to."""
+    own = members[0].rows.quarantine.warnings
+    notes = [x for m in on for x in m.rows.quarantine.warnings if x not in own]
+    fitted, answered = (content_hashes(m[0].records) for m in (on, members))
+    if both := int(np.isin(answered, fitted).sum()):
+        notes.append(
+            f"The threshold was fitted on {both:,} of the {len(answered):,} rows that"
+            " are answered here: figures over them flatter it"
+        )
+    return list(dict.fromkeys(notes))
 
 
 def _other_part(members: Sequence[Member], part: str) -> list[Member] | None:
@@ -128,14 +141,16 @@ def answer_cascade(
     *,
     source: str | None,
     part: str,
+    notes: Sequence[str] = (),
 ) -> None:
     """Both stages over the rows of the members: report, predictions, curve."""
     first, second = members
     every = np.arange(len(first.records))
     cheap = _answer(first, every)
     sure = cascade.confidence(cheap)
-    abstained = sure < cascade.floor
-    escalated = np.flatnonzero((sure < cascade.threshold) & ~abstained)
+    unsure = sure < cascade.threshold
+    abstained = unsure & (sure < cascade.floor)
+    escalated = np.flatnonzero(unsure & ~abstained)
     scored = not first.rows.unlabelled
     rows = every if scored else escalated
     strong = _answer(second, rows) if len(rows) else cheap.select(rows)
@@ -152,7 +167,8 @@ def answer_cascade(
     first.rows.write_flaws(output)
     facts = _facts(members, cascade, len(escalated), int(abstained.sum()))
     facts |= _against(answered, strong) if scored else {}
-    told = table(["", ""], [[name, value] for name, value in facts.items()])
+    rows = [[name, value] for name, value in facts.items()]
+    told = "\n\n".join([table(["", ""], rows), *notes])
     if scored:
         told += "\n\n" + _drawn(cheap, strong, sure, cascade, output)
     _write(members, answered, output, source, part, told)
@@ -220,6 +236,8 @@ def _write(
         "sections": {"Cascade": told, **entries["sections"]},
     }
     if first.rows.unlabelled:
+        for name in ("curve.csv", "curve.png"):  # of a labelled file before
+            (output / name).unlink(missing_ok=True)
         write_unscored(output, answered, first.rows.unlabelled, context)
         return
     counts = read_train_counts(first.workdir)

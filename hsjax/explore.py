@@ -7,6 +7,7 @@ import numpy as np
 
 from hsjax.atomic import write_atomically
 from hsjax.data.image import decode_image
+from hsjax.data.prepare import label_nodes
 from hsjax.data.quarantine import Quarantine, written_if_refused
 from hsjax.data.records import Record, load_records
 from hsjax.data.sources import SYNTHETIC
@@ -39,7 +40,12 @@ def write_exploration(config, workdir: Path) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     quarantine, flaws = Quarantine(), workdir / "quarantine.csv"
     with written_if_refused(quarantine, flaws):
-        records = load_records(config.data, quarantine=quarantine)
+        records = load_records(
+            config.data,
+            quarantine=quarantine,
+            digits=tuple(config.taxonomy.digits),
+            nodes=label_nodes(config),
+        )
     quarantine.write(flaws)
     clean = _clean(config, records)
     levels = range(max(map(len, (r.path for r in records)), default=0))

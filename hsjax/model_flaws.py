@@ -16,7 +16,6 @@ def fusion_flaws(config) -> list[tuple[bool, str]]:
     raw = IMAGE in names and not config.data.features.to_dict().get(IMAGE)
     two, pulled = config.data.image.views == 2, bool(objective.self_supervised)
     attends = fusion.kind == "attention"
-    masked = (objective.mask, objective.mask_on) != ("true", "logits")
     bare = [x for x in ("text", IMAGE) if model[x].random and not model[x].published]
     return [
         (
@@ -40,13 +39,29 @@ def fusion_flaws(config) -> list[tuple[bool, str]]:
             f"model.modalities is {names}",
         ),
         (
-            attends and fusion.of == "joint" and model.joint_width % fusion.heads,
-            "model.fusion.heads do not divide model.joint_width",
-        ),
-        (
             fusion.of == "feature" and fusion.kind == "product" and len(names) > 1,
             "model.fusion.kind is 'product', which multiplies vectors of one width;"
             " set model.fusion.of to joint",
+        ),
+        *_head_flaws(config),
+    ]
+
+
+def _head_flaws(config) -> list[tuple[bool, str]]:
+    """What head and objective cannot be together."""
+    model, objective = config.model, config.objective
+    masked = (objective.mask, objective.mask_on) != ("true", "logits")
+    return [
+        (
+            model.head.feed == "logits" and bool(model.head.labels),
+            "model.head.feed is 'logits', and of label texts (model.head.labels) those"
+            " of classes without examples are no numbers in training: feed"
+            " probabilities",
+        ),
+        (
+            masked and bool(objective.logit_adjustment or objective.class_balance),
+            "objective.logit_adjustment and class_balance count rows among siblings:"
+            " leave objective.mask and mask_on at true and logits",
         ),
         (
             masked and model.head.kind == "flat",

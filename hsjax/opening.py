@@ -16,6 +16,7 @@ from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.run_stores import check_stores, described_stores
 from hsjax.data.run_tokenizer import same_vocabulary
+from hsjax.data.splits import PARTS
 from hsjax.evaluation.collect import describe_rows
 from hsjax.features.frozen_encoder import fingerprint
 from hsjax.features.labels import keep_labels, kept_labels, label_features
@@ -85,8 +86,7 @@ def open_catalogue(
 ) -> Catalogue:
     """Reads the catalogue and keeps in the workdir what the run is built on.
 
-    Args:
-      config, encoders: of `resolved`.
+    Args: config, encoders: of `resolved`.
 
     Raises:
       WorkdirError: the workdir is of another experiment, other rows or another tree.
@@ -95,11 +95,12 @@ def open_catalogue(
     before = open_workdir(config, workdir)
     kept = before is not None and (workdir / "tokenizer.json").exists()
     source = Path(config.init_from) if config.init_from else None
+    own = "text" in encoders and not config.model.text.random  # with its tokenizer
     if kept or checkpoint_steps(workdir):
         source = workdir  # a run that goes on must mean the same by its token ids
     elif source:
         read_config(source)  # no run there: say so before the catalogue is read
-        if "text" in encoders or not (source / "tokenizer.json").exists():
+        if own or not (source / "tokenizer.json").exists():
             source = None  # the tokenizer is the encoder's, or has to be trained
     catalogue = read_catalogue(
         config,
@@ -110,7 +111,7 @@ def open_catalogue(
     check_rows(workdir, catalogue.manifest)
     if before is not None:
         check_length(before, config, len(catalogue.rows("train")))
-    elif config.init_from and "text" in encoders:
+    elif config.init_from and own:
         _check_source(config, catalogue.tokenizer)
     for code, count in sorted(catalogue.cut.items()):
         log.info("too rare, cut to its parent: %s (%d products)", code, count)
@@ -127,7 +128,7 @@ def open_catalogue(
         if catalogue.tokenizer:
             with finished(workdir / "tokenizer.json") as partial:
                 catalogue.tokenizer.save(str(partial))
-    counts = {part: len(catalogue.rows(part)) for part in ("train", "val", "test")}
+    counts = {part: len(catalogue.rows(part)) for part in PARTS}
     log.info("%s, %r", counts, catalogue.tree)
     return catalogue
 

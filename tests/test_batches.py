@@ -284,6 +284,7 @@ def test_names_alone_are_dropped_and_no_other_draw_changes():
 
 def test_rare_words_are_names():
     texts = ["Nike red shoe", "Puma RED shoe", "", "red shoe x9", "red shoe"]
+    assert (rare_words(texts, 3) == rare_words(texts, 3, share=0.5)).all()
     found = rare_words(texts, 3, share=0.5)
     assert found.tolist() == [
         [True, False, False],

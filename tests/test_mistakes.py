@@ -26,8 +26,12 @@ MISTAKES = [
     ({"model.modalities": ("title",)}, "contrastive needs text and image"),
     ({"model.fusion.kind": "conat"}, "Did you mean 'concat'?"),
     (
-        {"model.fusion.kind": "attention", "model.fusion.heads": 3},
-        "model.fusion.heads do not divide model.joint_width",
+        {"model.head.feed": "logits", "model.head.labels": "labels"},
+        "those of classes without examples are no numbers in training",
+    ),
+    (
+        {"objective.mask": "none", "objective.logit_adjustment": 1.0},
+        "count rows among siblings",
     ),
     (
         {"model.fusion.kind": "attention", "model.modalities": ("title",)},

@@ -28,6 +28,7 @@ ARROWS = {
     "hsjax.evaluate": EVERYTHING,
     "hsjax.cascade": EVERYTHING,
     "hsjax.cascading": EVERYTHING,
+    "hsjax.cascade_cost": EVERYTHING,
     "hsjax.members": EVERYTHING,
     "hsjax.bench": EVERYTHING,
     "hsjax.bench_encode": EVERYTHING,

@@ -13,7 +13,7 @@ class Strength(NamedTuple):
     Attributes:
       area: least share of the picture that a crop keeps; its sides are 3:4 to 4:3.
       jitter: brightness, contrast and saturation are each times 1 - jitter to 1 +
-        jitter, and the hue turns by at most jitter / 4 of half a circle.
+        jitter, and the hue turns by at most jitter / 4 of the circle.
       jitters, grey, blurs: probability that colours change, go, or the view is blurred,
         by 0.1 to 2 pixels of a side of 224.
     """
@@ -75,7 +75,7 @@ def _crop_box(shape: tuple[int, int], least: float, rng: np.random.Generator):
 def _jittered(image: Image.Image, jitter: float, rng: np.random.Generator):
     for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = change(image).enhance(rng.uniform(1 - jitter, 1 + jitter))
-    turn = rng.uniform(-jitter, jitter) / 4 * 128  # of 256 steps round the circle
+    turn = rng.uniform(-jitter, jitter) / 4 * 256  # steps round the circle
     hue, saturation, value = image.convert("HSV").split()
     hue = Image.fromarray(np.asarray(hue) + np.uint8(int(turn) % 256))
     return Image.merge("HSV", (hue, saturation, value)).convert("RGB")

@@ -5,7 +5,8 @@ tree, and the rows that are kept. What is left out has a part of its own, which 
 learns from: no model, no tokenizer, no count of training rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer, Shaped
 
-from hsjax.codes import TaxonomyError, split_path
 from hsjax.data.columns import missing_column
 from hsjax.data.groups import sort_keys
+from hsjax.data.named_nodes import find_nodes
 from hsjax.data.nomenclature import node_paths
 from hsjax.data.records import CatalogueError, Quarantine, Record
 from hsjax.data.sources import as_text, column_names, read_rows
 from hsjax.data.splits import LEFT_OUT, hash_order, majority_leaves
-from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 
 MUCH = 1.1  # times the share that was asked for: worth a sentence
@@ -128,6 +128,8 @@ def hold_out(
         found[f"rows left out of training ({name})"] = int((train & ~kept).sum())
         if asked.share < 1:
             _tell("train_share", asked.share, kept.sum() / train.sum(), quarantine)
+        if asked.shots:
+            _tell_shots(asked.shots, records, kept, quarantine)
     return parts, found
 
 
@@ -160,52 +162,19 @@ def hold_labels_out(
     return found, {"training rows without their label (label_share)": int(gone.sum())}
 
 
+def _tell_shots(shots: int, records, kept: np.ndarray, quarantine: Quarantine) -> None:
+    ends = Counter(records[i].path[-1:] for i in np.flatnonzero(kept)).values()
+    if more := sum(count > shots for count in ends):
+        told = f"data.shots={shots}: {more} leaves keep more training rows"
+        quarantine.warn(f"{told}: each keeps whole groups, and at least one")
+
+
 def _tell(name: str, asked: float, kept: float, quarantine: Quarantine) -> None:
     if kept > MUCH * asked:
         quarantine.warn(
             f"data.{name}={asked:g} keeps {100 * kept:.2g} % of the training rows: each"
             " leaf keeps whole groups, and at least one"
         )
-
-
-def find_nodes(
-    codes: Sequence[str], tree: Taxonomy, own: Mapping[str, Sequence[str]]
-) -> set[str]:
-    """The nodes of a tree that are meant, as they are written in labels.
-
-    Dots and spaces of HS codes do not matter, nor do spaces around a separator.
-
-    Args:
-      own: own code of a node -> its path, which may be given as well.
-
-    Raises:
-      CatalogueError: no such node, with the one that may be meant.
-    """
-    pairs = zip(tree.codes, tree.stop, strict=True)
-    known = {str(code) for level, stop in pairs for code in level[~stop]}
-    read = {code: _read(code, tree.separator, own) for code in codes}
-    unknown = [code for code, node in read.items() if node not in known]
-    if unknown:
-        node = read[unknown[0]]
-        more = f", as are {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
-        raise CatalogueError(
-            f"data.leave_out: {unknown[0]!r} is no node of the tree{more}."
-            f"{meant(node, sorted(known | own.keys()))} Without taxonomy.path its nodes"
-            " are those of the training rows"
-        )
-    return set(read.values())
-
-
-def _read(code: str, separator: str, own: Mapping[str, Sequence[str]]) -> str:
-    """A code as a tree has it."""
-    if code in own:
-        return own[code][-1]
-    if not separator:
-        return code.replace(".", "").replace(" ", "")
-    try:
-        return split_path(code, separator)[-1]
-    except TaxonomyError as error:
-        raise CatalogueError(f"data.leave_out: {error}") from None
 
 
 def first_share(
@@ -233,12 +202,14 @@ def first_share(
     homes, sizes = majority_leaves(own, leaves[rows]), np.bincount(own)
     total = np.bincount(homes, sizes)
     keys = sort_keys(records, dense)
-    before, kept = np.zeros(len(total)), np.zeros(len(present), bool)
+    before, held = np.zeros(len(total)), np.zeros(len(total))
+    kept = np.zeros(len(present), bool)
     for group in hash_order([keys[i] for i in present], seed):
         home, size = homes[group], sizes[group]
         middle = before[home] + size / 2
-        few = not shots or before[home] + size <= shots
-        kept[group] = not before[home] or (few and middle <= share * total[home])
+        few = not shots or held[home] + size <= shots
+        kept[group] = not held[home] or (few and middle <= share * total[home])
+        held[home] += size * kept[group]
         before[home] += size
     stays = np.zeros(len(rows), bool)
     stays[rows] = kept[own]

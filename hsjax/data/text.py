@@ -241,7 +241,7 @@ def rare_words(texts: Sequence[str], length: int, *, share: float = RARE) -> np.
     """
     split = [text.lower().split() for text in texts]
     counts = Counter(chain.from_iterable(map(set, split)))
-    least = share * max(1, sum(map(bool, split)))
+    least = max(2, share * sum(map(bool, split)))  # of few texts, what stands in one
     found = np.zeros((len(texts), length), bool)
     for row, words in enumerate(split):
         for place, word in enumerate(words[:length]):

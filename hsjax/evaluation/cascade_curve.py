@@ -122,7 +122,7 @@ def merged(
         },
         valid={MAIN: joined(cheap.valid[cheap.main], strong.valid[strong.main], True)},
         prob=joined(cheap.prob, strong.prob, 0.0),
-        log_prob=joined(cheap.log_prob, strong.log_prob, 0.0),
+        log_prob=joined(cheap.log_prob, strong.log_prob, np.nan),
         topk_codes=joined(cheap.topk_codes, strong.topk_codes, ""),
         topk_probs=joined(cheap.topk_probs, strong.topk_probs, 0.0),
         level_topk=joined(cheap.level_topk, strong.level_topk, ""),

@@ -35,7 +35,8 @@ def cascade_table(curve: Curve, chosen: int, costs: Sequence[float]) -> str:
     head = ["sent on below", "sent on, %", "hF1", "accuracy", "ms a product"]
     told = (
         "The first line is the cheap model alone, the last the strong one behind it."
-        " Times are those of a product in a full batch, encoders included."
+        " Times are those of a product in a full batch, encoders included. What is left"
+        " to people is not in these lines."
     )
     return f"{table(head, lines)}\n\n{told}"
 

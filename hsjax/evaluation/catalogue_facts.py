@@ -34,7 +34,7 @@ class Imbalance(NamedTuple):
 
 
 def depths(records: Sequence[Record]) -> dict[int, int]:
-    """Levels of the label -> rows, in order; 0 = no label."""
+    """Levels of the label -> rows, in order."""
     return dict(sorted(Counter(len(r.path) for r in records).items()))
 
 

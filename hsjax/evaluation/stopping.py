@@ -28,7 +28,7 @@ def stopping_curve(
 ) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
     """(hP, hR) of paths that end where the next node is less probable.
 
-    hP is 1 where nothing is answered.
+    hP is nan where nothing is answered.
     """
     p = labelled(p)
     answer, truth = answers(p), p.truth
@@ -40,12 +40,13 @@ def stopping_curve(
     first = np.searchsorted(probs, thresholds, side="left")
     left = np.append(np.cumsum(hits[::-1])[::-1], 0)[first]
     count = len(probs) - first
-    precision = np.where(count, left / np.maximum(count, 1), 1.0)
+    precision = np.where(count, left / np.maximum(count, 1), np.nan)
     return precision, left / max(1, size)
 
 
 def f1_of(precision, recall):
     """Harmonic mean, 0 where both are."""
+    precision = np.nan_to_num(precision)
     total = precision + recall
     return 2 * precision * recall / np.where(total > 0, total, 1)
 

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from ml_collections import ConfigDict
 
 from hsjax.batch import BatchSpec
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.collect import on_host
 from hsjax.inference.predict import Run, vocabulary
 from hsjax.models.build import build_model
+from hsjax.models.layers import BatchNorm
 
 # what needs the products that the run has learnt from, and what does not
 OF_FEATURES, OF_NORMS = ("mean", "coral"), ("batch_norm",)
@@ -127,7 +129,7 @@ def _moved(batch: Mapping, moves: Mapping) -> dict:
 
 
 def _new_statistics(run: Run, target: Iterable) -> dict:
-    """Running means over the target's batches, nothing dropped on the way."""
+    """Of all the target's rows, whatever their order; nothing is dropped on the way."""
     config = run.config.copy_and_resolve_references().unlock()
     model = config.model
     if model.head.labels or model.text.published or model.image.published:
@@ -136,17 +138,48 @@ def _new_statistics(run: Run, target: Iterable) -> dict:
             " train on cached features"
         )
     model.modality_dropout, model.modality_dropout_image = 0.0, -1.0
-    for group in (model.text, model.image, model.head):
+    streams = [x for x in model.text.values() if isinstance(x, ConfigDict)]
+    for group in (model.text, *streams, model.image, model.head):
         group.dropout = 0.0
-    model.text.bag_dropout = 0.0
+    for group in (model.text, *streams):
+        group.bag_dropout = 0.0
     size = vocabulary(run.tokenizer)
     still = build_model(config, run.spec, run.tree, vocab_size=size)
 
     @jax.jit
-    def update(stats, batch):
-        return still.apply(run.params, stats, batch, dropout_key=jax.random.key(0))[1]
+    def seen(batch):
+        """Statistics of this batch alone, from what they would do to running ones."""
+        _, after = still.apply(
+            run.params, run.stats, batch, dropout_key=jax.random.key(0)
+        )
+        kept = BatchNorm.momentum
 
-    stats = run.stats
+        def alone(new, old):
+            return (new - kept * old) / (1 - kept)
+
+        return jax.tree.map(alone, after, run.stats), batch["weight"].sum()
+
+    total, sums = 0.0, None
     for batch in target:
-        stats = update(stats, batch)
-    return stats
+        found, rows = jax.tree.map(on_host, seen(batch))
+        total += float(rows)
+        weighted = _moments(found, float(rows))
+        sums = weighted if sums is None else jax.tree.map(np.add, sums, weighted)
+    return _statistics(sums, total)
+
+
+def _moments(stats: Mapping, rows: float) -> dict:
+    """Sums of x and of x ** 2 in place of mean and variance, float64."""
+    if "var" not in stats:
+        return {name: _moments(of, rows) for name, of in stats.items()}
+    mean, var = (stats[name].astype(np.float64) for name in ("mean", "var"))
+    return {"mean": rows * mean, "var": rows * (var + mean**2)}
+
+
+def _statistics(sums: Mapping, rows: float) -> dict:
+    """The inverse of `_moments`, of so many rows."""
+    if "var" not in sums:
+        return {name: _statistics(of, rows) for name, of in sums.items()}
+    mean = sums["mean"] / rows
+    found = {"mean": mean, "var": np.maximum(sums["var"] / rows - mean**2, 0)}
+    return {name: jnp.asarray(x, jnp.float32) for name, x in found.items()}

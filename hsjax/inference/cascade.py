@@ -33,8 +33,9 @@ class Wish(NamedTuple):
       quality: points of hF1 that may be lost against the strong model.
       cost: milliseconds that a product may cost in the mean.
       threshold: by hand.
-      abstain: a product is left to people, and not sent on, where the strong model is
-        right with a smaller probability; 0 = never.
+      abstain: a product that would be sent on is left to people instead where the
+        strong model is right with a smaller probability; 0 = never. Threshold and
+        curve are those without it.
       calibration: of the cheap model's confidence.
     """
 
@@ -55,6 +56,7 @@ class Cascade(NamedTuple):
       floor: calibrated; what is below goes to nobody.
       costs: ms of a product in each stage, nan = not measured.
       fitted: what it was fitted on and for, in words.
+      versions: step and config of each run, by which one that is trained anew is known.
     """
 
     runs: tuple[str, str]
@@ -63,6 +65,7 @@ class Cascade(NamedTuple):
     floor: float
     costs: tuple[float, float]
     fitted: str
+    versions: tuple[str, str] = ("", "")
 
     def confidence(self, p: Predictions) -> Float[np.ndarray, "N"]:
         """Calibrated probability of the whole path that the cheap model answered."""
@@ -113,6 +116,11 @@ def _wished(curve: Curve, wish: Wish, costs: tuple[float, float]) -> tuple[int, 
         loss = wish.quality or 0.0
         told = f"at most {loss:g} points of hF1 below the strong model"
         return within_quality(curve, loss / 100), told
+    if not np.isfinite(costs).all():
+        raise CatalogueError(
+            "--cost: what a product costs is not known, as an encoder is not at hand:"
+            " give --costs=CHEAP,STRONG in milliseconds"
+        )
     point = within_cost(curve, costs, wish.cost)
     if point is None:
         raise CatalogueError(
@@ -133,7 +141,8 @@ def read_cascade(folder: Path) -> Cascade:
         found = json.loads(path.read_text())
         if found.pop("format") != FORMAT:
             raise ValueError("another format")
-        pairs = {name: tuple(found.pop(name)) for name in ("runs", "costs")}
+        names = ("runs", "costs", "versions")
+        pairs = {name: tuple(found.pop(name)) for name in names}
         return Cascade(**found, **pairs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CatalogueError(f"{path}: no cascade to read: {error}") from None

@@ -20,7 +20,12 @@ from hsjax.features.frozen_encoder import STATES
 from hsjax.features.reduce import load_reduction
 from hsjax.features.store_encoder import encoder_source, store_model
 from hsjax.inference.export_folder import Exported, check_output, write_card
-from hsjax.inference.export_towers import side_of, tower_alone, towers_of_run
+from hsjax.inference.export_towers import (
+    side_of,
+    tower_alone,
+    tower_group,
+    towers_of_run,
+)
 from hsjax.inference.predict import Run, load_run, vocabulary
 from hsjax.inference.tokenizer_files import write_tokenizer
 from hsjax.models.dual_encoder import (
@@ -153,7 +158,8 @@ def _trained_tower(run: Run, workdir: Path, modality: str) -> Tower:
     config = kept_published(workdir).get(side)
     if own or config is None:
         config = _own_config(run, modality)
-    pool = tower_settings(side, config, pool=run.config.model[side].pool)["pool"]
+    pool = tower_group(run.config, modality).pool
+    pool = tower_settings(side, config, pool=pool)["pool"]
     none = np.zeros((0, 0), np.float32)
     return Tower(config, run.params[name], run.stats.get(name, {}), pool, none, None)
 

@@ -24,7 +24,7 @@ def tower_alone(workdir: Path, modality: str) -> str:
 
 def _check_pool(workdir: Path, config, modality: str) -> None:
     """PublishedError where an encoder of the run cannot be laid out alone."""
-    if config.model[side_of(modality)].pool == "map":
+    if tower_group(config, modality).pool == "map":
         raise PublishedError(
             f"{workdir}: its {modality} tower has attention pooling, whose parameters"
             " no layout holds"
@@ -66,6 +66,13 @@ def towers_of_run(workdir: Path) -> list[str]:
         f"{workdir} has no pair: it was trained on {', '.join(modalities)} alone, and"
         " on features, whose encoder is as it was"
     )
+
+
+def tower_group(config, modality: str):
+    """The settings of a modality's tower: a stream may have its own."""
+    text = config.model.text
+    own = modality in text and modality != IMAGE
+    return text[modality] if own else config.model[side_of(modality)]
 
 
 def side_of(modality: str) -> str:

@@ -164,15 +164,16 @@ class Attention(_Fusion):
     def _attended(self, queries, query_mask, keys, key_mask, name: str):
         """(B, F): what the tokens of one text find in the picture, on average."""
         heads, width = self.config.heads, keys.shape[-1]
+        inner = -(-width // heads) * heads  # as wide as the cells, or just wider
         q, k, v = (
-            nn.Dense(width, dtype=self.dtype, name=f"{name}_{part}")(x)
+            nn.Dense(inner, dtype=self.dtype, name=f"{name}_{part}")(x)
             for part, x in (("query", queries), ("key", keys), ("value", keys))
         )
         q, k, v = (x.reshape(*x.shape[:2], heads, -1) for x in (q, k, v))
         # masked attention of jax mixes dtypes in bfloat16
         with jax.numpy_dtype_promotion("standard"):
             y = jax.nn.dot_product_attention(q, k, v, mask=key_mask[:, None, None, :])
-        y = y.reshape(*queries.shape[:2], width)
+        y = y.reshape(*queries.shape[:2], inner)
         return masked_mean(
             nn.Dense(width, dtype=self.dtype, name=f"{name}_found")(y), query_mask
         )

@@ -11,6 +11,7 @@ from hsjax.data.records import CatalogueError
 from hsjax.data.store import add_part, start_store
 from hsjax.inference import adapt
 from hsjax.inference.adapt import _move, _moved, moments
+from hsjax.inference.predict import load_run
 from hsjax.scoring import evaluate_run
 
 SIZE, CLASSES = 6, ("640391", "610910", "420212", "950300")
@@ -113,6 +114,21 @@ def run(shops, tmp_path_factory):
 def accuracy(run, output, **asked):
     evaluate_run(run, output, **{**OUT, **asked})
     return report(output)["metrics"]["level3/accuracy"]
+
+
+def test_norms_take_the_whole_of_the_target_in_any_order(run, shops):
+    """Few rows or many, of a small batch or a large: the same mean and variance."""
+    loaded = load_run(run)
+    records = loaded.records(shops / "other.csv")
+    found = []
+    for some in (records, records[::-1]):
+        target = loaded.feed(some, groups=np.arange(len(some)))
+        new = adapt.adapted(loaded, "batch_norm", target, None)
+        found.append(new.stats["head"]["shared_norm"])
+    for name in ("mean", "var"):
+        np.testing.assert_allclose(*(x[name] for x in found), rtol=1e-4, atol=1e-4)
+    still = loaded.stats["head"]["shared_norm"]["mean"]
+    assert np.abs(np.asarray(found[0]["mean"]) - np.asarray(still)).max() > 1
 
 
 @pytest.mark.parametrize("kind", ["coral", "batch_norm"])

@@ -111,6 +111,28 @@ def test_wishes_are_kept_on_the_rows_they_are_fitted_on():
     assert within_cost(curve, COSTS, 0.4) is None
 
 
+def test_what_is_left_to_people_has_no_answer_and_no_probability():
+    sent, left = np.array([0, 1]), np.arange(ROWS) >= ROWS - 3
+    found = merged(
+        CHEAP,
+        STRONG.select(sent),
+        escalated=sent,
+        abstained=left,
+        present=CHEAP.present,
+    )
+    assert (found.decoded[MAIN][left] == "").all()
+    assert np.isnan(found.log_prob[left]).all()
+    assert found.stage.tolist().count("none") == 3
+    metrics = score(found, bootstrap=0)
+    assert metrics["hierarchical/recall"] < metrics["hierarchical/precision"]
+
+
+def test_a_cost_that_nobody_knows_is_no_wish():
+    words = {"runs": ("a", "b"), "costs": (0.5, np.nan), "fitted": "here"}
+    with pytest.raises(CatalogueError, match="give --costs=CHEAP,STRONG"):
+        fit_cascade(CHEAP, STRONG, wish=Wish(cost=2.0), **words)
+
+
 def fitted(**wish):
     words = {"runs": ("a", "b"), "costs": COSTS, "fitted": "here"}
     return fit_cascade(CHEAP, STRONG, wish=Wish(**wish), **words)
@@ -208,6 +230,10 @@ def test_the_command_fits_reports_and_answers_other_files(runs, shop, tmp_path):
         (["--cascade=x", "--cost=1"], "--cost says nothing with --cascade"),
         (["--run=a,b", "--calibration=no"], "known: temperature, isotonic, none"),
         (["--run=a,b", "--costs=1"], "--costs takes two numbers"),
+        (["--run=a,b", "--abstain=5"], "abstain"),
+        (["--run=a,b", "--quality=-1"], "quality"),
+        (["--run=a,b", "--fit_part=test"], "on the very rows that are answered"),
+        (["--run=a,b", "--input=x", "--fit_input=x"], "on the very rows that are"),
         (["--run=a,b"], "a is no workdir of a run"),
         (["--cascade=gone"], "gone/cascade.json: no cascade to read"),
     ],

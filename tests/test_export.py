@@ -19,6 +19,7 @@ from encoders import (
     write_images,
 )
 from goldens import read_golden, write_golden
+from ml_collections import ConfigDict
 from pairs import ANSWERS, LOOK, PAIRS, build_pair, scale_of
 from PIL import Image
 from runs import TEXT, command, run_config, train_run
@@ -32,7 +33,7 @@ from hsjax.data.records import CatalogueError
 from hsjax.data.store import start_store
 from hsjax.extraction import open_encoder
 from hsjax.inference.encoder_files import export_run
-from hsjax.inference.export_towers import towers_of_run
+from hsjax.inference.export_towers import tower_group, towers_of_run
 from hsjax.models.dual_encoder import (
     Tower,
     caveats,
@@ -366,3 +367,13 @@ def test_mistakes_end_in_sentences(shop, bert, vit, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     told = train_sentence(published(shop, bert, folder), tmp_path / "run")
     assert "lacks vision_config" in told
+
+
+def test_a_stream_of_its_own_is_pooled_as_it_says(shop):
+    config = run_config(path_of(shop)).unlock()
+    own = {k: v for k, v in config.model.text.items() if not k.startswith("publ")}
+    with config.model.text.unlocked():
+        config.model.text.brand = ConfigDict({**own, "pool": "max"})
+    assert tower_group(config, "brand").pool == "max"
+    assert tower_group(config, "title").pool == config.model.text.pool
+    assert tower_group(config, "image") is config.model.image

@@ -126,6 +126,15 @@ def test_attention_by_definition():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("heads", [2, 3, 7])
+def test_heads_need_not_divide_the_width(heads):
+    found, *_, params = fused("attention", "layer", params=drawn, heads=heads)
+    assert np.isfinite(found).all()
+    inner = params["title_query"]["kernel"].shape[1]
+    assert inner % heads == 0
+    assert WIDTH <= inner < WIDTH + heads
+
+
 @pytest.mark.parametrize("norm", ["layer", "raw"])
 def test_a_picture_of_one_vector_is_found_whatever_is_asked(norm):
     """B20: with one key its weight is 1; with several the question counts."""

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from encoders import extraction, path_of
+from jax.sharding import NamedSharding
 from runs import report, run_config, sentence, train_run
 from tiny import ragged_tree, tiny_batch, tiny_config, tiny_model, tiny_spec
 
@@ -17,6 +18,7 @@ from hsjax.inference.encoder_files import export_run
 from hsjax.losses import nt_xent, weighted_mean
 from hsjax.models.published_files import PublishedError
 from hsjax.opening import training_parts
+from hsjax.sharding import BATCH, make_mesh
 from hsjax.tasks import extract
 
 ROWS, WIDTH, TEMPERATURE = 7, 5, 0.3
@@ -62,6 +64,21 @@ def test_what_has_no_weight_does_not_exist_and_duplicates_are_no_negatives():
     np.testing.assert_allclose(twice[0], without[0], rtol=1e-5)
     _, alone = loss(x, group=[0] * ROWS)
     assert not alone.any()
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_negatives_come_from_the_whole_batch_on_any_number_of_devices(devices):
+    x, group = views(rows=16), jnp.asarray([0, 0, *range(1, 15)])
+    value_and_grad = jax.jit(
+        jax.value_and_grad(lambda x, group: weighted_mean(*loss(x, group)))
+    )
+    alone, gradient = value_and_grad(x, group)
+    spread = NamedSharding(make_mesh(devices), BATCH)
+    found, theirs = value_and_grad(*jax.device_put((x, group), spread))
+    np.testing.assert_allclose(found, alone, rtol=1e-5)
+    np.testing.assert_allclose(theirs, gradient, rtol=1e-4, atol=1e-6)
+    shard = weighted_mean(*loss(x[: 16 // devices], group[: 16 // devices]))
+    assert abs(float(shard) - float(alone)) > 0.1
 
 
 def test_a_view_is_drawn_from_its_numbers_alone_and_strength_counts():

@@ -92,7 +92,8 @@ def tell_idle_settings(config, params, spec: BatchSpec) -> None:
         drops = ("word_drop", "name_drop")
         changes += [f"data.text.{x}" for x in drops if config.data.text[x]]
     if IMAGE in stored:
-        changes += [f"data.image.{x}" for x in ("crop", "flip") if config.data.image[x]]
+        drawn = ("crop", "flip", "augment")
+        changes += [f"data.image.{x}" for x in drawn if config.data.image[x]]
     if changes:
         told = ", ".join(stored), ", ".join(changes)
         log.info("%s: as features, they are not touched by %s", *told)

@@ -45,7 +45,7 @@ def test_objectives_that_cannot_work_are_refused():
     with pytest.raises(ValueError, match="needs text and image"):
         make_objective(config, TREE, ("title", "brand"))
     config.update(contrastive=0.0, classification=0.0)
-    with pytest.raises(ValueError, match="both weights are 0"):
+    with pytest.raises(ValueError, match="all weights are 0"):
         make_objective(config, TREE, ("title", "image"))
 
 

@@ -15,10 +15,11 @@ from jaxtyping import Float, Shaped
 
 from hsjax.data.batches import evaluation_batches
 from hsjax.data.features import features_of
-from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
+from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.quarantine import CatalogueError
 from hsjax.decodes import DECODES
-from hsjax.opening import model_of, resolved
+from hsjax.evaluation.collect import node_codes
+from hsjax.opening import examples_at, model_of, resolved
 from hsjax.sharding import place_batch
 from hsjax.timing import alternate
 from hsjax.train.objective import make_objective
@@ -64,7 +65,7 @@ def bench_heads(config, *, rows: int, rounds: int) -> dict:
         raise CatalogueError("the test part is empty: check data.split")
     order = np.random.default_rng(0).permutation(len(train))[: rows or None]
     train = train[np.sort(order)]
-    truth = codes_of(catalogue, catalogue.labels[test])
+    truth = node_codes(catalogue.tree, catalogue.labels[test])
     start = time.perf_counter()
     ours = our_side(config, catalogue, encoders, train, test)
     ours.fit()
@@ -126,7 +127,7 @@ def our_side(config, catalogue: Catalogue, encoders, train, test) -> Side:
     """The heads of a config, all its steps, without validation or checkpoints."""
     mesh = training_mesh(config)
     model = model_of(config, catalogue, encoders)
-    examples = _examples(config, catalogue, train)
+    examples = examples_at(config, catalogue, train)
     steps = total_steps(config, len(train))
     objective = make_objective(
         config.objective,
@@ -155,7 +156,7 @@ def our_side(config, catalogue: Catalogue, encoders, train, test) -> Side:
             state, running = step(state, running, batch)
         held["state"] = jax.block_until_ready(state)
 
-    scored, size = _examples(config, catalogue, test), config.eval.batch_size
+    scored, size = examples_at(config, catalogue, test), config.eval.batch_size
 
     def predict() -> Shaped[np.ndarray, "N L"]:
         params, stats = held["state"].evaluated
@@ -164,7 +165,7 @@ def our_side(config, catalogue: Catalogue, encoders, train, test) -> Side:
             np.asarray(answer(params, stats, place_batch(batches[k], mesh)))
             for k in range(len(batches))
         ]
-        return codes_of(catalogue, np.concatenate(found)[: len(test)])
+        return node_codes(catalogue.tree, np.concatenate(found)[: len(test)])
 
     return Side(fit, predict)
 
@@ -175,7 +176,7 @@ def hiclass_side(config, catalogue: Catalogue, train, test, hiclass) -> Side:
     from sklearn.preprocessing import StandardScaler
 
     x, unseen = (stacked(config, catalogue, rows) for rows in (train, test))
-    y = codes_of(catalogue, catalogue.labels[train])
+    y = node_codes(catalogue.tree, catalogue.labels[train])
     held = {}
 
     def fit() -> None:
@@ -192,17 +193,6 @@ def hiclass_side(config, catalogue: Catalogue, train, test, hiclass) -> Side:
     return Side(fit, predict)
 
 
-def _examples(config, catalogue: Catalogue, rows):
-    return examples_of(
-        config,
-        [catalogue.records[i] for i in rows],
-        tokenizer=catalogue.tokenizer,
-        spec=catalogue.spec,
-        labels=catalogue.labels[rows],
-        groups=catalogue.groups[rows],
-    )
-
-
 def stacked(config, catalogue: Catalogue, rows) -> Float[np.ndarray, "N F"]:
     """Vectors of all modalities side by side, zeros where one is absent."""
     found = features_of(config, [catalogue.records[i] for i in rows])
@@ -215,16 +205,6 @@ def stacked(config, catalogue: Catalogue, rows) -> Float[np.ndarray, "N F"]:
             x = (x * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
         parts.append(x)
     return np.concatenate(parts, axis=1)
-
-
-def codes_of(catalogue: Catalogue, labels: np.ndarray) -> Shaped[np.ndarray, "N L"]:
-    """Ids -> node codes; '' below the end and for STOP."""
-    columns = []
-    for level, column in enumerate(labels.T):
-        codes = np.array(catalogue.tree.codes[level], object)[np.maximum(column, 0)]
-        none = (column < 0) | catalogue.tree.stop[level][np.maximum(column, 0)]
-        columns.append(np.where(none, "", codes))
-    return np.stack(columns, axis=1)
 
 
 def scores_of(truth: Shaped[np.ndarray, "N L"], answer: np.ndarray) -> dict:

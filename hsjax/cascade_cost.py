@@ -21,11 +21,10 @@ def stage_costs(members: Sequence[Member]) -> tuple[float, float]:
     stores, seen, found = StoreCosts(ROUNDS), set(), []
     for member in members:
         folders = _folders(member.config)
-        encoders = {
-            m: stores.of_folder(member.config, m, x) for m, x in folders.items()
-        }
         own = [
-            encoders[m].get("ms", np.nan) for m, x in folders.items() if x not in seen
+            stores.of_folder(member.config, m, x).get("ms", np.nan)
+            for m, x in folders.items()
+            if x not in seen
         ]
         seen |= set(folders.values())
         if member.run is None:

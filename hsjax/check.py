@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hsjax.data.batches import prefetched
-from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
+from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.evaluation.markdown import table
-from hsjax.opening import Encoders, model_of
+from hsjax.opening import Encoders, examples_at, model_of
 from hsjax.sharding import place_batch
 from hsjax.train.objective import make_objective
 from hsjax.train.start import (
@@ -206,15 +206,7 @@ def make_timed_step(config, catalogue: Catalogue, encoders: Encoders, mesh):
 def _first_rows(config, catalogue: Catalogue):
     """Endless training batches of the first training rows, enough to time loading."""
     rows = catalogue.rows("train")[: LOADED * config.data.batch_size]
-    examples = examples_of(
-        config,
-        [catalogue.records[i] for i in rows],
-        tokenizer=catalogue.tokenizer,
-        spec=catalogue.spec,
-        labels=catalogue.labels[rows],
-        groups=catalogue.groups[rows],
-    )
-    return training_order(config, examples)
+    return training_order(config, examples_at(config, catalogue, rows))
 
 
 def _seconds_per_batch(config, order) -> float:

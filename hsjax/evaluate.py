@@ -81,12 +81,8 @@ def check_flags() -> None:
         )
     if AUDIT_LABELS.value and len(RUN.value) > 1:
         raise app.UsageError("--audit-labels goes by one run: name one in --run")
-    if ADAPT.value and ADAPT.value not in ("mean", "coral", "batch_norm"):
-        raise app.UsageError(
-            f"--adapt={ADAPT.value}: known are mean, coral, batch_norm"
-        )
-    if ADAPT.value and (len(RUN.value) > 1 or ZERO_SHOT.value):
-        raise app.UsageError("--adapt goes by one run, without --zero_shot")
+    if ADAPT.value:
+        _check_adapt()
     use, read = "--run", SCORING
     if COMPARE.value:
         use, read = "--compare", COMPARING
@@ -98,6 +94,16 @@ def check_flags() -> None:
     for flag in (*SCORING, *DOUBTING, *COMPARING):
         if flag.name not in names and flags.FLAGS[flag.name].present and flag.value:
             raise app.UsageError(f"--{flag.name} says nothing with {use}: leave it out")
+
+
+def _check_adapt() -> None:
+    from hsjax.inference.adapt import ADAPTATIONS
+
+    if ADAPT.value not in ADAPTATIONS:
+        known = ", ".join(ADAPTATIONS)
+        raise app.UsageError(f"--adapt={ADAPT.value}: known are {known}")
+    if len(RUN.value) > 1 or ZERO_SHOT.value:
+        raise app.UsageError("--adapt goes by one run, without --zero_shot")
 
 
 def run(argv) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hsjax.atomic import write_atomically
-from hsjax.data.image import decode_image
+from hsjax.data.examples import decoded
 from hsjax.data.prepare import label_nodes
 from hsjax.data.quarantine import Quarantine, written_if_refused
 from hsjax.data.records import Record, load_records
@@ -86,10 +86,10 @@ def _rows(records: Sequence[Record], quarantine: Quarantine, config) -> str:
 
 def _depth(records: Sequence[Record]) -> str:
     found = depths(records)
-    rows = [[d or "no label", n, _percent(n / len(records))] for d, n in found.items()]
-    known = [d for d, n in found.items() for _ in range(n) if d]
-    mean = f"The mean is {np.mean(known):.2f}." if known else ""
-    return f"{table(['levels', 'rows', '%'], rows)}\n\n{mean}"
+    rows = [[d, n, _percent(n / len(records))] for d, n in found.items()]
+    mean = sum(d * n for d, n in found.items()) / len(records)
+    told = f"The mean is {mean:.2f}."
+    return f"{table(['levels', 'rows', '%'], rows)}\n\n{told}"
 
 
 def _imbalance(records: Sequence[Record], levels) -> str:
@@ -149,14 +149,11 @@ def _clean(config, records: Sequence[Record]) -> dict[str, dict[str, list[float]
     by_shop: dict[str, list[float]] = {}
     by_class: dict[str, list[float]] = {}
     image = config.data.image
+    size = {"resize": tuple(image.resize), "max_pixels": image.max_pixels}
     for r in progress(records, "pictures", unit="pictures"):
-        picture = r.image
+        picture = decoded(r.image, **size)
         if picture is None:
             continue
-        if not isinstance(picture, np.ndarray):
-            data = picture if isinstance(picture, bytes) else picture.read_bytes()
-            size = {"resize": tuple(image.resize), "max_pixels": image.max_pixels}
-            picture = decode_image(data, **size)
         value = cleanliness(picture)
         by_shop.setdefault(r.platform or ALL, []).append(value)
         if r.path:

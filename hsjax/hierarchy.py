@@ -61,10 +61,17 @@ def node_log_probs(logits: Logits, tree: Taxonomy) -> list[Float[Array, "B _"]]:
     """
     result = sibling_log_probs(logits, tree)
     for level in range(1, tree.num_levels):
-        blocks, above = tree.layout[level].blocks, result[level - 1]
-        parts = zip(siblings_of(result[level], blocks), blocks, strict=True)
-        result[level] = joined([part + above[:, b.parents, None] for part, b in parts])
+        blocks = tree.layout[level].blocks
+        result[level] = with_parents(result[level], result[level - 1], blocks)
     return result
+
+
+def with_parents(
+    values: Float[Array, "B C"], above: Float[Array, "B P"], blocks: Sequence[Block]
+) -> Float[Array, "B C"]:
+    """Each node's value plus its parent's: a step of the chain rule in logs."""
+    parts = zip(siblings_of(values, blocks), blocks, strict=True)
+    return joined([part + above[:, b.parents, None] for part, b in parts])
 
 
 def label_log_probs(

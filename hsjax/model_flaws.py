@@ -4,8 +4,8 @@ from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
 
-# names in the classifier, beside a tower per modality
 OF_PUBLISHED = {"published", "random"}  # settings of the shared text tower alone
+# names in the classifier, beside a tower per modality
 MODULES = ("text", "fusion", "head", "views", "temperature")
 
 

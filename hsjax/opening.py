@@ -10,6 +10,7 @@ import numpy as np
 
 from hsjax.atomic import finished
 from hsjax.choices import check_choices
+from hsjax.data.examples import Examples
 from hsjax.data.features import features_of
 from hsjax.data.groups import content_hashes
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
@@ -210,6 +211,18 @@ def scored_rows(config, catalogue: Catalogue) -> np.ndarray:
     return rows
 
 
+def examples_at(config, catalogue: Catalogue, rows: np.ndarray) -> Examples:
+    """Those of a catalogue's records at these positions."""
+    return examples_of(
+        config,
+        [catalogue.records[i] for i in rows],
+        tokenizer=catalogue.tokenizer,
+        spec=catalogue.spec,
+        labels=catalogue.labels[rows],
+        groups=catalogue.groups[rows],
+    )
+
+
 def training_parts(config, catalogue: Catalogue) -> TrainingParts:
     """Training and validation examples.
 
@@ -219,32 +232,19 @@ def training_parts(config, catalogue: Catalogue) -> TrainingParts:
     """
     features_of(config, catalogue.records)
 
-    def part(name):
-        rows = catalogue.rows(name)
-        records = [catalogue.records[i] for i in rows]
-        examples = examples_of(
-            config,
-            records,
-            tokenizer=catalogue.tokenizer,
-            spec=catalogue.spec,
-            labels=catalogue.labels[rows],
-            groups=catalogue.groups[rows],
-        )
-        return rows, records, examples
-
-    _, train_records, train_examples = part("train")
-    rows, records, val_examples = part("val")
+    train, val = (catalogue.rows(name) for name in ("train", "val"))
+    learnt = [catalogue.records[i] for i in train]
     return TrainingParts(
         tree=catalogue.tree,
-        train=train_examples,
-        val=val_examples,
+        train=examples_at(config, catalogue, train),
+        val=examples_at(config, catalogue, val),
         val_rows=describe_rows(
-            records,
-            groups=catalogue.groups[rows],
-            outside=catalogue.outside[rows],
+            [catalogue.records[i] for i in val],
+            groups=catalogue.groups[val],
+            outside=catalogue.outside[val],
             levels=catalogue.tree.num_levels,
         ),
-        train_row=np.array([r.row for r in train_records]),
-        train_id=np.array([r.id for r in train_records]),
+        train_row=np.array([r.row for r in learnt]),
+        train_id=np.array([r.id for r in learnt]),
         manifest=catalogue.manifest,
     )

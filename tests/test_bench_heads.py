@@ -5,12 +5,13 @@ import pytest
 from encoders import path_of
 from runs import run_config
 
-from hsjax.bench_heads import bench_heads, codes_of, scores_of, stacked
+from hsjax.bench_heads import bench_heads, scores_of, stacked
 from hsjax.data.features import text_key
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import load_records
 from hsjax.data.store import add_part, start_store
+from hsjax.evaluation.collect import node_codes
 from hsjax.train.workdir import ConfigError
 
 SIZE = 24
@@ -66,7 +67,7 @@ def test_fewer_rows_are_the_same_for_both(config):
 def test_labels_and_vectors_are_the_catalogue_s(config):
     catalogue = read_catalogue(config)
     rows = catalogue.rows("test")
-    truth = codes_of(catalogue, catalogue.labels[rows])
+    truth = node_codes(catalogue.tree, catalogue.labels[rows])
     for row, codes in zip(rows, truth, strict=True):
         path = catalogue.records[row].path
         assert tuple(c for c in codes if c) == path

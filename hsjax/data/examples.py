@@ -48,12 +48,19 @@ class Examples:
         return len(self.labels)
 
     def picture(self, i: int) -> np.ndarray | None:
-        image = self.images[i]
-        if isinstance(image, Path):
-            image = image.read_bytes()
-        if isinstance(image, bytes):
-            return decode_image(image, resize=self.resize, max_pixels=self.max_pixels)
-        return image
+        how = {"resize": self.resize, "max_pixels": self.max_pixels}
+        return decoded(self.images[i], **how)
+
+
+def decoded(
+    image: np.ndarray | bytes | Path | None, *, resize: tuple[int, int], max_pixels: int
+) -> np.ndarray | None:
+    """A record's picture as (H, W, 3) uint8; what is decoded or absent stays so."""
+    if isinstance(image, Path):
+        image = image.read_bytes()
+    if isinstance(image, bytes):
+        return decode_image(image, resize=resize, max_pixels=max_pixels)
+    return image
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,13 @@ def tree_similarity(labels: Int[Array, "B L"], tree: Taxonomy) -> Float[Array, "
     return 2.0 * shared.astype(jnp.float32) / total.astype(jnp.float32)
 
 
+def other_products(
+    group: Int[Array, "B"], weight: Float[Array, "B"]
+) -> Bool[Array, "B B"]:
+    """Is j a product other than i, and there at all? Only such are negatives."""
+    return (group[:, None] != group[None, :]) & (weight > 0)[None, :]
+
+
 def info_nce(
     text: Float[Array, "B E"],
     image: Float[Array, "B E"],
@@ -203,8 +210,7 @@ def _towards(target: Float[Array, "B B"]) -> Callable:
 
 def _negatives(pairs: Pairs) -> Bool[Array, "B B"]:
     """Pairs (i, j) of different groups, j of some weight, that the mask allows."""
-    group, weight = pairs.group, pairs.weight
-    negative = (group[:, None] != group[None, :]) & (weight > 0)[None, :]
+    negative = other_products(pairs.group, pairs.weight)
     return negative if pairs.mask is None else negative & pairs.mask
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hsjax.decodes import greedy_path
-from hsjax.hierarchy import Logits, joined, label_log_probs, pick, siblings_of
+from hsjax.hierarchy import Logits, label_log_probs, pick, with_parents
 from hsjax.taxonomy import Taxonomy
 
 MASKS = ("true", "predicted", "soft", "none")
@@ -59,9 +59,7 @@ def _soft_log_probs(
     for x, layout in zip(logits, tree.layout, strict=True):
         own = jax.nn.log_softmax(x.astype(jnp.float32), axis=1)
         if result:
-            above, blocks = result[-1], layout.blocks
-            parts = zip(siblings_of(own, blocks), blocks, strict=True)
-            own = joined([part + above[:, b.parents, None] for part, b in parts])
+            own = with_parents(own, result[-1], layout.blocks)
             if renormalise:
                 own = jax.nn.log_softmax(own, axis=1)
         result.append(own)

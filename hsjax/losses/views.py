@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from hsjax.losses.contrastive import other_products
+
 
 def nt_xent(
     views: Float[Array, "B 2 E"],
@@ -30,7 +32,7 @@ def nt_xent(
     first, second = views[:, 0], views[:, 1]
     z = jnp.concatenate([first, second])
     s = jnp.matmul(z, z.T, preferred_element_type=jnp.float32) / temperature
-    negative = (group[:, None] != group[None]) & (weight > 0)[None]
+    negative = other_products(group, weight)
     apart = jnp.tile(negative, (2, 2))
     own = jnp.roll(jnp.eye(2 * rows, dtype=bool), rows, axis=1)
     own_pair = (first * second).sum(axis=1).astype(jnp.float32) / temperature

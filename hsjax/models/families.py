@@ -1,10 +1,12 @@
 """What a family of published encoders is: settings, and names of its tensors."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hsjax.models.published_files import PublishedError
@@ -64,6 +66,30 @@ class Family(NamedTuple):
     entries: Callable[[dict], list[Entry]]
     unused: tuple[tuple[str, str], ...] = ()
     inputs: Callable[[dict], tuple] = picture_inputs
+
+
+def flat(tree: Mapping, prefix: str = "") -> dict:
+    """Path "layer0/attention/qkv/kernel" -> leaf of nested mappings."""
+    found = {}
+    for key, value in tree.items():
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}/") if inner else {prefix + key: value}
+    return found
+
+
+def parameter_shapes(
+    module: Callable[..., nn.Module], settings: dict, inputs: tuple
+) -> dict[str, tuple[int, ...]]:
+    """Path -> shape of every parameter, and below stats/ of every statistic.
+
+    Args:
+      inputs: see `Family.inputs`, of these settings.
+    """
+    made = module(**settings, dtype=jnp.dtype(jnp.float32))
+    init = functools.partial(made.init, training=False)
+    variables = jax.eval_shape(init, jax.random.key(0), *inputs)
+    stats = {"stats": variables["stats"]} if "stats" in variables else {}
+    return {k: v.shape for k, v in flat({**variables["params"], **stats}).items()}
 
 
 # of a layer of either tower of CLIP; see `block`

@@ -8,10 +8,15 @@ run learns, by SimCLR or otherwise, another makes features with or trains on.
 from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
-from hsjax.models.families import Entry, Family, picture_inputs, setting, text_inputs
+from hsjax.models.families import (
+    Entry,
+    Family,
+    parameter_shapes,
+    picture_inputs,
+    setting,
+    text_inputs,
+)
 from hsjax.models.resnet import ResNet
 from hsjax.models.scratch_towers import SCRATCH_POOL
 from hsjax.models.text import TextEncoder
@@ -38,15 +43,7 @@ def _family(
         return found | fixed
 
     def entries(settings: dict) -> list[Entry]:
-        made = module(**settings, dtype=jnp.dtype("float32"))
-        shapes = jax.eval_shape(
-            lambda *x: made.init(*x, training=False),
-            jax.random.key(0),
-            *inputs(settings),
-        )
-        stats = {k: x for k, x in shapes.items() if k == "stats"}
-        paths = jax.tree_util.tree_leaves_with_path({**shapes["params"], **stats})
-        names = ["/".join(key.key for key in path) for path, _ in paths]
+        names = parameter_shapes(module, settings, inputs(settings))
         return [Entry(name, (name.replace("/", "."),)) for name in names]
 
     return Family(f"hsjax-{kind}", (), settings, module, entries, inputs=inputs)

@@ -4,16 +4,13 @@ Names and headers are checked first: what does not fit ends in a sentence before
 single parameter is loaded.
 """
 
-import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from hsjax.models.families import Entry, Family
+from hsjax.models.families import Entry, Family, flat, parameter_shapes
 from hsjax.models.published_files import (
     CONFIG,
     PublishedError,
@@ -57,21 +54,21 @@ def load_parameters(
     settings = family.settings(published.config)
     entries, names = family.entries(settings), _short_names(family, published)
     _check_names(family, entries, names, published.directory)
-    shapes = _shapes(family, settings)
+    shapes = parameter_shapes(family.module, settings, family.inputs(settings))
     if wrong := shapes.keys() ^ {entry.ours for entry in entries}:
         raise ValueError(f"the table of {family.name} is wrong at {sorted(wrong)}")
     for entry in entries:
         expected = _their_shape(entry, shapes[entry.ours])
         for name in entry.theirs:
             _check_tensor(names[name], expected, entry.layout, published)
-    flat = {}
+    arrays = {}
     for entry in entries:
         parts = [published.tensors[names[name]] for name in entry.theirs]
         ours = _to_ours(entry.layout, parts, shapes[entry.ours])
         if not np.isfinite(ours).all():
             raise _not_finite(published, [names[name] for name in entry.theirs])
-        flat[entry.ours] = ours
-    nested = _nested(flat)
+        arrays[entry.ours] = ours
+    nested = _nested(arrays)
     stats = nested.pop("stats", {})
     return settings, nested, stats
 
@@ -83,10 +80,10 @@ def to_tensors(
 
     What was squeezed gets back one leading axis.
     """
-    flat = _flat({**params, **({"stats": stats} if stats else {})})
+    ours = flat({**params, **({"stats": stats} if stats else {})})
     tensors = {}
     for entry in family.entries(settings):
-        whole = _to_theirs(entry.layout, np.asarray(flat[entry.ours], np.float32))
+        whole = _to_theirs(entry.layout, np.asarray(ours[entry.ours], np.float32))
         parts = np.split(whole, len(entry.theirs)) if entry.theirs[1:] else [whole]
         tensors |= zip(entry.theirs, map(np.ascontiguousarray, parts), strict=True)
     return tensors
@@ -154,15 +151,6 @@ def _check_tensor(name: str, expected, layout: str, published: PublishedModel) -
         )
 
 
-def _shapes(family: Family, settings: dict) -> dict[str, tuple[int, ...]]:
-    """Path -> shape of every parameter and statistic of the module."""
-    module = family.module(**settings, dtype=jnp.dtype(jnp.float32))
-    init = functools.partial(module.init, training=False)
-    variables = jax.eval_shape(init, jax.random.key(0), *family.inputs(settings))
-    stats = {"stats": variables["stats"]} if "stats" in variables else {}
-    return {k: v.shape for k, v in _flat({**variables["params"], **stats}).items()}
-
-
 def _their_shape(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Of each tensor of theirs, from the shape of ours."""
     if entry.layout == "lift":
@@ -190,14 +178,6 @@ def _to_ours(layout: str, parts: list[np.ndarray], shape) -> np.ndarray:
     with np.errstate(over="ignore"):  # a float64 beyond float32 is refused by name
         ours = np.array(whole.transpose(axes), np.float32, order="C")
     return ours.reshape(shape)
-
-
-def _flat(tree: Mapping, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        inner = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{key}/") if inner else {prefix + key: value}
-    return flat
 
 
 def _nested(flat: Mapping) -> dict:

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import re
 import traceback
 
 
@@ -10,6 +11,9 @@ def mistake(error: Exception) -> str:
     told = str(error.args[0]) if error.args else type(error).__name__
     with contextlib.suppress(SyntaxError, ValueError):
         told = ast.literal_eval(told)  # a KeyError quotes its text, here twice
+    missing = isinstance(error, (AttributeError, KeyError))
+    if missing and re.match(r"'?\w+'?(?=\s|$)", told):
+        told = f"no such key: {told}"
     return _place(error) + " ".join(str(told).split())
 
 

@@ -1,5 +1,6 @@
 """The config of a workdir: to JSON, its hash, and back."""
 
+import functools
 import hashlib
 import json
 import logging
@@ -115,7 +116,7 @@ def read_config(workdir: Path) -> ConfigDict:
         raise WorkdirError(f"{workdir} is no workdir of a run: it has no config.json")
     values = json.loads(path.read_text())["config"]
     values = {RENAMED.get(group, group): value for group, value in values.items()}
-    config = _stored(values, f"{path} lacks the key ")
+    config, later = _stored(values, f"{path} lacks the key "), []
     for key, value in LATER.items():
         *groups, name = key.split(".")
         group = config
@@ -127,9 +128,17 @@ def read_config(workdir: Path) -> ConfigDict:
         own = group.values() if key.startswith("model.text.bag") else ()
         for place in (group, *(x for x in own if isinstance(x, ConfigDict))):
             if name not in place:
-                log.info("%s lacks %s: %r is taken", path, key, value)
+                later.append(f"{key}={value!r}")
                 place[name] = value
+    if later:
+        _tell_once(f"{path} is older than these keys: {', '.join(later)} (as it was)")
     return config.lock()
+
+
+@functools.cache
+def _tell_once(text: str) -> None:
+    """Commands read the config of a run more than once."""
+    log.info(text)
 
 
 def _tuples(value):

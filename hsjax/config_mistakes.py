@@ -12,7 +12,7 @@ def mistake(error: Exception) -> str:
     with contextlib.suppress(SyntaxError, ValueError):
         told = ast.literal_eval(told)  # a KeyError quotes its text, here twice
     missing = isinstance(error, (AttributeError, KeyError))
-    if missing and re.match(r"'?\w+'?(?=\s|$)", told):
+    if missing and re.match(r"'\w+'(?=\s|$)|\w+$", told):
         told = f"no such key: {told}"
     return _place(error) + " ".join(str(told).split())
 

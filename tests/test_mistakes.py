@@ -130,7 +130,7 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
     words = [
         "gone.csv: no such file",
         "'trian'; known: train",
-        "'pth' Did you mean",
+        "no such key: 'pth' Did you mean",
         "there is no file 'bsae.py'",
         "x is no workdir of a run",
         "--by says nothing with --compare: leave it out",

@@ -288,7 +288,7 @@ def extract() -> ConfigDict:
     c.rows = 32  # pictures of a batch
     c.dtype = "float32"  # of the encoder's matrix products: float32 | bfloat16
     c.stored = "float16"  # of the vectors on disk: float16 | float32
-    c.pca = 0.0  # also store principal components that keep this share of variance
+    c.pca = 0.0  # also store principal components, of states each, that keep this share of variance
     c.prefix = ""  # put before each text that is encoded, such as "query: " for e5
     return c
 

@@ -56,7 +56,6 @@ def check_extract(config) -> None:
     wrong = [
         (not c.encoder, "extract.encoder is empty: name a directory or a hub name"),
         (c.pca and not 0 < c.pca < 1, f"extract.pca is {c.pca}: a share of variance"),
-        (c.pca and c.states, "extract.pca reduces one vector an item, not its states"),
         (c.prefix and image, "extract.prefix is put before texts, not before pictures"),
         (
             labels and (c.pca or c.states),

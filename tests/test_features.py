@@ -321,6 +321,29 @@ def test_principal_components_are_those_of_the_training_rows(shop, bert, tmp_pat
         load_reduction(tmp_path / "pca")
 
 
+def test_components_of_every_token_are_those_of_its_place(shop, bert, tmp_path):
+    """Fitted on what is there, not on padding, and 0 where nothing is."""
+    config = extraction(shop, bert, "title", pca=0.9, states=True, stored="float32")
+    train_run(config, tmp_path)
+    whole, small = FeatureStore(tmp_path), FeatureStore(tmp_path / "pca")
+    keys = whole.keys()
+    rows, reduced = whole.rows(keys), small.rows(keys)
+    there = whole.masks(rows)
+    assert small.shape == (whole.shape[0], small.shape[1])
+    assert small.shape[1] < whole.shape[1]
+    np.testing.assert_array_equal(small.masks(reduced), there)
+    assert there.sum(axis=1).min() < whole.shape[0]
+    assert not small.take(reduced)[~there].any()
+    used = whole.rows(training_titles(config))
+    x = whole.take(used)[whole.masks(used)]
+    reduction = load_reduction(tmp_path / "pca")
+    np.testing.assert_allclose(reduction.mean, x.mean(axis=0), atol=1e-5)
+    expected = (whole.take(rows)[there] - x.mean(axis=0)) @ reduction.components
+    np.testing.assert_allclose(small.take(reduced)[there], expected, atol=1e-4)
+    kept = reduction(x).var(axis=0).sum() / x.var(axis=0).sum()
+    assert 0.9 <= kept < 1
+
+
 def test_components_keep_their_share_of_the_variance():
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(500, 4)) * [10, 3, 0.1, 0.1] + 5).astype(np.float32)

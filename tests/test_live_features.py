@@ -146,6 +146,7 @@ def test_damaged_texts_are_encoded_anew(run, stores, shop, bert, tmp_path):
         {},
         {"pca": 0.9},
         {"states": True},
+        {"pca": 0.9, "states": True},
         {"stored": "float16"},
         {"dtype": "bfloat16"},
     ],
@@ -335,7 +336,6 @@ def test_processes_share_the_items_of_a_store(shop, tmp_path, monkeypatch):
 
 
 MISTAKES = [
-    ({"extract.pca": 0.9, "extract.states": True}, "extract.pca reduces one vector"),
     ({"extract.pool": "cls"}, "extract.pool is 'cls'; resnet has mean, none"),
     ({"extract.stored": "int8"}, "extract.stored is 'int8'"),
     ({"extract.dtype": "float8"}, "extract.dtype is 'float8'"),

@@ -61,6 +61,8 @@ def encode_missing(
     if reduction := load_reduction(Path(folder)):
         found = as_stored(reduction(found.astype(np.float32)), dtype)
         found[np.setdiff1d(np.arange(len(items)), there)] = 0
+        if partial:  # padding is no vector
+            found[np.arange(found.shape[1])[None] >= lengths[:, None]] = 0
     return found, lengths if partial else None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -17,12 +17,15 @@ from hsjax.models.published_files import write_tensors
 
 FILE = "pca.safetensors"
 ROWS = 8192  # vectors that are transformed at once
+FITTED = 65536  # tokens, patches or cells at most that components are fitted on
 # what the store of a reduction says beside what is said of the vectors themselves
 PCA_FACTS = ("pca", "fitted_on", "fitted_hash")
 
 
 class Reduction(NamedTuple):
     """x -> (x - mean) @ components.
+
+    Of a token, patch or cell as of a whole item; a mean over them commutes with it.
 
     Attributes:
       mean: (D,); components: (D, K).
@@ -31,7 +34,7 @@ class Reduction(NamedTuple):
     mean: Float[np.ndarray, "D"]
     components: Float[np.ndarray, "D K"]
 
-    def __call__(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+    def __call__(self, x: Float[np.ndarray, "*N D"]) -> Float[np.ndarray, "*N K"]:
         return (x - self.mean) @ self.components
 
 
@@ -39,7 +42,8 @@ def fit_pca(x: Float[np.ndarray, "N D"], *, share: float) -> Reduction:
     """As few principal components as keep `share` (0..1) of the variance."""
     from sklearn.decomposition import PCA  # a second that predictions do without
 
-    pca = PCA(n_components=share, svd_solver="full").fit(x)
+    solver = "full" if len(x) < 4 * x.shape[1] else "covariance_eigh"
+    pca = PCA(n_components=share, svd_solver=solver).fit(x)
     components = np.ascontiguousarray(pca.components_.T, np.float32)
     return Reduction(pca.mean_.astype(np.float32), components)
 
@@ -49,6 +53,8 @@ def reduce_store(
 ) -> FeatureStore:
     """A second store with the principal components of a first.
 
+    Where every token, patch or cell is kept, each of them is reduced; padding stays 0.
+
     Args:
       training: keys of the training rows; on them alone the components are fitted.
 
@@ -56,11 +62,11 @@ def reduce_store(
       CatalogueError: `folder` holds other features, or there are too few rows.
     """
     used = check_training(training)
-    vectors = store.take(store.rows(used))
+    vectors = _fitted_on(store, store.rows(used))
     if not np.ptp(vectors, axis=0).any():
         raise CatalogueError("extract.pca: all vectors of the training part are equal")
     reduction = fit_pca(vectors, share=share)
-    shape = [reduction.components.shape[1]]
+    shape = [*store.shape[:-1], reduction.components.shape[1]]
     digest = hashlib.sha256("".join(used).encode()).hexdigest()
     own = dict(zip(PCA_FACTS, (share, len(used), digest), strict=True))
     instead = f"delete {folder}: it is made again in seconds"
@@ -75,9 +81,27 @@ def reduce_store(
         some = keys[first : first + ROWS]
         new = [key for key in some if key not in held]
         if new:
-            vectors = reduction(store.take(store.rows(new)))  # (n, K)
-            add_part(folder, new, as_stored(vectors, store.facts["dtype"]))
+            rows, lengths = store.rows(new), None
+            vectors = reduction(store.take(rows))  # (n, K) or (n, T, K)
+            if len(store.shape) > 1:
+                there = store.masks(rows)
+                vectors[~there], lengths = 0, there.sum(axis=1, dtype=np.int32)
+            stored = as_stored(vectors, store.facts["dtype"])
+            add_part(folder, new, stored, lengths)
     return FeatureStore(folder)
+
+
+def _fitted_on(
+    store: FeatureStore, rows: Integer[np.ndarray, "M"]
+) -> Float[np.ndarray, "N D"]:
+    """The vectors of these rows; of tokens, patches or cells those of every n-th row.
+
+    Keys are hashes, so every n-th of the sorted ones is a draw.
+    """
+    if len(store.shape) == 1:
+        return store.take(rows)
+    some = rows[:: -(-len(rows) * store.shape[0] // FITTED)]
+    return store.take(some)[store.masks(some)]
 
 
 def check_training(training: Sequence[str]) -> list[str]:

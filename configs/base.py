@@ -10,7 +10,7 @@ from ml_collections.config_dict import placeholder
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.task = "train"  # train | check | baseline | prepare | extract | harden
+    config.task = "train"  # what is done: train | check | baseline | explore | prepare | extract | harden
     config.seed = 0  # of parameters, order, augmentation and dropout, not of splits
     config.init_from = placeholder(str)  # WORKDIR whose best parameters start this run
     config.init_rules = ((".*", "load"),)  # (regex on parameter names, load | fresh)
@@ -37,9 +37,7 @@ def data() -> ConfigDict:
     c.rows = placeholder(int)  # read only the first so many rows
     c.required = ()  # of (text stream | image | label): rows without it are dropped
     c.batch_size = 128  # global, over all devices
-    c.weighted_sampling = (
-        0.0  # draw with weight 1 / (leaf frequency ** this); 0 = shuffle
-    )
+    c.weighted_sampling = 0.0  # weight of a draw: 1 / leaf frequency ** this
     c.threads = 2  # that assemble batches ahead of the step
     c.workers = 0  # processes that assemble batches; 0 = threads only
     c.prefetch = 8  # batches kept ready

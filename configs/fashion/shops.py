@@ -1,0 +1,24 @@
+"""Paper B's Table III: two shops in one label space, trained on one, tested on the other.
+
+--config.data.path=.../shops.parquet, which README.md makes of Myntra and H&M;
+--config.data.split.test_platforms="('myntra',)" for the other way. The title is followed
+by the description, where there is one; in place of the brand, which a shop has for
+itself, there is none. Features as of myntra_features.py, from this config.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.fashion import paper_b
+
+
+def get_config() -> ConfigDict:
+    config = paper_b.get_config()
+    config.data.columns.text = ("title", "description")
+    config.data.text.streams.title = ("title", "description")
+    config.data.text.lengths.title = 48
+    config.data.features.title = "features/shops_title"
+    config.data.features.image = "features/shops_image"
+    config.data.split.by = "platform"
+    config.data.split.test_platforms = ("hm",)
+    config.model.modalities = ("title", "image")
+    return config

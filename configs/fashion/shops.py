@@ -1,9 +1,9 @@
-"""Paper B's Table III: two shops in one label space, trained on one, tested on the other.
+"""Paper B's Table III: two shops in one label space, one to train on, one to test on.
 
 --config.data.path=.../shops.parquet, which README.md makes of Myntra and H&M;
---config.data.split.test_platforms="('myntra',)" for the other way. The title is followed
-by the description, where there is one; in place of the brand, which a shop has for
-itself, there is none. Features as of myntra_features.py, from this config.
+--config.data.split.test_platforms="('myntra',)" for the other way. The title is
+followed by the description, where there is one; there is no brand, which a shop has for
+itself. Features as of myntra_features.py, from this config.
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,14 @@
 """What damages and their severities are called in tables."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsjax.data.corrupt import SEVERITIES
 from hsjax.data.corrupt_text import TEXT_DAMAGE
 from hsjax.data.records import Record
 from hsjax.evaluation.robust_cells import CLEAN, Facts
+from hsjax.subjects import Products
 from hsjax.sweeps import Run
 from hsjax.table_kinds import labels_told
 
@@ -23,15 +25,27 @@ def facts_of(
     runs: Sequence[Run],
     root: Path,
     conditions: Sequence[str],
-    records: Sequence[Record],
+    products: Mapping[str, Products],
 ) -> Facts:
     """What tables say of rows, damages, levels and labels.
 
     Args:
       conditions: `clean` or NAME@SEVERITY.
-      records: that are damaged.
+      products: row -> what its runs were asked, undamaged.
     """
     shares, scenarios = {}, {}
+    asked = {row: _told_apart(of.records) for row, of in products.items()}
+    references, notes = {}, []
+    for run in runs:
+        if run.reference and {run.row, run.reference} <= asked.keys():
+            references[run.row] = run.reference
+    for row, reference in [*references.items()]:
+        if asked[row] != asked[reference]:
+            del references[row]
+            notes.append(
+                f"{row} is not compared with {reference}: they were asked different"
+                " products or labels."
+            )
     for condition in conditions:
         name, _, severity = condition.partition("@")
         if name in SHARES:
@@ -41,12 +55,21 @@ def facts_of(
             kind = "text" if name in TEXT_DAMAGE else "image"
             scenarios[condition] = f"noisy {kind}, {condition}"
     return Facts(
-        {run.row: run.reference for run in runs if run.reference},
+        references,
         shares,
         scenarios,
-        level_names(records),
+        level_names(next(iter(products.values())).records),
         labels_told(root / run.name for run in runs),
+        asked,
+        {row: of.groups for row, of in products.items()},
+        tuple(notes),
     )
+
+
+def _told_apart(records: Sequence[Record]) -> str:
+    """Of the same rows with the same labels, the same."""
+    told = "\n".join(f"{r.row} {'>'.join(r.path)}" for r in records)
+    return hashlib.sha1(told.encode()).hexdigest()
 
 
 def level_names(records: Sequence[Record]) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from hsjax.features.live import Encoded
 from hsjax.spelling import meant
 from hsjax.subjects import Products, Subject, prepared
 from hsjax.sweeps import Run, is_done_below, read_runs, row_names
+from hsjax.train.config import gives_classes
 from hsjax.train.workdir import ConfigError
 
 log = logging.getLogger("hsjax")
@@ -37,7 +39,7 @@ log = logging.getLogger("hsjax")
 # Paper A's Table 4: noisy text, missing text, missing image
 TABLE4 = ("typos@3", "no_text@5", "no_image@5")
 # of a cell; one that was measured before there were these is measured again
-FIGURES = "accuracy, precision, recall, F1"
+FIGURES = "accuracy, precision, recall, F1, counts"
 
 
 class Asked(NamedTuple):
@@ -116,7 +118,9 @@ def measure_runs(
     conditions = asked.conditions()
     runs = _chosen(read_runs(path, common), root, only)
     same = {"part": asked.part, "rows": asked.rows, "seed": asked.seed}
-    cells = Cells(output / "cells.jsonl", {**same, "figures": FIGURES})
+    strengths = zlib.crc32(repr(sorted(SEVERITIES.items())).encode())
+    figures = {"figures": FIGURES, "strengths": strengths}
+    cells = Cells(output / "cells.jsonl", same | figures)
     pictures = damages_pictures("+".join(dict.fromkeys(asked.names())))
     subjects, products = prepared(
         runs, root, **same, pictures=pictures, flaws=output / "quarantine.csv"
@@ -133,8 +137,8 @@ def measure_runs(
         for condition in conditions
         if (cell := cells.found(subject.run, subject.mark, condition))
     ]
-    records = next(iter(products.values())).records
-    facts = facts_of(runs, root, conditions, records)
+    asked_of = {subject.run.row: products[subject.kind] for subject in subjects}
+    facts = facts_of(runs, root, conditions, asked_of)
     if set(asked.table4) <= set(conditions):
         text = write_table4(measured, output, asked.table4, facts)
         if asked.table4_alone:
@@ -143,7 +147,7 @@ def measure_runs(
 
 
 def _chosen(runs: Sequence[Run], root: Path, only: Sequence[str]) -> list[Run]:
-    """Trained runs of the rows that are asked for."""
+    """Trained runs of the rows that are asked for, those that give classes."""
     rows = row_names(runs, only)
     wanted = [run for run in runs if run.row in rows]
     done = [run for run in wanted if is_done_below(root, run)]
@@ -152,6 +156,13 @@ def _chosen(runs: Sequence[Run], root: Path, only: Sequence[str]) -> list[Run]:
             log.warning("%s is not trained yet, and left out", root / run.name)
     if not done:
         raise ConfigError(f"{root}: no run of the list is trained yet")
+    for run in done:
+        if not gives_classes(run.config):
+            told = "is only aligned and gives no classes, and is left out"
+            log.warning("%s %s", root / run.name, told)
+    done = [run for run in done if gives_classes(run.config)]
+    if not done:
+        raise ConfigError(f"{root}: no run of the list gives classes")
     return done
 
 
@@ -172,7 +183,7 @@ def _measure(
             if subject.kind not in damaged:
                 damaged[subject.kind] = _damaged(asked, condition, seed)
             found = subject.answer(damaged[subject.kind], asked.groups, encode)
-            cells.add(subject.run, subject.mark, condition, _metrics(found))
+            cells.add(subject.run, subject.mark, condition, *_metrics(found))
         bar.update()
 
 
@@ -196,10 +207,11 @@ def _damaged(products: Products, condition: str, seed: int) -> list[Record]:
     )
 
 
-def _metrics(predictions: Predictions) -> dict[str, float]:
+def _metrics(predictions: Predictions) -> tuple[dict[str, float], dict]:
     """Accuracy, macro and weighted precision, recall and F1 of each level, hF1.
 
-    Values are those of a report: of its families only what is needed is computed.
+    Values are those of a report: of its families only what is needed is computed. Then
+    the counts of the rows, see `Cell`, of accuracy and hF1.
     """
     scored = labelled(predictions)
     ones, found, ratios = np.ones((len(scored), 1)), {}, {}
@@ -211,4 +223,8 @@ def _metrics(predictions: Predictions) -> dict[str, float]:
         found |= {f"level{level + 1}/{key}": value for key, value in averages.items()}
     ratios["hierarchical/f1"] = decode_ratios(scored)["hierarchical/f1"]
     found = ratio_statistic(ratios)(ones) | found
-    return {name: float(value[0]) for name, value in found.items()}
+    counts = {}
+    for name, of in ratios.items():  # a row without a label adds nothing
+        counts[name] = np.zeros((2, len(predictions)), np.int64)
+        counts[name][:, predictions.truth[:, 0] != ""] = of
+    return {name: float(value[0]) for name, value in found.items()}, counts

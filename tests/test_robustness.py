@@ -177,8 +177,78 @@ def test_differences_are_paired_by_seed_and_judged(tmp_path):
     assert once == "+40.00"
     found = figures(tmp_path)
     keys = [(row, "blur", "2", "level1/accuracy") for row in values]
-    assert [found[k]["significant"] for k in keys] == ["", "yes", "no", ""]
+    significant = [found[k]["significant"] for k in keys]
+    assert significant == ["", "yes, by seeds alone", "no", ""]
     assert [found[k]["pairs"] for k in keys] == ["", "3", "3", "1"]
+
+
+def test_a_difference_of_few_products_is_not_significant(tmp_path):
+    """Whatever the seeds say: other products would have said otherwise."""
+
+    def cell(row, seed, hits):
+        counts = np.stack([hits, np.ones_like(hits)])
+        metrics = {"level1/accuracy": hits.mean()}
+        counted = {"level1/accuracy": counts}
+        return Cell(row, f"{row}/seed{seed}", "clean", metrics, seed, counted)
+
+    reference, cells = np.arange(200) % 2, []
+    few, many = reference.copy(), reference.copy()
+    few[:4:2], many[:80:2] = 1, 1  # 2 and 40 products more
+    for seed in range(3):
+        rows = {"ref": reference, "few": few, "many": many}
+        cells += [cell(row, seed, x) for row, x in rows.items()]
+    groups = np.array([f"g{i}" for i in range(200)])
+    facts = Facts(
+        dict.fromkeys(("few", "many"), "ref"),
+        asked=dict.fromkeys(rows, "these"),
+        groups=dict.fromkeys(rows, groups),
+    )
+    text = write_robustness(cells, tmp_path, facts=facts)
+    found = figures(tmp_path)
+    lines = [found[row, "clean", "", "level1/accuracy"] for row in ("few", "many")]
+    assert [line["significant"] for line in lines] == ["no", "yes"]
+    assert float(lines[0]["difference"]) == pytest.approx(0.01)
+    # over seeds alone the first would be clear
+    assert float(lines[0]["seeds_low"]) > 0 >= float(lines[0]["products_low"])
+    # 40 of 200 products: 0.2 with a standard error of sqrt(0.2 * 0.8 / 200)
+    low, high = (float(lines[1][f"products_{x}"]) for x in ("low", "high"))
+    assert low == pytest.approx(0.2 - 1.96 * 0.0283, abs=0.01)
+    assert high == pytest.approx(0.2 + 1.96 * 0.0283, abs=0.01)
+    (line,) = (x for x in text.splitlines() if x.startswith("| clean | +"))
+    assert line.split(" | ")[1].endswith("n.s.")
+    assert "2 differences, each at 95 %" in text
+
+
+def test_rows_that_were_asked_other_products_are_not_compared(sweep, tmp_path):
+    path, root = tmp_path / "runs.jsonl", tmp_path / "runs"
+    other = {**SMALL, **TEXT, "task": "baseline", "data.split.seed": 1}
+    lines = [LINES[0], {"name": "b", "overrides": other, "reference": "svm"}]
+    lines = [{"config": str(ROOT / "configs/base.py"), **line} for line in lines]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    for run in read_runs(path):
+        train_run(run.config, root / run.name)
+    asked = ASKED._replace(damages=("no_text",), severities=(5,))
+    text = measure_runs(path, root, tmp_path / "out", asked)
+    assert "b is not compared with svm: they were asked different products" in text
+    assert "## Differences" not in text
+
+
+def test_runs_without_classes_are_left_out(sweep, tmp_path, caplog):
+    path, _ = sweep
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    aligned = {**SHORT, "objective.classification": 0.0, "train.monitor": "loss"}
+    lines = [lines[0], {**lines[1], "name": "aligned", "overrides": aligned}]
+    del lines[1]["reference"]
+    path = tmp_path / "runs.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    for run in read_runs(path):
+        train_run(run.config, tmp_path / run.name)
+    asked = ASKED._replace(damages=("no_text",), severities=(5,))
+    text = measure_runs(path, tmp_path, tmp_path / "out", asked)
+    assert "| products | svm |" in text
+    assert "aligned/seed1 is only aligned and gives no classes" in caplog.text
+    with pytest.raises(ConfigError, match="no run of the list gives classes"):
+        measure_runs(path, tmp_path, tmp_path / "out", asked, only=["aligned"])
 
 
 def test_levels_are_told_by_their_digits():
@@ -228,6 +298,9 @@ def test_a_torn_line_is_measured_again(sweep, measured, tmp_path):
     whole = (measured[0] / "cells.jsonl").read_text()
     (tmp_path / "cells.jsonl").write_text(whole[: whole.rindex("{") + 20])
     assert measure_runs(*sweep, tmp_path, ASKED) == measured[1]
+    before = (tmp_path / "cells.jsonl").read_bytes()
+    assert measure_runs(*sweep, tmp_path, ASKED) == measured[1]  # nothing was lost
+    assert (tmp_path / "cells.jsonl").read_bytes() == before
 
 
 def test_fewer_rows_are_other_cells_and_the_same_for_all(sweep, measured):

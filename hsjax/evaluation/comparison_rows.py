@@ -16,7 +16,7 @@ from scipy import stats
 
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison import measurable, paired_difference
-from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval
+from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval, verdict
 from hsjax.evaluation.predictions import Predictions, read_predictions
 
 
@@ -56,13 +56,7 @@ class Figure(NamedTuple):
     @property
     def verdict(self) -> str:
         """`yes`, `no`, `yes, by rows alone`, or '' where nothing is compared."""
-        if self.paired is None or math.isnan(self.paired.value):
-            return ""
-        if not self.paired.is_clear:
-            return "no"
-        if self.seeds is None:
-            return "yes, by rows alone"
-        return "yes" if self.seeds.is_clear else "no"
+        return "" if self.paired is None else verdict(self.paired, self.seeds)
 
 
 class Comparison(NamedTuple):

@@ -5,6 +5,7 @@ which all rows of a group carry the group's count. Every metric is a function of
 weights, so 1,000 resamples are a matrix product, not 1,000 runs.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -30,6 +31,26 @@ class Interval(NamedTuple):
     def is_clear(self) -> bool:
         """Of a difference: 0 is not within the bounds."""
         return self.low > 0 or self.high < 0
+
+
+def verdict(products: Interval | None, seeds: Interval | None) -> str:
+    """Is a difference significant? Only if no interval that could be measured holds 0.
+
+    Args:
+      products: over resampled groups of products; seeds: over runs.
+
+    Returns:
+      `yes`, `no`, `yes, by rows alone`, `yes, by seeds alone`, or '' where there is
+      neither.
+    """
+    known = [x for x in (products, seeds) if x is not None]
+    if not known or math.isnan(known[0].value):
+        return ""
+    if not all(x.is_clear for x in known):
+        return "no"
+    if len(known) == 2:
+        return "yes"
+    return "yes, by seeds alone" if products is None else "yes, by rows alone"
 
 
 def resamples(

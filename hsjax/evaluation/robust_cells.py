@@ -1,10 +1,15 @@
 """What was measured of each run under each damage, as it was measured."""
 
 import json
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Integer, Shaped
 
 from hsjax.evaluation.comparison_tables import mean_cell
 from hsjax.evaluation.intervals import Interval, seed_interval
@@ -22,6 +27,7 @@ class Cell(NamedTuple):
     Attributes:
       row: of the table; run: one seed of it.
       condition: `clean`, or NAME@SEVERITY.
+      counts: of metrics that are shares of rows, what each row adds above and below.
     """
 
     row: str
@@ -29,18 +35,23 @@ class Cell(NamedTuple):
     condition: str
     metrics: Mapping[str, float]
     seed: int = 0
+    counts: Mapping[str, Integer[np.ndarray, "2 N"]] = MappingProxyType({})
 
 
 class Facts(NamedTuple):
     """What cells do not tell of themselves.
 
     Attributes:
-      references: row -> the row that it is compared with.
+      references: row -> the row that it is compared with, where both were asked the
+        same products.
       shares: condition -> share of the products that it hits, where it is one of those
         that do nothing else.
       scenarios: condition -> how people call it.
       levels: level -> how it is called, from 1.
       labels: where the labels come from, behind a title.
+      asked: row -> what tells its products and labels from others'.
+      groups: row -> (N,) group of each of them.
+      notes: what is not compared, and why, a sentence each.
     """
 
     references: Mapping[str, str] = MappingProxyType({})
@@ -48,13 +59,17 @@ class Facts(NamedTuple):
     scenarios: Mapping[str, str] = MappingProxyType({})
     levels: Mapping[int, str] = MappingProxyType({})
     labels: str = ""
+    asked: Mapping[str, str] = MappingProxyType({})
+    groups: Mapping[str, Shaped[np.ndarray, "N"]] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
 
 class Cells:
     """Measured cells in a file, one JSON object a line.
 
     Args:
-      same: what has to be equal for a held cell to count: part, rows, seed and figures.
+      same: what has to be equal for a held cell to count: part, rows, seed, figures and
+        the strengths of the damages.
     """
 
     def __init__(self, path: Path, same: Mapping):
@@ -62,7 +77,10 @@ class Cells:
         self._path = path
         self._same = dict(same)
         self._held: dict[tuple[str, str, str], dict] = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
+        text = path.read_text() if path.exists() else ""
+        if text and not text.endswith("\n"):  # cut off: the next one begins a line
+            path.write_text(text + "\n")
+        for line in text.splitlines():
             try:
                 cell = json.loads(line)
             except ValueError:
@@ -74,14 +92,28 @@ class Cells:
         held = self._held.get((run.name, mark, condition))
         if held is None:
             return None
-        return Cell(run.row, run.name, condition, held["metrics"], run.config.seed)
+        counts = {name: _unpacked(text) for name, text in held["counts"].items()}
+        told = (run.row, run.name, condition, held["metrics"], run.config.seed)
+        return Cell(*told, counts)
 
-    def add(self, run, mark: str, condition: str, metrics: Mapping) -> None:
+    def add(
+        self, run, mark: str, condition: str, metrics: Mapping, counts: Mapping
+    ) -> None:
+        """Keeps a cell, see `Cell`; counts are below 128."""
         cell = {"run": run.name, "mark": mark, "condition": condition, **self._same}
         cell["metrics"] = dict(metrics)
+        cell["counts"] = {name: _packed(x) for name, x in counts.items()}
         with self._path.open("a") as file:
             file.write(json.dumps(cell) + "\n")
         self._held[run.name, mark, condition] = cell
+
+
+def _packed(counts: Integer[np.ndarray, "2 N"]) -> str:
+    return b64encode(zlib.compress(counts.astype(np.int8).tobytes())).decode()
+
+
+def _unpacked(text: str) -> Integer[np.ndarray, "2 N"]:
+    return np.frombuffer(zlib.decompress(b64decode(text)), np.int8).reshape(2, -1)
 
 
 def by_row(cells: Sequence[Cell]) -> Values:
@@ -126,18 +158,3 @@ def told_cell(values: Values, row: str, condition: str, metric: str) -> str:
     found = found_of(values, row, condition, metric)
     interval = seed_interval(found)
     return mean_cell(metric, interval, len(found)) if found else DASH
-
-
-def paired_by_seed(
-    values: Values, row: str, reference: str, condition: str, metric: str
-) -> tuple[Interval, int]:
-    """(mean of row minus reference over the seeds that both have, how many they are).
-
-    The interval is Student's t over the differences of the pairs, so that what a seed
-    does to both sides cancels; see `seed_interval` for fewer than 3.
-    """
-    a, b = (
-        values.get(r, {}).get(condition, {}).get(metric, {}) for r in (row, reference)
-    )
-    pairs = [a[seed] - b[seed] for seed in a if seed in b]
-    return seed_interval(pairs), len(pairs)

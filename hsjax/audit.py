@@ -45,6 +45,12 @@ def run(argv) -> None:
     if len(argv) != 2:
         raise app.UsageError("give one table: TABLE.csv or report.json")
     path = Path(argv[1])
+    for flag in (CLASSES, ROWS, LARGEST):
+        if path.suffix == ".json" and flag.value:
+            raise app.UsageError(
+                f"--{flag.name} says nothing of a report.json, which knows its rows:"
+                " leave it out"
+            )
     try:
         if path.suffix == ".json":
             models, facts = read_report(path)

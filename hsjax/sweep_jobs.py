@@ -138,9 +138,13 @@ def is_scored(folder: Path, workdir: Path) -> bool:
 
     Rows without labels leave `report.md` alone, an audit of labels `label_audit.md`.
     """
-    times = _times(folder / name for name in REPORTS)
-    before = _times((workdir / "report.json", folder / ASKED))
-    return bool(times) and min(times) >= max(before)
+    return any(is_current(folder / name, workdir) for name in REPORTS)
+
+
+def is_current(report: Path, workdir: Path) -> bool:
+    """Is there this report of an evaluation, of what was asked and of its run today?"""
+    before = _times((workdir / "report.json", report.parent / ASKED))
+    return report.exists() and report.stat().st_mtime_ns >= max(before, default=0)
 
 
 def _times(paths: Iterable[Path]) -> list[int]:
@@ -149,7 +153,7 @@ def _times(paths: Iterable[Path]) -> list[int]:
 
 
 def _begin(folder: Path, asked: Mapping) -> None:
-    """Notes what is asked; a report of something else goes, lest a table show it.
+    """Notes what is asked: reports of something else, which are older, count no more.
 
     Raises:
       ConfigError: the folder holds something else.
@@ -163,8 +167,6 @@ def _begin(folder: Path, asked: Mapping) -> None:
         )
     if _asked(folder) != asked:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in REPORTS:
-            (folder / name).unlink(missing_ok=True)
         write_atomically(folder / ASKED, json.dumps(asked) + "\n")
 
 

@@ -14,7 +14,7 @@ from hsjax.evaluation.metrics import digit_aliases, labelled, measured_levels
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.evaluation.series_report import write_series
 from hsjax.spelling import meant
-from hsjax.sweep_jobs import ASKED, is_scored
+from hsjax.sweep_jobs import ASKED, is_current
 from hsjax.sweeps import NAME, Run, is_done_below, row_names
 from hsjax.table_files import Table, definition, read_table
 from hsjax.table_kinds import (
@@ -141,7 +141,7 @@ def _is_current(folder: Path, workdir: Path) -> bool:
     """Is there a report to read, of the run as it is trained now?"""
     if not (folder / "report.json").exists():
         return False
-    if folder != workdir and not is_scored(folder, workdir):
+    if folder != workdir and not is_current(folder / "report.json", workdir):
         log.warning(
             "%s is older than its run, and left out: --evaluate makes it anew", folder
         )

@@ -142,7 +142,10 @@ def loop(
         weights[i] = WEIGHTS[i] if negative else 0.0
         for s in ways[direction]:
             s = scale * s
-            most = sorted(negative, key=lambda j, s=s, i=i: -s[i, j])
+            free = negative
+            if kind == "tree_positives":  # what has a target is in the sum anyway
+                free = [j for j in negative if not softness * near[i, j]]
+            most = sorted(free, key=lambda j, s=s, i=i: -s[i, j])
             chosen = most[:hardest] if hardest else negative
             row = loop_row(s, i, kind, chosen, near, softness, bias)
             values[i] += row / len(ways[direction])

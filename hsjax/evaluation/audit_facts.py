@@ -29,7 +29,7 @@ def facts_of(
         if level and level not in levels:
             known = ", ".join(filter(None, levels)) or "none"
             raise CatalogueError(f"the table has no level {level!r}; known: {known}")
-        if min(fields.values()) <= 0 or fields.get("largest", 1) > 1:
+        if not all(x > 0 for x in fields.values()) or not fields.get("largest", 1) <= 1:
             raise CatalogueError(
                 f"of {level or 'all levels'} is told {dict(fields)}: classes and items"
                 " are 1 or more, and the largest class has a share of 0 to 1"

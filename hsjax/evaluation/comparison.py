@@ -6,7 +6,6 @@ spread over the seeds stands beside as an interval of its own.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,8 @@ from hsjax.evaluation.comparison_tables import (
 from hsjax.evaluation.intervals import Interval, bootstrap, seed_interval
 from hsjax.evaluation.metrics import answered, digit_aliases, labelled, statistic
 from hsjax.evaluation.predictions import Predictions, read_predictions
+from hsjax.evaluation.rarity import common_counts
+from hsjax.evaluation.row_order import align
 from hsjax.spelling import meant
 
 Runs = Predictions | Sequence[Predictions]  # one run, or one per seed
@@ -58,7 +59,11 @@ def compare_runs(
         "hierarchical/f1",
     ]
     try:
-        seeds = {side: over_seeds(of, names) for side, of in sides.items()}
+        counts = common_counts([Path(x) for x in (*compared, *against)])
+        seeds = {
+            side: over_seeds(of, names, train_counts=counts)
+            for side, of in sides.items()
+        }
         text = seeds_table(seeds, {side: len(of) for side, of in sides.items()})
         document = {"compared": list(compared), "against": list(against)}
         document["seeds"] = {
@@ -66,7 +71,7 @@ def compare_runs(
             for side, found in seeds.items()
         }
         if against:
-            differences = paired_difference(*sides.values(), names)
+            differences = paired_difference(*sides.values(), names, train_counts=counts)
             a, b = sides
             text += "\n\n" + comparison_table(differences, a=a, b=b)
             document |= {name: i._asdict() for name, i in differences.items()}
@@ -90,9 +95,16 @@ def _sizes(runs: Sequence[Predictions]) -> dict[str, list[int]]:
 
 
 def over_seeds(
-    runs: Sequence[Predictions], names: Sequence[str], *, gallery_size: int = 1000
+    runs: Sequence[Predictions],
+    names: Sequence[str],
+    *,
+    gallery_size: int = 1000,
+    train_counts: Mapping[str, int] | None = None,
 ) -> Mapping[str, Interval]:
     """Each metric's mean over runs that differ in their seed: see `seed_interval`.
+
+    Args:
+      train_counts: node code -> training rows, the same in all runs.
 
     Raises:
       CatalogueError: the runs do not cover the same rows with the same labels.
@@ -105,7 +117,8 @@ def over_seeds(
             name: _unalias(name, digit_aliases(run.truth, run.separator))
             for name in names
         }
-        measure = statistic(run, names=set(plain.values()), gallery_size=gallery_size)
+        options = {"gallery_size": gallery_size, "train_counts": train_counts}
+        measure = statistic(run, names=set(plain.values()), **options)
         found = measure(np.ones((len(run.group), 1)))
         values.append({name: _of(found, key)[0] for name, key in plain.items()})
     return {name: seed_interval([v[name] for v in values]) for name in names}
@@ -170,35 +183,6 @@ def measurable(
     found = measure(np.ones((len(run), 1)))
     # embeddings are not kept in files, so that retrieval is there but undefined
     return [n for n, k in plain.items() if k in found and np.isfinite(found[k]).all()]
-
-
-def align(run: Predictions, reference: Predictions) -> Predictions:
-    """`run` in the row order of `reference`, with its groups.
-
-    Raises:
-      CatalogueError: other rows, or other labels on the same rows.
-    """
-    wanted, given = reference.row.tolist(), run.row.tolist()
-    where = {key: index for index, key in enumerate(given)}
-    if len(where) < len(given):
-        raise CatalogueError(
-            "a row occurs twice in one run, so that two runs cannot be joined"
-        )
-    missing, extra = set(wanted) - where.keys(), where.keys() - set(wanted)
-    if missing or extra:
-        example = min(missing or extra)
-        raise CatalogueError(
-            f"the runs cover different rows: {len(missing)} are only in the first,"
-            f" {len(extra)} only in the other (for example row {example});"
-            " score both on the same file and part"
-        )
-    aligned = run.select(np.array([where[key] for key in wanted], np.int64))
-    same_shape = aligned.truth.shape == reference.truth.shape
-    differ = same_shape and (aligned.truth != reference.truth).any(axis=1)
-    if not same_shape or differ.any():
-        first = f" (first at row {wanted[int(np.argmax(differ))]})" * same_shape
-        raise CatalogueError(f"the runs have different labels on the same rows{first}")
-    return replace(aligned, group=reference.group)
 
 
 def _runs(runs: Runs) -> list[Predictions]:

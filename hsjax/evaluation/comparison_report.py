@@ -133,7 +133,7 @@ def _block_lines(comparison: Comparison, names: Iterable[str]):
 
 def _difference_cell(name: str, figure: Figure) -> str:
     """`+1.20 [+0.50, +1.90]`, then `n.s.` or `†`."""
-    if figure.paired is None:
+    if not figure.verdict:
         return DASH
     value, low, high = (signed(scale_of(name) * x) for x in figure.paired)
     mark = {"no": " n.s.", "yes": ""}.get(figure.verdict, " †")

@@ -7,7 +7,7 @@ where neither of those that could be measured holds 0.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison import measurable, paired_difference
 from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval, verdict
 from hsjax.evaluation.predictions import Predictions, read_predictions
+from hsjax.evaluation.rarity import common_counts
 
 
 class Row(NamedTuple):
@@ -167,17 +168,10 @@ def _differences(
     row: Row, other: Row, sides, metrics: Sequence[str], count: int
 ) -> dict[str, Interval]:
     """Paired differences of the metrics that both sides can be measured by."""
-    counts = [_train_counts(folder) for folder in (*row.folders, *other.folders)]
-    same = counts[0] if all(c == counts[0] for c in counts) else None
+    same = common_counts((*row.folders, *other.folders))
     names = list(metrics)
     for side in sides:
         names = measurable(side[0], names, train_counts=same)
     if not names:
         return {}
     return paired_difference(*sides, names, count=count, train_counts=same)
-
-
-def _train_counts(folder: Path) -> Mapping[str, int] | None:
-    """Rare and frequent are comparable only where they mean the same."""
-    path = folder / "train_counts.json"
-    return _json(path) if path.exists() else None

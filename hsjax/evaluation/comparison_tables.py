@@ -1,6 +1,7 @@
 """The Markdown of a comparison: each side over its seeds, and the differences."""
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from hsjax.evaluation.intervals import MIN_RUNS, Interval, told_bounds
@@ -77,9 +78,13 @@ def mean_cell(name: str, interval: Interval, runs: int) -> str:
     return f"{value} ({low} to {high})" if range_only else f"{value} [{low}, {high}]"
 
 
+# what is no share: severities, numbers of rows, speed
+PLAIN = re.compile(r"(^|/)(severity|count|labels)/|/rows$|^(examples_per|input_wait)")
+
+
 def scale_of(name: str) -> float:
     """What a metric is shown times: shares are in %."""
-    return 1.0 if name.startswith("severity/") else 100.0
+    return 1.0 if PLAIN.search(name) else 100.0
 
 
 def _span(counts: Collection[int]) -> str:

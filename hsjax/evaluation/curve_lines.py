@@ -13,7 +13,8 @@ from hsjax.evaluation.intervals import Interval, seed_interval
 from hsjax.spelling import meant
 
 # no share of anything, and better where it is lower
-LOSSES = re.compile(r"(^|/)(loss|classification|contrastive|gradient_norm)$|severity/")
+TERMS = ("classification", "contrastive", "self_supervised")
+LOSSES = re.compile(rf"(^|/)(loss|gradient_norm|{'|'.join(TERMS)})$|severity/")
 
 
 class Training(NamedTuple):

@@ -184,8 +184,9 @@ def found_share(
 ) -> float:
     """The share of planted errors in the first `top` of the ranking; nan without any.
 
-    Truly wrong labels compete with the planted ones, so that this understates.
+    Truly wrong labels compete with the planted ones, and rows that no model can judge
+    are never found, so that this understates.
     """
     hits = planted[ranking.order]
     first = int(np.ceil(top * len(hits)))
-    return float(hits[:first].sum() / hits.sum()) if hits.any() else float("nan")
+    return float(hits[:first].sum() / planted.sum()) if planted.any() else float("nan")

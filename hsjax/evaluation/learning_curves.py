@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison_report import beside, write_table
+from hsjax.evaluation.comparison_tables import scale_of
 from hsjax.evaluation.curve_lines import (
     Points,
     Training,
@@ -136,7 +137,9 @@ def _value(name: str, values: Sequence[float]) -> str:
 
 
 def _shown(name: str, value: float) -> str:
-    return f"{value:.3f}" if is_loss(name) else f"{100 * value:.1f}"
+    if is_loss(name) or scale_of(name) == 1:
+        return f"{value:.3f}"
+    return f"{100 * value:.1f}"
 
 
 def _place(places: Sequence[float]) -> str:
@@ -159,13 +162,13 @@ def plot_lines(lines: Lines, panels: Panels, path: Path, *, axis: str) -> None:
         for number, (row, of) in enumerate(lines.items()):
             for name in names:
                 broken = len(names) > 1 and name != names[-1]
-                _line(axes, of[name], number, "" if broken else row, is_loss(name))
+                scale = 1 if is_loss(name) else scale_of(name)
+                _line(axes, of[name], number, "" if broken else row, scale)
         loss, pair = is_loss(names[-1]), len(names) > 1
+        share = not loss and scale_of(names[-1]) == 100
         told = f"{title}, broken: training" if pair else names[-1].replace("/", " ")
         axes.set_title(told, fontsize=10)
-        axes.set(
-            xlabel=axis, ylabel="" if loss else "%", yscale="log" if loss else "linear"
-        )
+        axes.set(xlabel=axis, ylabel="%" * share, yscale="log" if loss else "linear")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -174,11 +177,10 @@ def plot_lines(lines: Lines, panels: Panels, path: Path, *, axis: str) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _line(axes, points, number: int, label: str, loss: bool) -> None:
-    """Of a share in %; `label` '' is of training."""
+def _line(axes, points, number: int, label: str, scale: float) -> None:
+    """Of what is shown times `scale`; `label` '' is of training."""
     if not points:
         return
-    scale = 1 if loss else 100
     x = [point[0] for point in points]
     mean, low, high = scale * np.array([point[2] for point in points]).T
     colour = SERIES[number % len(SERIES)]

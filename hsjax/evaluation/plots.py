@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hsjax.evaluation.curve_lines import TERMS
 from hsjax.evaluation.measures import answers, calibrated_rows
 from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.reliability import BINS, bin_gaps, calibration_error
@@ -19,7 +20,6 @@ PURPLE, SKY, AMBER, GREY = "#CC79A7", "#56B4E9", "#E69F00", "#555555"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
 MARKERS = "osD^vP"
 DASHES = ("-", "--", "-.", ":", "--", "-.")
-LOSSES = ("classification", "contrastive", "self_supervised")
 BIN_ROWS = 20  # fewer rows say little about a share
 
 
@@ -36,7 +36,7 @@ def plot_curves(
       best_step: is marked (default: the step of the lowest `val/loss`).
     """
     found = {key.partition("/")[2] for row in rows for key in row}
-    terms = [name for name in LOSSES if name in found]
+    terms = [name for name in TERMS if name in found]
     figure = Figure(figsize=(5.5 * (len(terms) + 1), 4.2), layout="constrained")
     panels = figure.subplots(1, len(terms) + 1, squeeze=False)[0]
     for axes, term in zip(panels, terms, strict=False):

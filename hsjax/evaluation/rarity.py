@@ -4,7 +4,9 @@ Unseen are classes that were left out of training, those of a given tree that th
 training rows do not reach, and labels outside the tree, which nobody can answer.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -142,3 +144,19 @@ def unseen_table(metrics: Mapping[str, float]) -> dict[str, str]:
     head = ["training rows of the true leaf", "rows", "leaf accuracy"]
     text = table([*head, *(f"top-{k} accuracy" for k in TOP)], rows)
     return {"Classes without a training row": text}
+
+
+def common_counts(folders: Sequence[Path]) -> Mapping[str, int] | None:
+    """Node code -> training rows, None where not all runs have learnt from the same.
+
+    Rare, frequent and unseen are comparable only where they mean the same.
+
+    Args:
+      folders: of runs, or of evaluations, which lie in the folder of their run.
+    """
+    found = []
+    for folder in folders:
+        places = (folder / "train_counts.json", folder.parent / "train_counts.json")
+        text = next((path.read_text() for path in places if path.exists()), "null")
+        found.append(json.loads(text))
+    return found[0] if all(counts == found[0] for counts in found) else None

@@ -151,7 +151,10 @@ def tree_positives(
     others = (pairs.weight > 0)[None] & (pairs.group[:, None] != pairs.group[None])
     target = jnp.where(others, pairs.softness * pairs.near, 0.0)
     target = jnp.where(_own(target), 1.0, target)
-    return _every_way(_towards(target), text, image, scale, pairs, _negatives(pairs))
+    every = _negatives(pairs)
+    rest = every & ~(target > 0)  # targets are in the sum, and take no place of these
+    value, _ = _every_way(_towards(target), text, image, scale, pairs, rest)
+    return value, jnp.where(every.any(axis=1), pairs.weight, 0.0)
 
 
 def tree_negatives(

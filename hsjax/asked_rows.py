@@ -97,7 +97,7 @@ def own_rows(config, catalogue: Catalogue, part: str) -> AskedRows:
 def other_rows(
     config, model: Run | Catalogue, source: str, *, flaws: Path, workdir: Path
 ) -> AskedRows:
-    """Every labelled row of another file; every row, where it has no labels.
+    """Every row of another file, labelled or not.
 
     Args:
       model: whose tree and tokenizer count.
@@ -123,10 +123,11 @@ def other_rows(
     seen = int(np.isin(content_hashes(found.records), read_train_rows(workdir)).sum())
     if seen:
         facts |= {"rows of the run's training part": seen}
-        quarantine.warn(
-            f"{seen:,} of {len(found.records):,} rows were in the training part of"
-            f" {workdir}: figures over them flatter it"
-        )
+        if not found.unlabelled:
+            quarantine.warn(
+                f"{seen:,} of {len(found.records):,} rows were in the training part of"
+                f" {workdir}: figures over them flatter it"
+            )
     groups = group_keys(found.records)
     return AskedRows(found.records, groups, quarantine, facts, found.unlabelled)
 

@@ -151,8 +151,7 @@ def _is_current(folder: Path, workdir: Path) -> bool:
 
 def _blocks(table: Table, folders: Sequence[Path]) -> Blocks:
     """What is shown, by level where the table is one of levels."""
-    found = (measured_levels(run_report(folder)["metrics"]) for folder in folders)
-    there = sorted(set().union(*found))
+    there = sorted(set().union(*map(_scored_levels, folders)))
     if not there:
         raise ConfigError(f"{table.title}: no level is scored, as no class is trained")
     if not table.metrics:
@@ -170,6 +169,12 @@ def _blocks(table: Table, folders: Sequence[Path]) -> Blocks:
         blocks[title] = {f"level{level}/{name}": h for name, h in of.items()}
     rest = {n: h for n, h in table.metrics.items() if "/" in n}
     return blocks | ({"Whole paths": rest} if rest else {})
+
+
+def _scored_levels(folder: Path) -> list[int]:
+    """Those that have a row, which the deepest ones of a tree may lack."""
+    metrics = run_report(folder)["metrics"]
+    return measured_levels(n for n, value in metrics.items() if value is not None)
 
 
 def _level_names(folder: Path) -> dict[str, str]:

@@ -27,6 +27,7 @@ EVALUATE = flags.DEFINE_multi_string(
 )
 TABLE = flags.DEFINE_list("table", [], "Aggregate to DIR/NAME.md, .csv and .png.")
 SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE for all; config=FILE.")
+ONLY = flags.DEFINE_list("only", [], "Rows of the list to train and score.")
 SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --time=60'.")
 
 
@@ -51,7 +52,7 @@ def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     from hsjax.sweep_tables import check_table, make_table
-    from hsjax.sweeps import check_runs, read_runs
+    from hsjax.sweeps import check_runs, read_runs, row_names
     from hsjax.tasks import user_errors
 
     # every run logs for itself; here only what is wrong
@@ -60,10 +61,11 @@ def run(argv) -> None:
     # the run that is under way saves its state first
     with user_errors("; the same command goes on"):
         runs = read_runs(path, SET.value)
-        check_runs(runs)
+        wanted = [run for run in runs if run.row in row_names(runs, ONLY.value)]
+        check_runs(wanted)
         for name in TABLE.value:  # before hours of training
             check_table(path, runs, name)
-        failed, of = launch(runs, root)
+        failed, of = launch(wanted, root)
         for name in TABLE.value:
             print(make_table(path, runs, root, name))
     if failed:

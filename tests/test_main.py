@@ -183,7 +183,8 @@ def test_a_workdir_of_another_experiment_is_refused(run):
 def test_any_file_with_the_same_columns_is_scored(run, shop, tmp_path):
     """The CSV as Parquet, with the pictures inside, gives the same answers."""
     config = run[1].data.copy_and_resolve_references()
-    rows = {r.row: r for r in load_records(config, quarantine=Quarantine())}
+    every = load_records(config, quarantine=Quarantine(), labelled=False)
+    rows = {r.row: r for r in every}
     with shop.open(newline="", errors="replace") as file:
         lines = [x for x in csv.reader(file) if len(x) == 7][1:41]
     table = {name: [x[i] for x in lines] for i, name in enumerate(HEADER)}
@@ -216,11 +217,12 @@ def test_any_file_with_the_same_columns_is_scored(run, shop, tmp_path):
     assert metrics["leaf/few_shot_accuracy"] == metrics["path/accuracy"]
 
 
-def test_every_labelled_row_is_scored(run, tmp_path):
+def test_every_row_is_answered_and_every_labelled_one_scored(run, tmp_path):
     """Repeated rows and rows with nothing in them count; ids and pictures may lack."""
     header = ("id", "title", "brand", "hs_code")
     rows = [("p", "boot", "", "640391"), ("p", "boot", "", "640391")]
     rows += [("q", "", "", "420221"), ("r", "bag", "", ""), ("s", "bag", "", "4202")]
+    rows += [("t", "bag", "", "a bag")]
     for name, first in (("whole", 0), ("bare", 1)):
         with (tmp_path / f"{name}.csv").open("w", newline="") as file:
             csv.writer(file).writerows(line[first:] for line in (header, *rows))
@@ -230,14 +232,21 @@ def test_every_labelled_row_is_scored(run, tmp_path):
         read_predictions(tmp_path / name / "predictions.parquet")
         for name in ("whole", "bare")
     )
-    assert whole.row.tolist() == bare.row.tolist() == [1, 2, 3, 5]
-    assert whole.id.tolist() == ["p", "p#2", "q", "s"]
-    assert bare.id.tolist() == ["1", "2", "3", "5"]
+    assert whole.row.tolist() == bare.row.tolist() == [1, 2, 3, 4, 5, 6]
+    assert whole.id.tolist() == ["p", "p#2", "q", "r", "s", "t"]
+    assert bare.id.tolist() == ["1", "2", "3", "4", "5", "6"]
     assert not any(present[2] for present in whole.present.values())
     assert np.isfinite(whole.log_prob).all()
     assert whole.log_prob[0] == whole.log_prob[1]
     assert report(tmp_path / "whole")["metrics"]["count/rows"] == 4
     text = (tmp_path / "whole/report.md").read_text()
+    assert "2 of 6 rows have no sound label: they are answered and not scored" in text
+    assert not whole.truth[[3, 5]].any()
+    assert (whole.decoded["path"][3] != "").any()
+    with (tmp_path / "whole/quarantine.csv").open(newline="") as file:
+        notes = [n for n in csv.DictReader(file) if n["row"] == "6"]
+    (action,) = (n["action"] for n in notes if n["reason"].startswith("malformed"))
+    assert action == "kept"
     assert "| none | 1 |" in text
     with (tmp_path / "bare/quarantine.csv").open(newline="") as file:
         notes = {n["column"]: n["reason"] for n in csv.DictReader(file)}

@@ -660,6 +660,21 @@ def test_the_classes_of_macro_f1_min5_are_fixed_by_the_file():
     assert np.isnan(found[2])  # no row of the one class that counts was drawn
 
 
+def test_what_is_compared_by_default_is_the_deepest_level_with_a_row(tmp_path):
+    """One odd label makes a tree deeper than what the test part has."""
+    run = random_tree_predictions(seed=0)
+    truth = run.truth.copy()
+    truth[:, 2] = ""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "predictions.parquet"
+        write_predictions(replace(run, truth=truth), path)
+    compare_runs([str(tmp_path / "a")], [str(tmp_path / "b")], tmp_path / "out", [])
+    found = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert found["level2/accuracy"]["value"] == 0
+    assert "level3/accuracy" not in found
+
+
 def test_runs_of_fewer_levels_are_compared_on_those_that_all_have(tmp_path, capsys):
     deep = random_tree_predictions(seed=0)
     other = random_tree_predictions(seed=1)

@@ -17,6 +17,7 @@ from hsjax.sweep_jobs import (
     CACHE,
     Job,
     evaluation_jobs,
+    is_current,
     read_evaluations,
     training_jobs,
 )
@@ -34,8 +35,8 @@ def _at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def write_lines(folder, *lines):
-    path = folder / "runs.jsonl"
+def write_lines(folder, *lines, name="runs.jsonl"):
+    path = folder / name
     path.write_text("\n\n".join(json.dumps(line) for line in lines) + "\n")
     return path
 
@@ -298,7 +299,9 @@ def test_an_evaluation_is_done_once_for_its_arguments(tmp_path):
     assert not other.is_done()
     failing = other._replace(words=("-c", "raise SystemExit('hsjax: no')"))
     assert run_local([failing]) == [f"a/half: no (exit 1; see {report.parent}/run.log)"]
-    assert not report.exists(), "a table would show what was asked before"
+    assert not other.is_done(), "a table would show what was asked before"
+    assert not is_current(report, root / "a")
+    assert report.read_text() == "1", "only looking, as --launcher=print, loses nothing"
     assert run_local([other]) == []
     assert report.read_text() == "2"
     goods.write_text("title,image")
@@ -399,6 +402,11 @@ def test_the_command_runs_what_is_left_and_makes_the_table(tmp_path):
     done = sweep(*words, "--launcher=print")
     assert done.stdout.count("--config.task=baseline") == 2
     assert not root.exists()
+    other = write_lines(tmp_path, line(), line("b"), name="two.jsonl")
+    done = sweep(f"--runs={other}", words[1], "--only=b", "--launcher=print")
+    assert done.stdout.count("--workdir=") == 1
+    assert f"--workdir={root}/b" in done.stdout
+    assert "'c' is no row" in sweep(f"--runs={other}", words[1], "--only=c").stderr
     done = sweep(*words)
     assert done.returncode == 0, done.stderr
     done = sweep(*words, "--table=both", "--evaluate=lost=--corrupt=no_text:1")

@@ -53,7 +53,8 @@ def compare_runs(
     }
     sides, cut = on_common_levels(sides, metrics)
     runs = [run for side in sides.values() for run in side]
-    deepest = f"level{runs[0].num_levels}"
+    scored = (labelled(runs[0]).truth != "").any(axis=0)  # below, there is no row
+    deepest = f"level{1 + int(np.flatnonzero(scored).max())}"
     names = list(metrics) or [
         *(f"{deepest}/{name}" for name in MAIN_METRICS),
         "hierarchical/f1",

@@ -162,7 +162,7 @@ def plot_lines(lines: Lines, panels: Panels, path: Path, *, axis: str) -> None:
         for number, (row, of) in enumerate(lines.items()):
             for name in names:
                 broken = len(names) > 1 and name != names[-1]
-                scale = 1 if is_loss(name) else scale_of(name)
+                scale = 1.0 if is_loss(name) else scale_of(name)
                 _line(axes, of[name], number, "" if broken else row, scale)
         loss, pair = is_loss(names[-1]), len(names) > 1
         share = not loss and scale_of(names[-1]) == 100

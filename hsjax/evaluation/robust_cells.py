@@ -1,6 +1,7 @@
 """What was measured of each run under each damage, as it was measured."""
 
 import json
+import math
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -127,7 +128,14 @@ def by_row(cells: Sequence[Cell]) -> Values:
 
 
 def metrics_of(values: Values) -> set[str]:
-    return {name for of in values.values() for found in of.values() for name in found}
+    """Those that are known of any run: a level may have no row."""
+    return {
+        name
+        for of in values.values()
+        for found in of.values()
+        for name, by_seed in found.items()
+        if any(math.isfinite(x) for x in by_seed.values())
+    }
 
 
 def conditions_of(values: Values) -> list[str]:

@@ -20,7 +20,12 @@ from hsjax.data.columns import (
 )
 from hsjax.data.features import stored_pictures
 from hsjax.data.prepare import label_nodes
-from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
+from hsjax.data.quarantine import (
+    CatalogueError,
+    Quarantine,
+    nothing_usable,
+    written_if_refused,
+)
 from hsjax.data.records import Record, load_records
 from hsjax.data.sources import SYNTHETIC, column_names
 from hsjax.data.tree_labels import fit_labels
@@ -35,7 +40,7 @@ class Products(NamedTuple):
 
     Attributes:
       labels: (N, L); outside: (N,) bool, both of `encode_labels`.
-      unlabelled: why there is no label at all, in words; '' = every row has one.
+      unlabelled: why there is no label at all, in words; '' = some rows have one.
     """
 
     records: list[Record]
@@ -49,18 +54,30 @@ def read_another(
 ) -> Products:
     """Rows of another file with the columns of a run.
 
-    Every labelled row counts, repeated ones, too; where the file has no column of
-    labels, every row. Columns of ids, pictures, groups and splits may be missing.
+    Every row counts, labelled or not, repeated ones, too. Columns of labels, ids,
+    pictures, groups and splits may be missing.
 
     Raises:
-      CatalogueError: an unreadable file, a missing column, no usable row.
+      CatalogueError: an unreadable file, a missing column, no usable row, labels of
+        which none is sound.
     """
     data, label = _mapped(config, Path(source), quarantine, labelled=True)
     missing = () if label_columns(data) else label
-    found = _fitted(
-        config, tree, data, name=str(source), notes=quarantine, labelled=not missing
-    )
+    before = len(quarantine.rows)
+    found = _fitted(config, tree, data, name=str(source), notes=quarantine)
+    records, without = found[0], sum(not record.path for record in found[0])
     told = f"no column {', '.join(map(repr, missing))}" if missing else ""
+    if without == len(records):
+        notes = quarantine.rows[before:]
+        wrong = [(*x[:5], "dropped") for x in notes if x[4].startswith("malformed")]
+        if wrong:  # labels were meant to be there
+            raise nothing_usable(str(source), wrong)
+        told = told or "all rows lack a label"
+    elif without:
+        quarantine.warn(
+            f"{without:,} of {len(records):,} rows have no sound label: they are"
+            " answered and not scored"
+        )
     return Products(*found, told)
 
 
@@ -101,9 +118,7 @@ def read_products(
             file = Path(folder) / "records.jsonl"
             data = _mapped_dicts(config, _as_dicts(source), file, notes)
         data.image_root = str(image_root)
-        records, _, _ = _fitted(
-            config, tree, data, name=name, notes=notes, labelled=False
-        )
+        records, _, _ = _fitted(config, tree, data, name=name, notes=notes)
     notes.rows = [(name, *note[1:]) for note in notes.rows]
     if name == "records":  # dicts need no ids: their places tell
         stands_in = "the row number stands in"
@@ -122,13 +137,13 @@ def _log(name: str, notes: Quarantine) -> None:
         log.warning("%s: %d x %s (%s)", place, count, phrase, action)
 
 
-def _fitted(config, tree: Taxonomy, data, *, name: str, notes, labelled: bool):
+def _fitted(config, tree: Taxonomy, data, *, name: str, notes):
     """(records, labels, outside) of a file whose columns are mapped."""
     records = load_records(
         data,
         quarantine=notes,
         digits=tuple(config.taxonomy.digits),
-        labelled=labelled,
+        labelled=False,
         pictures=sees_pictures(config),
         stored=stored_pictures(config),
         nodes=label_nodes(config, tree),

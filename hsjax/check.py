@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hsjax.data.batches import prefetched
+from hsjax.data.label_flaws import suspicious_labels
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.evaluation.markdown import table
 from hsjax.opening import Encoders, examples_at, model_of
@@ -52,7 +53,7 @@ def write_check(config, workdir: Path, encoders: Encoders) -> None:
     sections = {
         "Columns": _mapping(config),
         "Rows": _rows(catalogue, seconds, cut),
-        "Flaws": _flaws(catalogue),
+        "Flaws": _flaws(config, catalogue),
         "Tree": _tree(catalogue),
         "Classes": _classes(catalogue),
         "Needs": _needs(config, catalogue, encoders, share) + _scope(cut, total),
@@ -108,11 +109,12 @@ def _rows_read(catalogue: Catalogue) -> int:
     return len(catalogue.records) + catalogue.quarantine.dropped()
 
 
-def _flaws(catalogue: Catalogue) -> str:
+def _flaws(config, catalogue: Catalogue) -> str:
     counts = sorted(catalogue.quarantine.counts().items(), key=lambda item: -item[1])
     rows = [[reason, action, n] for (reason, action), n in counts]
     counted = table(["reason", "action", "rows"], rows)
-    return "\n\n".join([*catalogue.quarantine.warnings, counted])
+    labels = suspicious_labels(config, catalogue.records, catalogue.tree)
+    return "\n\n".join([*catalogue.quarantine.warnings, *labels, counted])
 
 
 def _tree(catalogue: Catalogue) -> str:

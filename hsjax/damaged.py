@@ -39,7 +39,10 @@ log = logging.getLogger("hsjax")
 # Paper A's Table 4: noisy text, missing text, missing image
 TABLE4 = ("typos@3", "no_text@5", "no_image@5")
 # of a cell; one that was measured before there were these is measured again
-FIGURES = "accuracy, precision, recall, F1, counts"
+FIGURES = {
+    "figures": "accuracy, precision, recall, F1, counts",
+    "strengths": zlib.crc32(repr(sorted(SEVERITIES.items())).encode()),
+}
 
 
 class Asked(NamedTuple):
@@ -118,9 +121,7 @@ def measure_runs(
     conditions = asked.conditions()
     runs = _chosen(read_runs(path, common), root, only)
     same = {"part": asked.part, "rows": asked.rows, "seed": asked.seed}
-    strengths = zlib.crc32(repr(sorted(SEVERITIES.items())).encode())
-    figures = {"figures": FIGURES, "strengths": strengths}
-    cells = Cells(output / "cells.jsonl", same | figures)
+    cells = Cells(output / "cells.jsonl", {**same, **FIGURES})
     pictures = damages_pictures("+".join(dict.fromkeys(asked.names())))
     subjects, products = prepared(
         runs, root, **same, pictures=pictures, flaws=output / "quarantine.csv"

@@ -74,6 +74,25 @@ def test_classes_have_names_and_are_marked_outside_the_tree(tmp_path):
     assert "| rows read | 8 |" in text
 
 
+def test_labels_that_look_wrong_are_told(tmp_path):
+    deep = "Women > Bags > Totes > Special"
+    labels = ["Women > Bags > Totes"] * 20 + ["women > bags > totes"] * 2 + [deep]
+    rows = [f"thing {n},{label}" for n, label in enumerate(labels)]
+    (tmp_path / "shop.csv").write_text("title,label\n" + "\n".join([*rows, ""]))
+    columns = {"data.columns.label": ("label",), "data.columns.text": ("title",)}
+    config = run_config(
+        {**TEXT, **columns, "data.columns.label_kind": "path"},
+        data__path=str(tmp_path / "shop.csv"),
+        task="check",
+    )
+    printed = train_run(config, tmp_path)
+    early = "- 20 rows of `Women > Bags > Totes` end where 1 row goes deeper"
+    assert f"{early} (row 23: `{deep}`)\n" in printed
+    alike = "- `women > bags > totes` (2 rows, first row 21) -> `Women > Bags > Totes`"
+    assert f"{alike} (21 rows)\n" in printed
+    assert "blank_level=stop" in (tmp_path / "check.md").read_text()
+
+
 def test_a_refused_catalogue_leaves_its_flaws_in_the_workdir(tmp_path):
     (tmp_path / "shop.csv").write_text("title,code\nboot,640610.0\n")
     columns = {"data.columns.label": ("code",), "data.columns.text": ("title",)}

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,32 @@ def test_only_training_drops_repeated_rows(broken):
     assert repeated.id == "a#2"
     assert repeated.texts == records[0].texts
     assert (17, "", "repeated row", "kept") in notes(quarantine)
+
+
+def test_a_flaw_of_the_encoding_has_the_id_of_its_row(broken):
+    _, quarantine = load(broken_config(broken))
+    phrases = ("not UTF-8", "NUL byte")
+    flaws = {n[1]: n[2] for n in quarantine.rows if n[4].startswith(phrases)}
+    assert flaws == {22: "r", 23: "s", 24: "t"}
+
+
+def test_an_empty_column_is_noted_where_its_whole_stream_is(tmp_path):
+    rows = [(1, "boot", ""), (2, "", "wool"), (3, "", "")]
+    rows = [(*row, "", "640610") for row in rows]
+    header = ("id", "title", "material", "brand", "label")
+    path = write_csv(tmp_path / "a.csv", header, rows)
+    config = settings(path, columns={"text": ("title", "material", "brand")})
+    streams = {"title": ("title", "material"), "name": ("title",), "other": ("gone",)}
+    with config.text.streams.unlocked():
+        config.text.streams.update(streams)
+    _, quarantine = load(config)
+    empty = [n for n in notes(quarantine) if n[2] == "empty text"]
+    # no stream reads the brand, and none of `other` is read
+    assert sorted(empty) == [
+        (2, "title", "empty text", "kept"),
+        (3, "title", "empty text", "kept"),
+        (3, "title,material", "empty text", "kept"),
+    ]
 
 
 def test_the_same_flaws_in_jsonl(broken):
@@ -502,6 +529,24 @@ def test_no_usable_row_names_the_reasons(tmp_path):
         load(settings(path))
     write_csv(path, ("id", "title", "label"), [])
     with pytest.raises(CatalogueError, match="has a header but no rows"):
+        load(settings(path))
+
+
+@pytest.mark.parametrize(
+    ("label", "hint"),
+    [
+        ("Men > Shoes", "path"),
+        ("Men>Shoes", "path"),
+        ("Men / Shoes", "path and data.columns.separator='/'"),
+        ("shoe", ""),
+    ],
+)
+def test_a_path_that_is_read_as_a_code_is_told(tmp_path, label, hint):
+    rows = [(1, "x", label)]
+    path = write_csv(tmp_path / "a.csv", ("id", "title", "label"), rows)
+    asked = f": is it a path? data.columns.label_kind={hint}" if hint else ""
+    message = f"{label!r} has characters that are no digits{asked}"
+    with pytest.raises(CatalogueError, match=rf"{re.escape(message)}$"):
         load(settings(path))
 
 

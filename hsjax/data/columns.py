@@ -1,6 +1,6 @@
 """The column mapping of `config.data`, checked against the file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hsjax.batch import IMAGE
@@ -177,15 +177,29 @@ def checked_required(config) -> dict[str, tuple[str, ...]]:
     return {name: columns[name] for name in config.required if name != "label"}
 
 
+def read_streams(config) -> tuple[tuple[str, ...], ...]:
+    """Columns of each text stream, without those streams of which none is read."""
+    streams = map(tuple, config.text.streams.values())
+    return tuple(s for s in streams if not {*s}.isdisjoint(config.columns.text))
+
+
 def sound_texts(
-    texts: Mapping[str, str],
+    texts: Mapping[str, str], streams: Iterable[Sequence[str]]
 ) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
-    """(texts, {column: (reason, action)}): cut where they are absurdly long."""
-    flaws = {}
+    """(texts, {column: (reason, action)}): cut where they are absurdly long.
+
+    Empty columns are a flaw where their whole stream is; else its others speak.
+
+    Args:
+      streams: of `read_streams`.
+    """
+    flaws = {
+        ",".join(columns): ("empty text", "kept")
+        for columns in streams
+        if not any(texts.get(column) for column in columns)
+    }
     for column, text in texts.items():
-        if not text:
-            flaws[column] = "empty text", "kept"
-        elif len(text) > LONGEST_TEXT:
+        if len(text) > LONGEST_TEXT:
             reason = f"very long text: {len(text):,} characters, cut"
             flaws[column] = reason, REPAIRED
     return {column: text[:LONGEST_TEXT] for column, text in texts.items()}, flaws

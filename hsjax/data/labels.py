@@ -53,13 +53,24 @@ class Labels:
                 return split_path(parts[0], self.separator)
             return join_levels(parts, self.separator)
         except ValueError as error:
-            raise LabelError(f"malformed label: {error}") from None
+            asked = self.asked_path(parts[0])
+            raise LabelError(f"malformed label: {error}{asked}") from None
 
     def code(self, text: str) -> tuple[str, ...]:
         path, deepest = hs_path(text, self.digits), self.digits[-1]
         if sum(c.isdigit() for c in text) > deepest:
             self.tally[f"codes cut to {deepest} digits"] += 1
         return path
+
+    def asked_path(self, text: str) -> str:
+        """`: is it a path? ...` of what is read as a code and looks like a path."""
+        marks = (self.separator, ">", "/")
+        found = next((mark for mark in marks if mark in text), "")
+        if self.kind != "code" or not found:
+            return ""
+        known = found.strip() == self.separator.strip()
+        other = "" if known else f" and data.columns.separator={found!r}"
+        return f": is it a path? data.columns.label_kind=path{other}"
 
     def special_chapters(self, records) -> str:
         """How many HS codes are of chapters without goods, in words; '' = none."""

@@ -14,6 +14,7 @@ from hsjax.data.columns import (
     checked_columns,
     checked_required,
     lacking,
+    read_streams,
     sound_texts,
     wanted_columns,
 )
@@ -81,9 +82,9 @@ def load_records(
 ) -> list[Record]:
     """Reads the catalogue of `config.data`; every flaw goes to `quarantine`.
 
-    A field that is empty or unreadable is noted and absent; a row with neither text
-    nor picture stays. With `labelled`, rows without a sound label are dropped; without,
-    they are kept for prediction, and the columns of labels, groups and splits may be
+    A text stream or picture that is empty or unreadable is noted and absent; a row with
+    neither stays. With `labelled`, rows without a sound label are dropped; without,
+    they are kept for prediction, and columns of labels, groups and splits may be
     missing. A row is also dropped where it lacks what `required` names, and with
     `drop_repeats`, for training, where id, text, picture and label repeat another row.
     With label_kind `node`, `nodes` gives the path of each code (see `node_paths`).
@@ -123,7 +124,7 @@ class Loader:
         self.config, self.quarantine, self.labelled = config, quarantine, labelled
         self.drop_repeats, self.looks = drop_repeats, looks
         columns = checked_columns(config, labelled)
-        self.required = checked_required(config)
+        self.required, self.streams = checked_required(config), read_streams(config)
         self.labels = Labels(config, quarantine, columns=columns, **labels)
         root = Path(config.image_root or Path(config.path).parent)
         self.lost, self.repeats = LostPictures(root, seen=looks["seen"]), Repeats()
@@ -143,12 +144,9 @@ class Loader:
         config = self.config
         options = {"config_image": config.image, **self.looks}
         decode = partial(read_image, root=self.lost.root, **options)
-        rows = read_rows(
-            config.path,
-            self.quarantine,
-            columns=wanted_columns(config),
-            rows=config.rows,
-        )
+        wanted = {"columns": wanted_columns(config), "rows": config.rows}
+        wanted["id_column"] = config.columns.id
+        rows = read_rows(config.path, self.quarantine, **wanted)
         waiting: deque = deque()
         with ThreadPoolExecutor(cores()) as pool:
             for row, values in rows:
@@ -213,7 +211,7 @@ class Loader:
 
     def with_image(self, record: Record, future) -> Record | None:
         """The finished record; None where the row had to be dropped."""
-        texts, flaws = sound_texts(record.texts)
+        texts, flaws = sound_texts(record.texts, self.streams)
         for name, (reason, action) in flaws.items():
             self.note(record, reason, column=name, action=action)
         image, key, flaw = future.result()

@@ -49,6 +49,7 @@ def read_rows(
     *,
     columns: Collection[str] | None = None,
     rows: int | None = None,
+    id_column: str = "",
 ) -> Iterator[Row]:
     """Iterates over (1-based data row, {column: value}); bad rows go to `quarantine`.
 
@@ -57,20 +58,19 @@ def read_rows(
     fields, with broken quotes, that is blank, or that is no JSON object is dropped. A
     row is a record: a quoted line break does not start another. A .csv without commas
     in its header is read with semicolons. `columns` limits what is read of a Parquet
-    file, `rows` the rows.
+    file, `rows` the rows; notes on a row's fields have its id where there is one.
 
     Raises CatalogueError: a file that is missing, empty, corrupt or of another kind, a
     header that is missing or names a column twice.
     """
     path = _checked(path)
     if path.suffix == ".parquet":
-        return (
-            (row, _cleaned(values, path=path, row=row, quarantine=quarantine))
-            for row, values in read_parquet(path, columns, rows)
-        )
-    if path.suffix == ".jsonl":
-        return _read_jsonl(path, quarantine, rows)
-    return _read_csv(path, quarantine, rows)
+        raw = read_parquet(path, columns, rows)
+    else:
+        read = _read_jsonl if path.suffix == ".jsonl" else _read_csv
+        raw = read(path, quarantine, rows)
+    place = {"path": path, "id_column": id_column, "quarantine": quarantine}
+    return ((row, _cleaned(values, row=row, **place)) for row, values in raw)
 
 
 def column_names(path, *, wanted: Collection[str] = ()) -> list[str]:
@@ -84,7 +84,7 @@ def column_names(path, *, wanted: Collection[str] = ()) -> list[str]:
                 name for name in _header(path, _reader(path, handle, handle)) if name
             ]
     seen: dict[str, None] = {}
-    for _, values in _read_jsonl(path, Quarantine(), None):
+    for _, values in read_rows(path, Quarantine()):
         seen |= dict.fromkeys(values)
         if all(name in seen for name in wanted):
             break
@@ -111,17 +111,18 @@ def _checked(path) -> Path:
     return path
 
 
-def _cleaned(values: dict, *, path: Path, row: int, quarantine: Quarantine) -> dict:
+def _cleaned(values: dict, *, path, row: int, id_column: str, quarantine) -> dict:
     """Replaces NULs and undecodable bytes by U+FFFD, naming the row and the column."""
-    cleaned = {}
+    cleaned, found = {}, []
     for name, value in values.items():
         flaws: list[str] = []
         name = _readable(name, flaws)
         cleaned[name] = _readable(value, flaws)
-        for flaw in flaws[:1]:
-            reason = f"{flaw}, replaced by {UNREADABLE}"
-            place = {"file": path, "row": row, "column": name}
-            quarantine.add(**place, reason=reason, action=REPAIRED)
+        found += [(name, flaw) for flaw in flaws[:1]]
+    for name, flaw in found:  # now that the id is known, too
+        place = {"file": path, "row": row, "id": as_text(cleaned.get(id_column))}
+        reason = f"{flaw}, replaced by {UNREADABLE}"
+        quarantine.add(**place, column=name, reason=reason, action=REPAIRED)
     return cleaned
 
 
@@ -215,7 +216,7 @@ def _read_csv(path: Path, quarantine: Quarantine, rows: int | None) -> Iterator[
                 named = {
                     name: x for name, x in zip(header, fields, strict=True) if name
                 }
-                yield row, _cleaned(named, path=path, row=row, quarantine=quarantine)
+                yield row, named
                 continue
             reason = f"{len(fields)} instead of {len(header)}, line {lines.first + 1}"
             reason = f"wrong number of columns: {reason}" if fields else "blank line"
@@ -242,7 +243,7 @@ def _read_jsonl(path: Path, quarantine: Quarantine, rows: int | None) -> Iterato
             except (ValueError, RecursionError) as error:
                 reason = f"invalid JSON: {error}"
             if isinstance(values, dict):
-                yield row, _cleaned(values, path=path, row=row, quarantine=quarantine)
+                yield row, values
                 continue
             reason = reason or f"not a JSON object: {text[:40]}"
             quarantine.add(file=path, row=row, reason=reason, action="dropped")

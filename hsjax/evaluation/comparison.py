@@ -53,12 +53,7 @@ def compare_runs(
     }
     sides, cut = on_common_levels(sides, metrics)
     runs = [run for side in sides.values() for run in side]
-    scored = (labelled(runs[0]).truth != "").any(axis=0)  # below, there is no row
-    deepest = f"level{1 + int(np.flatnonzero(scored).max())}"
-    names = list(metrics) or [
-        *(f"{deepest}/{name}" for name in MAIN_METRICS),
-        "hierarchical/f1",
-    ]
+    names = list(metrics) or _main_metrics(runs[0])
     try:
         counts = common_counts([Path(x) for x in (*compared, *against)])
         seeds = {
@@ -86,6 +81,13 @@ def compare_runs(
     write_atomically(output / "comparison.md", text + "\n")
     write_atomically(output / "comparison.json", json.dumps(document, indent=1) + "\n")
     print(text)
+
+
+def _main_metrics(run: Predictions) -> list[str]:
+    """Of the deepest level that has a row, which a tree's last ones may lack."""
+    scored = (labelled(run).truth != "").any(axis=0)
+    deepest = 1 + int(np.flatnonzero(scored).max())
+    return [*(f"level{deepest}/{name}" for name in MAIN_METRICS), "hierarchical/f1"]
 
 
 def _sizes(runs: Sequence[Predictions]) -> dict[str, list[int]]:

@@ -16,6 +16,8 @@ from hsjax.asked_rows import own_catalogue
 from hsjax.batch import IMAGE
 from hsjax.bench_store import StoreCosts, program_cost, size, timed
 from hsjax.data.columns import model_columns
+from hsjax.data.features import stores_of
+from hsjax.data.store import store_facts
 from hsjax.data.text import stream_texts
 from hsjax.evaluation.markdown import table
 from hsjax.inference.predict import Run, load_run, run_config
@@ -60,7 +62,7 @@ def bench_cost(
     """
     found, stores = {}, StoreCosts(rounds)
     runs = first_trained(read_runs(path, common), root, only)
-    for run in progress(runs, "rows", unit="rows"):
+    for run in progress(runs, "models", unit="row"):
         workdir = root / run.name
         config = run_config(workdir)
         if config.task == "baseline":
@@ -68,7 +70,7 @@ def bench_cost(
         else:
             cost = model_cost(load_run(workdir), rounds=rounds)
             encoders = stores.of(config)
-        found[run.row] = {"run": run.name, **cost, **_summed(encoders)}
+        found[run.row] = {"run": run.name, **cost, **_summed(config, encoders)}
     return found
 
 
@@ -151,14 +153,23 @@ def baseline_cost(config, workdir: Path, *, rounds: int) -> dict:
     }
 
 
-def _summed(encoders: Mapping[str, Mapping]) -> dict:
-    """What all encoders of a run cost together, and each of them."""
+def _summed(config, encoders: Mapping[str, Mapping]) -> dict:
+    """What all encoders of a run cost together, and each of them.
+
+    Each stream takes its own FLOPs and time; parameters that streams share are one's.
+    """
     if not encoders:
         return {}
     known = [x for x in encoders.values() if x.get("ms") is not None]
     found = {"encoders": dict(encoders)}
+    weights = {
+        m: store_facts(x).get("weights", m) for m, x in stores_of(config).items()
+    }
+    # a text and an image tower of the same file are two
+    distinct = {(m == IMAGE, weights.get(m, m)): x for m, x in encoders.items()}
     for name in SUMS:
-        values = [x.get(name) for x in encoders.values()]
+        every = distinct if name == "parameters" else encoders
+        values = [x.get(name) for x in every.values()]
         found[f"encoder_{name}"] = None if None in values else sum(values)
     if known:
         found["encoder_ms_spread"] = max(x["ms_spread"] for x in known)
@@ -183,7 +194,8 @@ def cost_markdown(result: Mapping) -> str:
         "Of one product, answered in a batch of so many. The model: its own answering"
         " function with every decode, on raw inputs or on cached features. Encoders:"
         " the frozen ones of those features, which run where nothing is cached; on"
-        " texts of the catalogue, and on pictures of their size. FLOPs as XLA counts"
+        " texts of the catalogue, and on pictures of their size; one that several"
+        " streams share has its parameters counted once. FLOPs as XLA counts"
         " them in the compiled program; of a baseline, two for each weight that meets"
         " a feature of the text. Milliseconds: the median of"
         f" {result['rounds']} turns on ready batches ({result['threads']}); those of a"

@@ -12,15 +12,23 @@ from hsjax.data.columns import model_columns
 from hsjax.data.groups import content_hashes
 from hsjax.data.records import CatalogueError
 from hsjax.ensemble import Member, check_members
-from hsjax.evaluation.cascade_curve import (
-    cascade_curve,
-    merged,
+from hsjax.evaluation.cascade_curve import cascade_curve, merged
+from hsjax.evaluation.cascade_report import (
+    cascade_table,
+    plot_cascade,
+    told_thresholds,
+    write_curve,
 )
-from hsjax.evaluation.cascade_report import cascade_table, plot_cascade, write_curve
 from hsjax.evaluation.comparison import paired_difference
 from hsjax.evaluation.markdown import signed, table
 from hsjax.evaluation.predictions import Predictions
-from hsjax.inference.cascade import Cascade, Wish, fit_cascade, write_cascade
+from hsjax.inference.cascade import (
+    Cascade,
+    Wish,
+    check_stages,
+    fit_cascade,
+    write_cascade,
+)
 from hsjax.members import load_members
 from hsjax.reports import catalogue_entries, fitted_baseline, write_results
 from hsjax.scoring import write_unscored
@@ -62,9 +70,10 @@ def run_cascade(
     """
     asked = {"corrupt": "", "by": "", "confidence": None, "zero_shot": ""}
     asked |= {"features": features, "output": output}
+    check_stages(workdirs, features)
     members = load_members(workdirs, source=source, part=part, **asked)
     versions, notes = tuple(map(_version, members)), []
-    _check_cascade(members, known, versions)
+    _check_same(known, versions)
     if known is None:
         on = _other_part(members, fit_part) if fit_source is None else None
         on = on or load_members(workdirs, source=fit_source, part=fit_part, **asked)
@@ -81,17 +90,12 @@ def run_cascade(
     answer_cascade(members, known, output, source=source, part=part, notes=notes)
 
 
-def _check_cascade(members: Sequence[Member], known: Cascade | None, versions) -> None:
-    """CatalogueError where the cheap run has no confidence, or a run is another now."""
+def _check_same(known: Cascade | None, versions) -> None:
+    """CatalogueError where a run of a known cascade is another now."""
     if known is not None and known.versions != versions:
         raise CatalogueError(
             f"--cascade: {' and '.join(known.runs)} are no longer the runs that it was"
             f" fitted with ({known.versions} then, {versions} now): fit it again"
-        )
-    if members[0].config.eval.decode == "independent":
-        raise CatalogueError(
-            f"{members[0].workdir} answers each level by itself (eval.decode), so that"
-            " no path has a probability: train with another decode"
         )
 
 
@@ -183,7 +187,7 @@ def _facts(
     return {
         "cheap, strong": ", ".join(_names(members)),
         "fitted on": cascade.fitted,
-        "sent on below a confidence of": f"{cascade.threshold:.4f}",
+        "sent on below a confidence of": told_thresholds([cascade.threshold])[0],
         "ms a product in each stage": ", ".join(f"{x:.2f}" for x in cascade.costs),
         "answered by the cheap model": share(total - sent - left),
         "sent on": share(sent),
@@ -213,7 +217,7 @@ def _drawn(
     chosen = min(chosen, len(curve.threshold) - 1)
     write_curve(curve, cascade.costs, output / "curve.csv")
     plot_cascade(curve, chosen, cascade.costs, output / "curve.png")
-    return cascade_table(curve, chosen, cascade.costs)
+    return cascade_table(curve, chosen, cascade.costs, fitted=cascade.threshold)
 
 
 def _write(

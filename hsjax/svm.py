@@ -1,5 +1,6 @@
 """A linear support vector machine on TF-IDF or features, with probabilities."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.svm import LinearSVC
 from hsjax.data.quarantine import CatalogueError
 from hsjax.text_baseline import TextBaseline
 
+MANY_CLASSES = "The number of unique classes is greater than 50% of the number"
 WEIGHTS = 2 * 10**8  # classes x features kept in memory: 1.6 GB
 
 
@@ -44,7 +46,10 @@ class SvmBaseline(TextBaseline):
 
     def _learn(self, features, target) -> LinearSVC:
         svm = LinearSVC(C=self.penalty, dual=True, random_state=self.seed)
-        return svm.fit(features, target)
+        with warnings.catch_warnings():
+            # scikit-learn asks whether labels are numbers; the report has rare classes
+            warnings.filterwarnings("ignore", MANY_CLASSES, UserWarning)
+            return svm.fit(features, target)
 
     def _scores(self, model: LinearSVC, features) -> Float[np.ndarray, "N C"]:
         margins = model.decision_function(features)

@@ -118,6 +118,20 @@ IMPOSSIBLE = {
     "allow 79.99 % to 80.01 %": {"hierarchical/f1": "80.1%", **HALVES},
     "figures allow 79.95 % to 90.05 %": {"hierarchical/recall": "91%", **LEVELS},
     "is no share": {"accuracy": "104%"},
+    "macro_recall 0.2 alone allows 0.00 % to 40.00 %": {
+        "level3/macro_f1": "0.99",
+        "level3/macro_recall": "0.2",
+    },
+    "weighted_precision 20% alone allows 0.00 % to 34.02 %": {
+        "weighted_f1": "35%",
+        "weighted_precision": "20%",
+    },
+    "hierarchical/recall 50% alone allows 0.00 % to 67.11 %": {
+        "hierarchical/f1": "68%",
+        "hierarchical/recall": "50%",
+    },
+    "accuracy 20% allows": {"weighted_f1": "50%", "accuracy": "20%"},
+    "weighted_recall 20% allows": {"weighted_f1": "50%", "weighted_recall": "20%"},
 }
 
 
@@ -203,6 +217,22 @@ def test_no_table_of_a_classifier_is_refused():
                 known = {k: f._replace(**kept) for k, f in facts.items()}
                 assert audit_figures(cells, known) == [], scores
             assert audit_figures(cells, {}) == []
+            for gone in ("precision", "recall"):
+                some = {k: v for k, v in cells.items() if not k.endswith(gone)}
+                assert audit_figures(some, {}) == [], scores
+
+
+def test_the_bound_of_one_part_leaves_what_rounds_to_it():
+    """2R / (1 + R) is 0.4 where R is 0.25, the most that rounds to 0.2."""
+    for f1, possible in (("0.4", True), ("0.40", True), ("0.41", False)):
+        found = audit_figures(figures(macro_f1=f1, macro_recall="0.2"), {})
+        assert bool(found) != possible
+    # it is reached where all classes are alike and no answer is wrong
+    truth = np.array(list("aabb"), object)
+    answer = np.array(["a", "", "b", ""], object)
+    found = class_averages(truth, answer)(np.ones((4, 1)))
+    assert found["macro_recall"][0] == 0.5
+    assert found["macro_f1"][0] == f1_bounds((0.0, 1.0), (0.5, 0.5))[1]
 
 
 def test_no_mean_over_runs_is_refused():
@@ -307,8 +337,11 @@ def test_tables_lie_either_way_and_may_be_shares(tmp_path):
     for text in ("", "a,b\nc,d\n"):
         with pytest.raises(CatalogueError, match="no metric was recognised"):
             table(tmp_path, text)
+    for read, name in ((read_table, "gone.csv"), (read_report, "gone.json")):
+        with pytest.raises(CatalogueError, match=rf"{name}: no such file$"):
+            read(tmp_path / name)
     with pytest.raises(CatalogueError, match="no table to read"):
-        read_table(tmp_path / "gone.csv")
+        read_table(tmp_path)
     with pytest.raises(CatalogueError, match="what is known of the classes: 9 classes"):
         audit_models(
             {"m": figures(macro_f1="90%", weighted_f1="90%")},
@@ -351,6 +384,26 @@ def test_the_command_refuses_and_says_why(tmp_path):
     assert (
         err.strip() == "hsjax: --classes=level2:many: write LEVEL:NUMBER, as level2:8"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("table.csv", "--largest=level2:nan"), "hsjax: of level2 is told"),
+        (("table.csv", "--largest=level2:inf"), "hsjax: of level2 is told"),
+        (("table.csv", "--classes=level2:inf"), "write LEVEL:NUMBER, as level2:8"),
+        (("report.json", "--classes=level2:8"), "--classes says nothing of a report"),
+        (("gone.csv",), "gone.csv: no such file"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(tmp_path, words, said):
+    (tmp_path / "table.csv").write_text(TABLE_II)
+    name, *flags = words
+    process = command(tmp_path / name, *flags, module="hsjax.audit")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert said in out + err
+    assert "Traceback" not in out + err
 
 
 def audited(tmp_path, *lines, **told):

@@ -1,6 +1,7 @@
 """Baselines on text: they learn, keep to the tree, and write the common table."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,17 @@ def tree():
 @pytest.fixture(scope="module")
 def predictions(tree):
     return answered(make_records(200), make_records(60, seed=1), tree)
+
+
+def test_as_many_classes_as_rows_are_no_warning():
+    """Of scikit-learn: what else it warns of is said."""
+    words = {f"Goods > {i}": f"word{i} thing{i}" for i in range(30)}
+    tree = Taxonomy.from_paths(map(split_path, words), separator=" > ")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = fit_baseline(make_records(40, words=words), tree=tree)
+    assert len(model.paths) == 30
+    assert not [str(w.message) for w in caught]
 
 
 def test_learns_and_scores(predictions):

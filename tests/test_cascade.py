@@ -2,8 +2,11 @@
 
 import csv
 import json
+import re
+import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from runs import TEXT, command, report, run_config, train_run
 from sklearn.metrics import log_loss
@@ -12,15 +15,19 @@ from hsjax.data.records import CatalogueError
 from hsjax.evaluation.calibration import CALIBRATIONS, calibrated, fit_calibration
 from hsjax.evaluation.cascade_curve import (
     MAIN,
+    NEVER,
+    Curve,
     cascade_curve,
     mean_cost,
     merged,
     within_cost,
     within_quality,
 )
+from hsjax.evaluation.cascade_report import cascade_table, told_thresholds
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.predictions import Predictions, read_predictions
-from hsjax.inference.cascade import Wish, fit_cascade, read_cascade
+from hsjax.inference.cascade import Wish, check_stages, fit_cascade, read_cascade
+from hsjax.train.workdir import write_config
 
 ROWS = 60
 CODES = np.array([["a", "a > x"], ["a", "a > y"], ["b", "b > z"]], object)
@@ -153,6 +160,31 @@ def test_a_cascade_is_fitted_and_read_again(tmp_path):
         read_cascade(tmp_path)
 
 
+def test_thresholds_are_told_apart():
+    assert told_thresholds([0.25931, 1 - 3e-5, NEVER]) == ["0.2593", "0.99997", "any"]
+    close = [3e-6, 0.99997, 0.999971, 1 - 1e-15, 1.0]
+    texts = told_thresholds(close)
+    assert len(set(texts)) == len(close)
+    assert [float(x) for x in texts] == pytest.approx(close, abs=1e-12)
+    assert texts[1] == "0.999970"
+    assert not {0.0, 1.0} & {float(x) for x in texts[:4]}
+
+
+def test_the_fitted_line_has_its_own_threshold():
+    confidence = np.array([0.2, 0.365, 0.99996, 0.99998])
+    shares = np.arange(5) / 4
+    curve = Curve(np.append(confidence, NEVER), shares, shares, shares)
+    text = cascade_table(curve, 1, COSTS, fitted=0.2593)
+    lines = [line.split(" | ")[:2] for line in text.splitlines()[2:7]]
+    assert lines == [
+        ["| 0.2000", "0.0"],
+        ["| **fitted** 0.2593", "25.0"],
+        ["| 0.99996", "50.0"],
+        ["| 0.99998", "75.0"],
+        ["| any", "100.0"],
+    ]
+
+
 @pytest.mark.parametrize("kind", CALIBRATIONS)
 def test_calibration_mends_what_is_overconfident(kind):
     rng = np.random.default_rng(0)
@@ -206,6 +238,9 @@ def test_the_command_fits_reports_and_answers_other_files(runs, shop, tmp_path):
     assert set(found.stage) == {"cheap", "strong"}
     text = (tmp_path / "a/report.md").read_text()
     assert "| sent on below | sent on, % | hF1 |" in text
+    sent = 100 * (found.stage == "strong").mean()
+    assert "| sent on below a confidence of | 0.5000 |" in text
+    assert f"| **fitted** 0.5000 | {sent:.1f} |" in text
     assert "hF1, cascade − strong" in text
     with (tmp_path / "a/curve.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -220,6 +255,61 @@ def test_the_command_fits_reports_and_answers_other_files(runs, shop, tmp_path):
     same = read_predictions(tmp_path / "b/predictions.parquet")
     assert (same.stage == found.stage).all()
     assert (same.decoded[MAIN] == found.decoded[MAIN]).all()
+
+
+def test_wishes_are_fitted_on_a_file_and_files_without_labels_are_answered(
+    runs, shop, tmp_path
+):
+    """--quality, --fit_input and --cost as commands; a threshold costs no more."""
+    names = f"--run={runs / 'svm'},{runs / 'both'}"
+    rows = pq.read_table(shop)
+    pq.write_table(rows.slice(0, 60), tmp_path / "some.parquet")
+    wish = ("--quality=5", f"--fit_input={tmp_path / 'some.parquet'}", "--costs=1,4")
+    code, told = cascade(names, *wish, f"--output={tmp_path / 'a'}")
+    assert code == 0, told
+    known, text = read_cascade(tmp_path / "a"), (tmp_path / "a/report.md").read_text()
+    assert "some.parquet, 60 rows; at most 5 points of hF1 below" in known.fitted
+    assert known.costs == (1, 4)
+    assert re.search(r"fitted on [\d,]+ of the [\d,]+ rows that are answered", text)
+    assert f"confidence of | {told_thresholds([known.threshold])[0]} |" in text
+
+    bare = rows.slice(60, 30).drop_columns(["hs_code", "group"])
+    pq.write_table(bare, tmp_path / "bare.parquet")
+    asked = ("--cost=3", "--costs=1,4", f"--input={tmp_path / 'bare.parquet'}")
+    code, told = cascade(names, *asked, f"--output={tmp_path / 'b'}")
+    assert code == 0, told
+    assert "part val, " in read_cascade(tmp_path / "b").fitted
+    found = read_predictions(tmp_path / "b/predictions.parquet")
+    assert len(found) == 30
+    assert set(found.stage) <= {"cheap", "strong"}
+    assert (found.decoded[MAIN][:, 0] != "").all()
+    text = (tmp_path / "b/report.md").read_text()
+    assert "at most 3 ms a product" in text
+    assert "**fitted**" not in text, "a curve needs labels"
+    assert not (tmp_path / "b/curve.csv").exists()
+
+
+def test_stages_of_other_trees_are_told_in_its_own_words(runs, shop, tmp_path):
+    own = {**TEXT, **COLUMNS, "data.path": str(shop), "task": "baseline"}
+    train_run(run_config({**own, "taxonomy.min_products": 3}), tmp_path / "cut")
+    with pytest.raises(CatalogueError) as error:
+        check_stages([tmp_path / "cut", runs / "both"], {})
+    said = str(error.value)
+    assert f"the cheap run {tmp_path / 'cut'} has the label tree Taxonomy(" in said
+    assert f"the strong run {runs / 'both'} has Taxonomy(" in said
+    assert "average" not in said
+    check_stages([runs / "svm", runs / "both"], {})
+    for key, value, told in (
+        ("eval.decode", "independent", "answers each level by itself"),
+        ("objective.classification", 0.0, "can be no stage of a cascade"),
+    ):
+        folder = tmp_path / key
+        folder.mkdir()
+        changed = run_config({**own, "task": "train", key: value})
+        write_config(changed, folder)
+        shutil.copy(runs / "both/taxonomy.json", folder)
+        with pytest.raises(CatalogueError, match=told):
+            check_stages([folder, runs / "both"], {})
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ from hsjax.bench_cost import (
     model_cost,
 )
 from hsjax.bench_store import StoreCosts, encoder_cost, program_cost, timed
+from hsjax.data.features import stores_of
 from hsjax.data.prepare import read_catalogue
+from hsjax.data.store import store_facts
 from hsjax.extraction import open_encoder
 from hsjax.inference.predict import load_run
 from hsjax.inference.predict import run_config as config_of
@@ -239,6 +241,34 @@ def test_encoders_are_summed_only_where_all_are_known(sweep, monkeypatch):
         text = cost_markdown({"a": row, **around, "cores": 2, "noisy": False})
         cells = text.splitlines()[4].split(" | ")[5:8]
         assert cells == (["–"] * 3 if flops is None else ["20", "4.00", "2.00"])
+
+
+def test_streams_that_share_an_encoder_have_its_parameters_once(
+    sweep, shop, stores, tmp_path, monkeypatch
+):
+    """FLOPs and time are summed: every stream is encoded."""
+    shutil.copytree(stores / "title", tmp_path / "brand")
+    config = on_stores(shop, stores, "title", "image").unlock()
+    config.model.modalities = ("title", "brand", "image")
+    config.data.features.brand = str(tmp_path / "brand")
+    known = {"flops": 2e6, "ms": 1.0, "ms_spread": 0.1}
+    sizes = {"title": 10, "brand": 10, "image": 5}
+    encoders = {m: {**known, "parameters": size} for m, size in sizes.items()}
+    monkeypatch.setattr(StoreCosts, "of", lambda self, config: encoders)
+    monkeypatch.setattr("hsjax.bench_cost.stores_of", lambda _: stores_of(config))
+
+    def parameters():
+        (row,) = bench_cost(*sweep, only=["text"], rounds=1).values()
+        assert row["encoder_flops"] == 6e6
+        assert row["encoder_ms"] == 3
+        return row["encoder_parameters"]
+
+    assert parameters() == 15
+    # of one file a text and an image tower are two, and so are those of two files
+    facts = json.loads((tmp_path / "brand/store.json").read_text())
+    weights = store_facts(stores / "image")["weights"]
+    (tmp_path / "brand/store.json").write_text(json.dumps(facts | {"weights": weights}))
+    assert parameters() == 25
 
 
 def test_mistakes_end_in_a_sentence(sweep):

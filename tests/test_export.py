@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from hsjax.data.records import CatalogueError
 from hsjax.data.store import start_store
 from hsjax.extraction import open_encoder
 from hsjax.inference.encoder_files import export_run
+from hsjax.inference.export_folder import encoder_name
 from hsjax.inference.export_towers import tower_group, towers_of_run
 from hsjax.models.dual_encoder import (
     Tower,
@@ -211,7 +213,8 @@ def test_the_only_published_tower_is_exported_alone(shop, bert, vit, tmp_path):
     assert "their cls" in told
     card = (tmp_path / "bert" / "README.md").read_text()
     assert f"- {told}\n" in card
-    assert f"| title | {bert} | bert | cls |" in card
+    assert f"| title | {bert.name} | bert | cls |" in card
+    assert not re.search(r"[| `]/", card), "no place of this machine"
     run, checkpoint = hsjax.load(tmp_path / "run"), read_published(tmp_path / "bert")
     assert checkpoint.config["model_type"] == "bert"
     _, params, _ = load_parameters(family_of("text", checkpoint.config), checkpoint)
@@ -283,7 +286,8 @@ def test_heads_on_features_are_exported_with_their_encoders(
     assert "pooled by mean" in told
     card = (tmp_path / "pair" / "README.md").read_text()
     assert all(f"- {note}\n" in card for note in notes)
-    assert f"| title | {bert} | bert | mean |" in card
+    assert f"| title | {bert.name} | bert | mean |" in card
+    assert not re.search(r"[| `]/", card), "no place of this machine"
     assert "--config.model.image.published=FOLDER" in card
     run = hsjax.load(tmp_path / "run", features=moved)
     text = "Women's red cotton dress"
@@ -367,6 +371,21 @@ def test_mistakes_end_in_sentences(shop, bert, vit, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     told = train_sentence(published(shop, bert, folder), tmp_path / "run")
     assert "lacks vision_config" in told
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("/home/me/minilm", "minilm"),
+        ("../weights/minilm/", "minilm"),
+        ("~/minilm", "minilm"),
+        ("weights/minilm", "weights/minilm"),
+        ("sentence-transformers/all-MiniLM-L6-v2@v1", None),
+        ("trained from scratch", None),
+    ],
+)
+def test_a_card_names_no_place_of_this_machine(source, name):
+    assert encoder_name(source) == (name or source)
 
 
 def test_a_stream_of_its_own_is_pooled_as_it_says(shop):

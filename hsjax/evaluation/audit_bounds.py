@@ -76,10 +76,13 @@ def f1_bounds(
     H(p, r) = 2pr / (p + r) is concave, so the mean of H is at most H of the means
     (Jensen; Opitz & Burst 2019, https://arxiv.org/abs/1911.03347), and H >= p + r - 1,
     with equality in the corners of the square, so the mean is at least P + R - 1. Both
-    hold for any weights of the classes, the same for all three means.
+    hold for any weights of the classes, the same for all three means. Where one of the
+    two is not told it is 0 to 1, which leaves at most 2R / (1 + R), or 2P / (1 + P).
 
     >>> [round(x, 4) for x in f1_bounds((0.9, 0.9), (0.6, 0.6))]
     [0.5, 0.72]
+    >>> [round(x, 4) for x in f1_bounds((0.0, 1.0), (0.2, 0.2))]
+    [0.0, 0.3333]
     """
     (p_low, p_high), (r_low, r_high) = precision, recall
     return max(0.0, p_low + r_low - 1), harmonic(p_high, r_high)

@@ -44,7 +44,7 @@ def read_report(path: Path) -> tuple[dict[str, dict[str, Figure]], dict[str, Fac
     The class shares come from the predictions beside it, where there are any.
 
     Raises:
-      CatalogueError: it is no report.
+      CatalogueError: no such file, or it is no report.
     """
     try:
         report = json.loads(path.read_text())
@@ -59,6 +59,8 @@ def read_report(path: Path) -> tuple[dict[str, dict[str, Figure]], dict[str, Fac
             level: {x: int(metrics[f"count/{level}_{x}"]) for x in ("classes", "rows")}
             for level in levels
         }
+    except FileNotFoundError:
+        raise CatalogueError(f"{path}: no such file") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CatalogueError(f"{path}: no report of a run: {error!r}") from None
     predictions = path.with_name("predictions.parquet")

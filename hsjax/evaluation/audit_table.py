@@ -148,6 +148,8 @@ def read_table(path: Path) -> dict[str, dict[str, Figure]]:
             file.seek(0)
             read = csv.reader(file, delimiter=max(",;\t", key=head.count))
             lines = [line for line in read if any(map(str.strip, line))]
+    except FileNotFoundError:
+        raise CatalogueError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CatalogueError(f"{path}: no table to read: {error}") from None
     if lines and sum(bool(metric_name(name)) for name in lines[0][1:]) > 1:

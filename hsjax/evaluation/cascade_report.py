@@ -8,29 +8,35 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hsjax.atomic import finished
-from hsjax.evaluation.cascade_curve import Curve, mean_cost
+from hsjax.evaluation.cascade_curve import NEVER, Curve, mean_cost
 from hsjax.evaluation.markdown import DASH, table
 from hsjax.evaluation.plots import BLUE, GREY, ORANGE
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # escalated, of a table's lines
+DIGITS = range(4, 17)  # decimals of a threshold: as few as tell it from others
 COLUMNS = ("threshold", "escalated", "cost_ms", "hierarchical_f1", "accuracy")
 
 
-def cascade_table(curve: Curve, chosen: int, costs: Sequence[float]) -> str:
+def cascade_table(
+    curve: Curve, chosen: int, costs: Sequence[float], *, fitted: float
+) -> str:
     """Some points of the curve, and the one that was fitted.
 
     Args:
-      curve: of the scored rows; chosen: point whose threshold is the fitted one.
+      curve: of the scored rows; chosen: point that does what `fitted` does, which lies
+        between two confidences of other rows.
       costs: milliseconds of a product in each stage.
     """
-    points = {int(np.argmin(np.abs(curve.escalated - s))) for s in SHARES} | {chosen}
+    shares = {int(np.argmin(np.abs(curve.escalated - s))) for s in SHARES}
+    points = sorted(shares | {chosen})
+    thresholds = [fitted if i == chosen else float(curve.threshold[i]) for i in points]
     lines = [
         [
-            f"{'**fitted** ' if i == chosen else ''}{curve.threshold[i]:.3f}",
+            f"{'**fitted** ' if i == chosen else ''}{threshold}",
             *(f"{100 * x[i]:.1f}" for x in (curve.escalated, curve.f1, curve.accuracy)),
             _cost(mean_cost(curve.escalated[i], costs)),
         ]
-        for i in sorted(points)
+        for i, threshold in zip(points, told_thresholds(thresholds), strict=True)
     ]
     head = ["sent on below", "sent on, %", "hF1", "accuracy", "ms a product"]
     told = (
@@ -39,6 +45,24 @@ def cascade_table(curve: Curve, chosen: int, costs: Sequence[float]) -> str:
         " to people is not in these lines."
     )
     return f"{table(head, lines)}\n\n{told}"
+
+
+def told_thresholds(values: Sequence[float]) -> list[str]:
+    """Each with so many decimals that it is no other of them, and neither 0 nor 1.
+
+    >>> told_thresholds([0.25931, 0.99997, 0.99998, 2.0])
+    ['0.2593', '0.99997', '0.99998', 'any']
+    """
+    known, found = {0.0, 1.0, *values}, []
+    for value in values:
+        others = [x for x in known if x != value]
+        texts = (
+            f"{value:.{digits}f}"
+            for digits in DIGITS
+            if all(f"{x:.{digits}f}" != f"{value:.{digits}f}" for x in others)
+        )
+        found.append("any" if value == NEVER else next(texts, repr(value)))
+    return found
 
 
 def _cost(value: float) -> str:

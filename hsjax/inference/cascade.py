@@ -1,7 +1,7 @@
 """A threshold between two models (Paper B, section VI): wished for, fitted, kept."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,9 @@ from hsjax.evaluation.cascade_curve import (
 )
 from hsjax.evaluation.measures import answers
 from hsjax.evaluation.predictions import Predictions, deepest
+from hsjax.inference.predict import run_config
+from hsjax.taxonomy import Taxonomy
+from hsjax.train.config import gives_classes
 
 FILE = "cascade.json"
 FORMAT = 1
@@ -70,6 +73,35 @@ class Cascade(NamedTuple):
     def confidence(self, p: Predictions) -> Float[np.ndarray, "N"]:
         """Calibrated probability of the whole path that the cheap model answered."""
         return calibrated(self.calibration, np.exp(p.log_prob.astype(np.float64)))
+
+
+def check_stages(workdirs: Sequence[Path], features: Mapping[str, Path | str]) -> None:
+    """Can the second run answer what the first is not sure of?
+
+    Raises:
+      CatalogueError: they have different trees, one gives no classes, or the first has
+        no confidence.
+      CatalogueError, WorkdirError: see `run_config`.
+    """
+    configs = [run_config(folder, features) for folder in workdirs]
+    for folder, config in zip(workdirs, configs, strict=True):
+        if not gives_classes(config):
+            raise CatalogueError(
+                f"{folder} was trained without classification: it names no class, and"
+                " can be no stage of a cascade"
+            )
+    cheap, strong = (Taxonomy.load(folder / "taxonomy.json") for folder in workdirs)
+    if cheap.hash != strong.hash:
+        raise CatalogueError(
+            f"the cheap run {workdirs[0]} has the label tree {cheap!r}, the strong run"
+            f" {workdirs[1]} has {strong!r}, so one cannot answer what the other sends"
+            " on: train both with the same taxonomy.path, or on the same catalogue"
+        )
+    if configs[0].eval.decode == "independent":
+        raise CatalogueError(
+            f"{workdirs[0]} answers each level by itself (eval.decode), so that no path"
+            " has a probability: train with another decode"
+        )
 
 
 def fit_cascade(

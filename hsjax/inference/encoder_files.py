@@ -19,7 +19,12 @@ from hsjax.data.tokenizer_folder import load_tokenizer
 from hsjax.features.frozen_encoder import STATES
 from hsjax.features.reduce import load_reduction
 from hsjax.features.store_encoder import encoder_source, store_model
-from hsjax.inference.export_folder import Exported, check_output, write_card
+from hsjax.inference.export_folder import (
+    Exported,
+    check_output,
+    encoder_name,
+    write_card,
+)
 from hsjax.inference.export_towers import (
     side_of,
     tower_alone,
@@ -126,7 +131,8 @@ def _write_card(run: Run, workdir: Path, output: Path, towers: Mapping, told) ->
         source = entries.get(side, {}).get("source", "trained from scratch")
         source = store_facts(folder)[SOURCE] if folder else source
         family = alone(side, tower.config)["model_type"]
-        encoders.append(Exported(modality, source, family, tower.pool))
+        name = encoder_name(source)
+        encoders.append(Exported(modality, name, family, tower.pool))
     write_card(output, workdir.resolve().name, encoders, told)
 
 

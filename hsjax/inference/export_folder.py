@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hsjax.atomic import write_atomically
 from hsjax.batch import IMAGE
-from hsjax.models.published_files import PublishedError
+from hsjax.models.published_files import HUB_NAME, PublishedError
 
 CARD = "README.md"
 TITLE = "# Encoders that hsjax exported\n"  # by which a card is known again
@@ -17,14 +17,24 @@ class Exported(NamedTuple):
     """One line of a card.
 
     Attributes:
-      modality: of the run; encoder: the published one that it started from; family: its
-        `model_type`; pool: what makes one vector of its states.
+      modality: of the run; encoder: the `encoder_name` of the published one that it
+        started from; family: its `model_type`; pool: what makes one vector of its
+        states.
     """
 
     modality: str
     encoder: str
     family: str
     pool: str
+
+
+def encoder_name(source: str) -> str:
+    """A hub name, or the last name of a folder: others have it in another place.
+
+    >>> encoder_name("org/model@v1"), encoder_name("/home/me/minilm/")
+    ('org/model@v1', 'minilm')
+    """
+    return source if HUB_NAME.fullmatch(source) else Path(source).name
 
 
 def write_card(

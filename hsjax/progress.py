@@ -44,7 +44,7 @@ def progress(
     return tqdm(
         iterable,
         file=_Lines(),
-        bar_format=f"{{desc}}: {share}{{unit}}, {{rate_fmt}}",
+        bar_format=f"{{desc}}: {share}{{unit}}, {{rate_noinv_fmt}}",
         delay=INTERVAL,
         mininterval=INTERVAL,
         maxinterval=INTERVAL,

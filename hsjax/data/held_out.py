@@ -124,7 +124,8 @@ def hold_out(
         train, how = parts == "train", {"share": asked.share, "shots": asked.shots}
         kept = first_share(records, groups, train, seed=asked.seed, **how)
         parts = np.where(train & ~kept, LEFT_OUT, parts)
-        name = "train_share" if asked.share < 1 else "shots"
+        names = {"train_share": asked.share < 1, "shots": asked.shots}
+        name = " and ".join(name for name, given in names.items() if given)
         found[f"rows left out of training ({name})"] = int((train & ~kept).sum())
         if asked.share < 1:
             _tell("train_share", asked.share, kept.sum() / train.sum(), quarantine)

@@ -203,9 +203,16 @@ def _sides(compared: Sequence[str], against: Sequence[str]):
             "--compare and --against name the same folders: nothing can differ"
         )
     both = [list(compared), list(against)] if against else [list(compared)]
-    short = [" + ".join(Path(d).name for d in dirs) for dirs in both]
+    short = [" + ".join(map(_called, dirs)) for dirs in both]
     long = [" + ".join(dirs) for dirs in both]
     return zip(short if len({*short}) == len(both) else long, both, strict=True)
+
+
+def _called(folder: str) -> str:
+    """The folder's name, of one seed of a row both names."""
+    path = Path(folder)
+    of_row = path.name.startswith("seed") and path.parent.name
+    return f"{path.parent.name}/{path.name}" if of_row else path.name
 
 
 def _read(folder: Path) -> Predictions:

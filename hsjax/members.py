@@ -7,6 +7,7 @@ from hsjax.asked_rows import FLAWS, other_rows, own_catalogue, own_rows
 from hsjax.data.columns import carrying
 from hsjax.data.corrupt import read_corruption
 from hsjax.data.damaged_pictures import damages_pictures, reading
+from hsjax.data.features import EncodeMissing
 from hsjax.data.records import CatalogueError
 from hsjax.data.sources import SYNTHETIC
 from hsjax.ensemble import Member, check_ensemble, check_members
@@ -75,8 +76,11 @@ def _loaded(config, workdir: Path, zero_shot: str, features) -> Run | None:
     return run
 
 
-def adapted_member(member: Member, kind: str) -> Member:
+def adapted_member(member: Member, kind: str, encode: EncodeMissing) -> Member:
     """A trained run moved to the statistics of the rows that it is asked about.
+
+    Args:
+      encode: makes what feature stores lack, see `features_of`.
 
     Raises:
       CatalogueError: see `check_adaptation`.
@@ -93,5 +97,5 @@ def adapted_member(member: Member, kind: str) -> Member:
         rows = catalogue.rows("train")
         learnt = [catalogue.records[i] for i in rows]
         source = run.feed(learnt, groups=catalogue.groups[rows])
-    target = run.feed(records, groups=member.rows.groups)
+    target = run.feed(records, groups=member.rows.groups, encode=encode)
     return member._replace(run=adapted(run, kind, target, source))

@@ -24,6 +24,7 @@ from hsjax.ensemble import (
 from hsjax.evaluation.metrics import answered
 from hsjax.evaluation.parts import FILES, Parts, parts_by, write_parts
 from hsjax.evaluation.predictions import Predictions, write_predictions
+from hsjax.features.live import Encoded
 from hsjax.inference.label_texts import (
     label_vectors,
     zero_shot_results,
@@ -51,11 +52,10 @@ def evaluate_run(
 ) -> None:
     """Scores a run, or several as one, on another file or a part of its own catalogue.
 
-    Of another file every row with a label counts, repeated rows, too; a file without
-    labels is answered, and not scored. A part of its own has the run's own rows.
-    `features`: modality -> folder of stores that moved; `by`: column of the scored
-    file, whose values each have a report of their own, too; `adapt`: first moved to
-    the statistics of these rows, see `adapted`.
+    Of another file every row is answered, repeated ones, too, and scored where it has a
+    label. A part of its own has the run's own rows. `features`: modality -> folder of
+    stores that moved; `by`: column of the scored file, whose values each have a report
+    of their own, too; `adapt`: first moved to these rows' statistics, see `adapted`.
 
     Args:
       workdir: several are an ensemble, see `ensemble_predictions`.
@@ -74,8 +74,9 @@ def evaluate_run(
     check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
     parts = _parts(rows, by, output)
     members, damage = _damaged(members, corrupt, seed)
-    members, damage = _adapted(members, adapt, damage)
-    predictions = _answers(members, confidence)
+    encode = Encoded()  # what stores lack, once for both
+    members, damage = _adapted(members, adapt, damage, encode)
+    predictions = _answers(members, confidence, encode)
     rows.write_flaws(output)
     context = _context(members, asked | {"seed": seed}, damage)
     if rows.unlabelled:
@@ -121,7 +122,9 @@ def _write_scored(
     write_results(output, predictions, config=config, context=context, **known)
 
 
-def _answers(members: Sequence[Member], confidence: float | None) -> Predictions:
+def _answers(
+    members: Sequence[Member], confidence: float | None, encode: Encoded
+) -> Predictions:
     """Of a trained run, of a baseline where there is none, or of several as one."""
     (first, *others), groups = members, members[0].rows.groups
     options = {"groups": groups, "confidence": confidence}
@@ -130,7 +133,8 @@ def _answers(members: Sequence[Member], confidence: float | None) -> Predictions
     if first.run is None:
         answer = fitted_baseline(first.config, first.catalogue)
         return answer(first.records, groups, confidence)
-    return first.run.predict(first.records, progress="products", **options)
+    options |= {"encode": encode, "progress": "products"}
+    return first.run.predict(first.records, **options)
 
 
 def _damaged(
@@ -153,12 +157,12 @@ def _damaged(
     return found, damage
 
 
-def _adapted(members: Sequence[Member], kind: str, told: str):
+def _adapted(members: Sequence[Member], kind: str, told: str, encode: Encoded):
     """All moved to the statistics of the rows, and what is told of it besides."""
     if not kind:
         return members, told
     told += f", adapted to these rows ({kind})"
-    return [adapted_member(member, kind) for member in members], told
+    return [adapted_member(member, kind, encode) for member in members], told
 
 
 def write_unscored(

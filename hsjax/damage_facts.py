@@ -36,12 +36,12 @@ def facts_of(
     shares, scenarios = {}, {}
     asked = {row: _told_apart(of.records) for row, of in products.items()}
     references, notes = {}, []
-    for run in runs:
-        if run.reference and {run.row, run.reference} <= asked.keys():
-            references[run.row] = run.reference
-    for row, reference in [*references.items()]:
-        if asked[row] != asked[reference]:
-            del references[row]
+    for row, reference in {run.row: run.reference for run in runs}.items():
+        if row not in asked or reference not in asked:
+            continue
+        if asked[row] == asked[reference]:
+            references[row] = reference
+        else:
             notes.append(
                 f"{row} is not compared with {reference}: they were asked different"
                 " products or labels."

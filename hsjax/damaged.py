@@ -30,7 +30,7 @@ from hsjax.evaluation.robust_tables import write_robustness
 from hsjax.features.live import Encoded
 from hsjax.spelling import meant
 from hsjax.subjects import Products, Subject, prepared
-from hsjax.sweeps import Run, is_done_below, read_runs, row_names
+from hsjax.sweeps import Run, chosen_runs, is_done_below, read_runs
 from hsjax.train.config import gives_classes
 from hsjax.train.workdir import ConfigError
 
@@ -149,8 +149,7 @@ def measure_runs(
 
 def _chosen(runs: Sequence[Run], root: Path, only: Sequence[str]) -> list[Run]:
     """Trained runs of the rows that are asked for, those that give classes."""
-    rows = row_names(runs, only)
-    wanted = [run for run in runs if run.row in rows]
+    wanted = chosen_runs(runs, only)
     done = [run for run in wanted if is_done_below(root, run)]
     for run in wanted:
         if run not in done:

@@ -135,6 +135,16 @@ def row_names(runs: Sequence[Run], only: Sequence[str] = ()) -> list[str]:
     return list(only) or rows
 
 
+def chosen_runs(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
+    """Those of the rows that `--only` asks for, in the order of the list.
+
+    Raises:
+      ConfigError: see `row_names`.
+    """
+    rows = row_names(runs, only)
+    return [run for run in runs if run.row in rows]
+
+
 def read_object(line: str, place: str, known: Sequence[str]) -> dict:
     """A JSON object with no other fields than the known ones.
 

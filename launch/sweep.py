@@ -52,7 +52,7 @@ def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     from hsjax.sweep_tables import check_table, make_table
-    from hsjax.sweeps import check_runs, read_runs, row_names
+    from hsjax.sweeps import check_runs, chosen_runs, read_runs
     from hsjax.tasks import user_errors
 
     # every run logs for itself; here only what is wrong
@@ -61,7 +61,7 @@ def run(argv) -> None:
     # the run that is under way saves its state first
     with user_errors("; the same command goes on"):
         runs = read_runs(path, SET.value)
-        wanted = [run for run in runs if run.row in row_names(runs, ONLY.value)]
+        wanted = chosen_runs(runs, ONLY.value)
         check_runs(wanted)
         for name in TABLE.value:  # before hours of training
             check_table(path, runs, name)

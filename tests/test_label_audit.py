@@ -39,7 +39,8 @@ def test_planted_errors_of_the_synthetic_catalogue_are_found(rows):
     """5 % of labels wrong: most stand in the first tenth, although a fourth of the
     titles does not tell the class (the best possible accuracy on them is 0.74)."""
     audit = audit_labels(rows, columns=("title",), seed=0)
-    assert audit.found > 0.65  # rows that cannot be judged are not found
+    judged = len(audit.ranking.order) / len(rows.labels)  # the others cannot be found
+    assert audit.found / judged > 0.7
     wrong, planted = plant_errors(rows.labels, share=0.05, seed=0)
     assert planted.mean() == pytest.approx(0.05, abs=1e-3)
     assert (wrong != rows.labels).tolist() == planted.tolist()

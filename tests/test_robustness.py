@@ -219,30 +219,30 @@ def test_a_difference_of_few_products_is_not_significant(tmp_path):
     assert "2 differences, each at 95 %" in text
 
 
-def test_rows_that_were_asked_other_products_are_not_compared(sweep, tmp_path):
-    path, root = tmp_path / "runs.jsonl", tmp_path / "runs"
-    other = {**SMALL, **TEXT, "task": "baseline", "data.split.seed": 1}
-    lines = [LINES[0], {"name": "b", "overrides": other, "reference": "svm"}]
+def trained(root, *lines):
+    """The list of these lines, all of whose runs are trained below the root."""
+    path = root / "runs.jsonl"
     lines = [{"config": str(ROOT / "configs/base.py"), **line} for line in lines]
     path.write_text("\n".join(map(json.dumps, lines)))
     for run in read_runs(path):
         train_run(run.config, root / run.name)
+    return path
+
+
+def test_rows_that_were_asked_other_products_are_not_compared(tmp_path):
+    other = {**SMALL, **TEXT, "task": "baseline", "data.split.seed": 1}
+    b = {"name": "b", "overrides": other, "reference": "svm"}
+    path = trained(tmp_path, LINES[0], b)
     asked = ASKED._replace(damages=("no_text",), severities=(5,))
-    text = measure_runs(path, root, tmp_path / "out", asked)
+    text = measure_runs(path, tmp_path, tmp_path / "out", asked)
     assert "b is not compared with svm: they were asked different products" in text
     assert "## Differences" not in text
 
 
-def test_runs_without_classes_are_left_out(sweep, tmp_path, caplog):
-    path, _ = sweep
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+def test_runs_without_classes_are_left_out(tmp_path, caplog):
     aligned = {**SHORT, "objective.classification": 0.0, "train.monitor": "loss"}
-    lines = [lines[0], {**lines[1], "name": "aligned", "overrides": aligned}]
-    del lines[1]["reference"]
-    path = tmp_path / "runs.jsonl"
-    path.write_text("\n".join(map(json.dumps, lines)))
-    for run in read_runs(path):
-        train_run(run.config, tmp_path / run.name)
+    aligned = {"name": "aligned", "overrides": aligned, "seed": [0, 1]}
+    path = trained(tmp_path, LINES[0], aligned)
     asked = ASKED._replace(damages=("no_text",), severities=(5,))
     text = measure_runs(path, tmp_path, tmp_path / "out", asked)
     assert "| products | svm |" in text

@@ -123,8 +123,6 @@ def _blank(c: str) -> bool:
 
 
 def _told_ends(ends: Sequence[EarlyEnd]) -> str:
-    if not ends:
-        return ""
     lines = [
         f"{_rows(end.rows)} of `{end.node}` end where {_rows(end.deeper)}"
         f" {'goes' if end.deeper == 1 else 'go'} deeper"
@@ -140,8 +138,6 @@ def _told_ends(ends: Sequence[EarlyEnd]) -> str:
 
 
 def _told_alike(pairs: Sequence[LookAlike]) -> str:
-    if not pairs:
-        return ""
     lines = [
         f"`{x.node}` ({_rows(x.rows)}, first row {x.row}) -> `{x.usual}`"
         f" ({_rows(x.usual_rows)})"
@@ -160,5 +156,8 @@ def _rows(n: int) -> str:
 
 
 def _list(head: str, lines: Sequence[str], shown: int) -> str:
+    """The first lines under their head, '' where there is none."""
+    if not lines:
+        return ""
     more = [f"and {len(lines) - shown:,} more"] if len(lines) > shown else []
     return "\n".join([head, "", *(f"- {x}" for x in [*lines[:shown], *more])])

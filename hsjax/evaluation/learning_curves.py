@@ -137,9 +137,13 @@ def _value(name: str, values: Sequence[float]) -> str:
 
 
 def _shown(name: str, value: float) -> str:
-    if is_loss(name) or scale_of(name) == 1:
-        return f"{value:.3f}"
-    return f"{100 * value:.1f}"
+    scale = _scale(name)
+    return f"{value:.3f}" if scale == 1 else f"{scale * value:.1f}"
+
+
+def _scale(name: str) -> float:
+    """What a curve is shown times: a loss is no share either."""
+    return 1.0 if is_loss(name) else scale_of(name)
 
 
 def _place(places: Sequence[float]) -> str:
@@ -162,10 +166,9 @@ def plot_lines(lines: Lines, panels: Panels, path: Path, *, axis: str) -> None:
         for number, (row, of) in enumerate(lines.items()):
             for name in names:
                 broken = len(names) > 1 and name != names[-1]
-                scale = 1.0 if is_loss(name) else scale_of(name)
-                _line(axes, of[name], number, "" if broken else row, scale)
+                _line(axes, of[name], number, "" if broken else row, _scale(name))
         loss, pair = is_loss(names[-1]), len(names) > 1
-        share = not loss and scale_of(names[-1]) == 100
+        share = _scale(names[-1]) == 100
         told = f"{title}, broken: training" if pair else names[-1].replace("/", " ")
         axes.set_title(told, fontsize=10)
         axes.set(xlabel=axis, ylabel="%" * share, yscale="log" if loss else "linear")

@@ -88,14 +88,16 @@ def _statistic(
     pairs: Mapping[str, Sequence[tuple[Cell, Cell]]], keys: Sequence[tuple[str, str]]
 ) -> Statistic:
     """Of each key the mean over the pairs of one side minus the other."""
+    counts = {}  # (pairs, 2 sides, 2, N)
+    for row, metric in keys:
+        sides = [[cell.counts[metric] for cell in cells] for cells in pairs[row]]
+        counts[f"{row} {metric}"] = np.array(sides, np.float64)
 
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
         found = {}
-        for row, metric in keys:
-            sides = [[cell.counts[metric] for cell in cells] for cells in pairs[row]]
-            counts = np.array(sides, np.float64)  # (pairs, 2 sides, 2, N)
-            shares = share(counts[:, :, 0] @ weights, counts[:, :, 1] @ weights)
-            found[f"{row} {metric}"] = (shares[:, 0] - shares[:, 1]).mean(axis=0)
+        for name, x in counts.items():
+            shares = share(x[:, :, 0] @ weights, x[:, :, 1] @ weights)
+            found[name] = (shares[:, 0] - shares[:, 1]).mean(axis=0)
         return found
 
     return measure

@@ -136,27 +136,24 @@ def _difference_parts(
     head = ["products", *(f"{row} − {facts.references[row]}" for row in shown)]
     judged = len(compared)
     told = (
-        f"In points, over the seeds that both rows have. {_BRACKETS}; n.s.: not"
-        " significant, as they hold 0, or Student's t over the pairs of seeds does;"
-        " † fewer than 3 pairs, judged by the products alone;"
-        if compared[0].products
-        else "In points, over the seeds that both rows have. Brackets hold 95 %"
-        " t-intervals over the pairs, which say nothing of other products; n.s.: not"
-        " significant, as the interval holds 0; fewer than 3 pairs are not judged;"
-    )
-    told += (
-        f" {judged} differences, each at 95 % and not corrected for their number: about"
+        "In points, over the seeds that both rows have. Brackets hold 95 %"
+        f" {_OVER_PRODUCTS if compared[0].products else _OVER_SEEDS}; {judged}"
+        " differences, each at 95 % and not corrected for their number: about"
         f" {judged / 20:.1f} of them would look real where none is."
     )
-    return [
-        "## Differences from the reference row",
-        table(head, rows),
-        told,
-        *facts.notes,
-    ]
+    title = "## Differences from the reference row"
+    return [title, table(head, rows), told, *facts.notes]
 
 
-_BRACKETS = "Brackets hold 95 % intervals over resampled groups of products"
+_OVER_PRODUCTS = (
+    "intervals over resampled groups of products; n.s.: not significant, as they hold"
+    " 0, or Student's t over the pairs of seeds does; † fewer than 3 pairs, judged by"
+    " the products alone"
+)
+_OVER_SEEDS = (
+    "t-intervals over the pairs, which say nothing of other products; n.s.: not"
+    " significant, as the interval holds 0; fewer than 3 pairs are not judged"
+)
 
 
 def _difference(metric: str, found: Difference | None) -> str:

@@ -148,7 +148,7 @@ def tree_positives(
     Softness 0 is `info_nce`. A pair of one group has no target: as one it would be
     pushed off to its share. `hardest` chooses among the products without a target.
     """
-    others = (pairs.weight > 0)[None] & (pairs.group[:, None] != pairs.group[None])
+    others = other_products(pairs.group, pairs.weight)
     target = jnp.where(others, pairs.softness * pairs.near, 0.0)
     target = jnp.where(_own(target), 1.0, target)
     every = _negatives(pairs)

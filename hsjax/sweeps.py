@@ -1,7 +1,6 @@
 """Lists of runs, as files that are committed."""
 
 import contextlib
-import json
 import re
 import sys
 import warnings
@@ -14,6 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from hsjax.config_mistakes import mistake
 from hsjax.data.records import CatalogueError
+from hsjax.json_objects import read_object, text_of
 from hsjax.models.published_files import PublishedError
 from hsjax.opening import resolved
 from hsjax.spelling import meant
@@ -143,43 +143,6 @@ def chosen_runs(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
     """
     rows = row_names(runs, only)
     return [run for run in runs if run.row in rows]
-
-
-def read_object(line: str, place: str, known: Sequence[str]) -> dict:
-    """A JSON object with no other fields than the known ones.
-
-    Raises:
-      ConfigError: it is none, or has another field.
-    """
-    try:
-        found = json.loads(line, object_pairs_hook=_once)
-    except ValueError as error:
-        raise ConfigError(f"{place}: no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{place}: no JSON object with {', '.join(known)}")
-    for key in found.keys() - set(known):
-        raise ConfigError(
-            f"{place}: {key!r} is unknown.{meant(key, known)} Known: {', '.join(known)}"
-        )
-    return found
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict:
-    """An object; ValueError: a key stands twice in it, where JSON takes the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{twice!r} stands twice in one object")
-    return found
-
-
-def text_of(path: Path) -> str:
-    """What a file says; ConfigError: it cannot be read as UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no text in UTF-8: {error}") from None
 
 
 def _runs_of(line: dict, place: str, common: Sequence[str]) -> list[Run]:

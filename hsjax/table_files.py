@@ -6,8 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from hsjax.json_objects import read_object, text_of
 from hsjax.spelling import meant
-from hsjax.sweeps import read_object, text_of
 from hsjax.train.workdir import ConfigError
 
 # kind -> fields beside the title

@@ -85,11 +85,14 @@ def training_batches(
     """
     rows = rows_per_process(batch_size, processes)
     order = example_order(examples, seed=seed, weighted_sampling=weighted_sampling)
-    pairs = order.map_with_index(lambda number, i: (number, i))[process::processes]
-    batches = pairs.batch(rows, batch_fn=np.array)
-    return batches.map(
-        lambda pair: assemble(examples, pair[:, 0], pair[:, 1], augmentation)
-    )
+
+    # one layer over the order: each layer of Grain costs Python time for every row
+    def batch(k: int) -> dict[str, np.ndarray]:
+        numbers = process + processes * np.arange(k * rows, (k + 1) * rows)
+        index = np.array([order[number] for number in numbers.tolist()])
+        return assemble(examples, numbers, index, augmentation)
+
+    return grain.MapDataset.range(len(order) // batch_size).map(batch)
 
 
 def prefetched(

@@ -152,7 +152,8 @@ def assemble(
     longest = max((length for _, length in spec.lengths), default=0)
     words = longest * len(spec.streams)
     twice = augmentation is not None and augmentation.name_drop > 0
-    draws = _draws(numbers, 4 + (1 + twice) * words, augmentation)
+    drawn = spec.streams or spec.image  # features take nothing from chance
+    draws = _draws(numbers, 4 + (1 + twice) * words, augmentation if drawn else None)
     for position, stream in enumerate(spec.streams):
         tokens = Tokens(*(a[index] for a in examples.tokens[stream]))
         first = 4 + longest * position

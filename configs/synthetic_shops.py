@@ -2,7 +2,8 @@
 
 --config.data.synthetic.style=0 (all alike) to 1, --config.data.synthetic.shops=N and as
 many products as are wanted; shop00 is never trained on. The rows are those of
-synthetic_shops.jsonl, where each has 4,000 products to train and validate on.
+synthetic_shops.jsonl, where each has 4,000 products to train and validate on, and each
+seed draws shops and products of its own.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +17,7 @@ def get_config() -> ConfigDict:
     config.data.synthetic.products = 5000
     config.data.synthetic.shops = 5
     config.data.synthetic.style = 0.5
+    config.data.synthetic.duplicates = 0.0  # nothing of the new shop is seen elsewhere
     config.data.split.by = "platform"
     config.data.split.test_platforms = ("shop00",)
     config.data.text.word_drop = 0.0

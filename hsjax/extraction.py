@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
 from hsjax.choices import check_extract
+from hsjax.data.columns import label_separator
 from hsjax.data.features import content_keys
 from hsjax.data.held_out import hold_out, read_hold_out
 from hsjax.data.nomenclature import load_taxonomy
-from hsjax.data.prepare import label_separator, make_tree, read_parts
+from hsjax.data.prepare import make_tree, read_parts
 from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
 from hsjax.data.records import Record
 from hsjax.data.sources import SYNTHETIC

@@ -133,8 +133,10 @@ def _row(name: str, runs: Sequence[Run], root: Path, table: Table, done) -> Row:
     members = [run for run in runs if run.row == name]
     workdirs = [root / run.name for run in members if run.name in done]
     folders = [w / table.folder for w in workdirs if _is_current(w / table.folder, w)]
-    reference = table.rows.get(members[0].reference, "")
-    return Row(table.rows[name], tuple(folders), len(members), reference)
+    # a row that says why it is missing may be none of the list
+    reference = table.rows.get(members[0].reference, "") if members else ""
+    missing = "" if workdirs else table.missing.get(name, "")
+    return Row(table.rows[name], tuple(folders), len(members), reference, missing)
 
 
 def _is_current(folder: Path, workdir: Path) -> bool:

@@ -20,6 +20,7 @@ from hsjax.spelling import meant
 from hsjax.train.workdir import ConfigError, WorkdirError, is_done
 
 FIELDS = ("name", "config", "overrides", "seed", "reference")
+SEED = "{seed}"  # in a value: the seed of the run
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")  # of folders below the root
 
 
@@ -29,13 +30,15 @@ class Run(NamedTuple):
     Attributes:
       name: its folder below the root.
       row: its line in a table; runs of a row differ in their seed only.
-      arguments: `--config=FILE --config.KEY=VALUE ... --config.seed=N`.
+      told: `--config=FILE --config.KEY=VALUE ...` as the list has it, '{seed}' and all.
+      arguments: the same with the seed in place, and `--config.seed=N`.
       config: what these resolve to, locked.
       reference: row that its row is compared with, '' = none.
     """
 
     name: str
     row: str
+    told: tuple[str, ...]
     arguments: tuple[str, ...]
     config: ConfigDict
     reference: str
@@ -55,7 +58,8 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
     """The runs of a .jsonl file, one line each: see `launch/README.md`.
 
     A line with several seeds stands for the runs NAME/seed0, NAME/seed1, ... of the row
-    NAME; so does a line of that name and its one seed.
+    NAME; so does a line of that name and its one seed. The word {seed} in a value is
+    the number of the seed.
 
     Args:
       common: KEY=VALUE for all runs, such as where the catalogue lies; what a line says
@@ -92,10 +96,7 @@ def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
                 f" of the file.{meant(run.reference, rows)}"
             )
         first = next(other for other in runs if other.row == run.row)
-        if (run.arguments[:-1], run.reference) != (
-            first.arguments[:-1],
-            first.reference,
-        ):
+        if (run.told, run.reference) != (first.told, first.reference):
             raise ConfigError(
                 f"{path}: {run.name} and {first.name} are one row, and may differ in"
                 " their seed only"
@@ -160,20 +161,22 @@ def _runs_of(line: dict, place: str, common: Sequence[str]) -> list[Run]:
     several = isinstance(seeds, list)
     if several and not seeds:
         raise ConfigError(f"{place}: seed is an empty list: name a seed")
+    told = (
+        f"--config={line.get('config', '')}",
+        *(f"--config.{word}" for word in common),
+        *(f"--config.{k}={_text(k, v, place)}" for k, v in overrides.items()),
+    )
     runs = []
     for seed in seeds if several else [seeds]:
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise ConfigError(f"{place}: the seed {seed!r} is no whole number")
-        arguments = (
-            f"--config={line.get('config', '')}",
-            *(f"--config.{word}" for word in common),
-            *(f"--config.{k}={_text(k, v, place)}" for k, v in overrides.items()),
-            f"--config.seed={seed}",
-        )
+        filled = [word.replace(SEED, str(seed)) for word in told]
+        arguments = (*filled, f"--config.seed={seed}")
         runs.append(
             Run(
                 f"{name}/seed{seed}" if several else name,
                 name if several else name.removesuffix(f"/seed{seed}"),
+                told,
                 arguments,
                 resolve(arguments, place),
                 reference,

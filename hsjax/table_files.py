@@ -38,6 +38,8 @@ class Table(NamedTuple):
       x: what the axis is.
       stopping: values of hP, at which hR is told; () = no curves of hP and hR.
       budget: model -> rows that are its trials; empty = no budget.
+      missing: row -> why it is dashes as long as no run of it is done; it need not be
+        a row of the list.
     """
 
     title: str
@@ -50,6 +52,7 @@ class Table(NamedTuple):
     x: str = ""
     budget: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     stopping: tuple[float, ...] = ()
+    missing: Mapping[str, str] = MappingProxyType({})
 
 
 def definition(path: Path, name: str) -> Path:
@@ -79,14 +82,16 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
         told = f"with {kind!r}" if kind else f"without one of {ALONE}"
         raise ConfigError(f"{path}: {strange[0]!r} means nothing {told}")
     series = _series(found.get("series", {}), path)
-    shown = _names(found.get("rows", list(rows)), "rows", path)
+    told = found.get("rows", list(rows))
+    missing = _reasons(told, kind, path)
+    shown = _names(_called(told), "rows", path)
     if kind == "series":
         shown = {row: row for of in series.values() for row in of.values()}
     budget = _budget(found.get("budget", {}), path)
     if kind == "budget":
         shown = {row: row for of in budget.values() for row in of}
     for row in shown:
-        if row not in rows:
+        if row not in rows and row not in missing:
             raise ConfigError(f"{path}: {row!r} is no row.{meant(row, rows)}")
     axis = found.get("x", AXES[0] if kind == "curves" else "")
     if kind == "curves" and axis not in AXES:
@@ -102,6 +107,7 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
         str(axis),
         budget,
         _stopping(found, path),
+        missing,
     )
 
 
@@ -115,6 +121,34 @@ def _stopping(found: Mapping, path: Path) -> tuple[float, ...]:
             f"{path}: stopping is a list of hP between 0 and 1, such as [0.9, 0.95]"
         )
     return tuple(map(float, value))
+
+
+def _reasons(value, kind: str, path: Path) -> dict[str, str]:
+    """Row -> why it may be missing, of those that say it."""
+    reasons = {}
+    for row, of in value.items() if isinstance(value, dict) else ():
+        if not isinstance(of, dict):
+            continue
+        if kind:
+            raise ConfigError(
+                f"{path}: {row!r} says why it is missing, which means nothing with"
+                f" {kind!r}"
+            )
+        texts = all(isinstance(x, str) and x.strip() for x in of.values())
+        if of.keys() != {"called", "missing"} or not texts:
+            raise ConfigError(
+                f"{path}: {row!r} is {of}, and not"
+                ' {"called": NAME, "missing": REASON}'
+            )
+        reasons[row] = of["missing"].strip().removesuffix(".")
+    return reasons
+
+
+def _called(value):
+    """Rows with what they are called alone."""
+    if not isinstance(value, dict):
+        return value
+    return {k: v["called"] if isinstance(v, dict) else v for k, v in value.items()}
 
 
 def _names(value, field: str, path: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A run on another shop's products: their statistics moved to those it has learnt."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from hsjax.data.records import CatalogueError
 from hsjax.data.store import add_part, start_store
 from hsjax.inference import adapt
 from hsjax.inference.adapt import _move, _moved, moments
-from hsjax.inference.predict import load_run
+from hsjax.inference.predict import Run, load_run
+from hsjax.models.build import build_model
 from hsjax.scoring import evaluate_run
+from hsjax.taxonomy import Taxonomy
 
 SIZE, CLASSES = 6, ("640391", "610910", "420212", "950300")
 SPEC = BatchSpec((), None, 1, (("title", (SIZE,)),))
@@ -65,6 +68,107 @@ def test_what_is_moved_has_the_statistics_of_the_source(monkeypatch, full):
         np.testing.assert_allclose(np.cov(found.T), theirs.covariance, rtol=0.01)
 
 
+BOTH = BatchSpec((), (1, 8, 8), 2, (("title", (SIZE,)),))
+LEAVES = (("a", "a1"), ("a", "a2"), ("b", "b1"), ("b", "b2"))
+
+
+def norms_run(dropout):
+    """Untrained, of random parameters: norms in the pictures' tower and at each level,
+    behind each other.
+    """
+    config = run_config(
+        model__image__norm="batch",
+        model__image__dropout=dropout,
+        model__head__norm="batch",
+        model__head__level_width=8,
+        model__head__dropout=dropout,
+        model__modality_dropout=dropout,
+        objective__contrastive=0.0,
+    )
+    tree = Taxonomy.from_paths(LEAVES)
+    model = build_model(config, BOTH, tree, vocab_size=0)
+    shapes, stats = jax.jit(model.init)(jax.random.key(0), BOTH.padding(2))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: jnp.asarray(x + rng.normal(0, 0.3, x.shape), x.dtype), shapes
+    )
+    stats = jax.tree.map(lambda x: x + 0.5, stats)
+    return Run(config, tree, None, BOTH, model, 0, params, stats, model.apply)
+
+
+def products(rows=44):
+    """(columns of a batch, labels): a class has vectors and colours of its own, and two
+    of three products have no picture.
+    """
+    rng = np.random.default_rng(0)
+    label = np.arange(rows) % len(LEAVES)
+    columns = BOTH.padding(rows)
+    columns["title_features"][:] = 3 * label[:, None] + rng.normal(size=(rows, SIZE))
+    colour = 40 + 50 * label.reshape(-1, 1, 1, 1, 1)
+    columns["image"][:] = colour + rng.integers(0, 40, columns["image"].shape)
+    columns["has_title"][:] = True
+    columns["has_image"][:] = rng.random(rows) < 1 / 3
+    columns["weight"][:] = 1.0
+    return columns, label
+
+
+def cut(columns, order, size):
+    """Batches of these rows, the last one filled up with padding."""
+    found = []
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        rest = BOTH.padding(size - len(rows))
+        found.append(
+            {k: np.concatenate([x[rows], rest[k]]) for k, x in columns.items()}
+        )
+    return found
+
+
+def new_statistics(run, target):
+    return adapt.adapted(run, "batch_norm", target, None).stats
+
+
+def test_no_norm_asks_how_rows_are_ordered_and_cut():
+    """Neither those behind other norms nor those that count products with pictures."""
+    run, (columns, label) = norms_run(dropout=0.2), products()
+    by_class = np.lexsort((label, columns["has_image"]))
+    shuffled = np.random.default_rng(1).permutation(len(label))
+    whole = new_statistics(run, cut(columns, shuffled, len(label)))
+    assert {"level1_layer_norm", "level2_layer_norm"} < set(whole["head"])
+    assert len(whole["image"]) > 2
+    for order, size in ((by_class, 8), (shuffled, 8), (by_class, 12)):
+        batches = cut(columns, order, size)
+        if order is by_class:
+            assert not batches[0]["has_image"].any()
+            assert batches[-1]["has_image"].any()
+        found = new_statistics(run, batches)
+        near = jax.tree.map(
+            lambda x, y: np.allclose(x, y, rtol=1e-4, atol=1e-4), found, whole
+        )
+        assert jax.tree.all(near), (size, near)
+
+
+def test_norms_have_the_statistics_of_what_answers_give_them():
+    """At them a training batch of all rows is answered as any row is alone."""
+    run, (columns, label) = norms_run(dropout=0.0), products()
+    stats = new_statistics(run, cut(columns, np.argsort(label), 8))
+    batch, key = cut(columns, np.arange(len(label)), len(label))[0], jax.random.key(0)
+    apply = jax.jit(run.model.apply)
+    learnt, _ = apply(run.params, run.stats, batch, dropout_key=key)
+    answered, _ = apply(run.params, stats, batch)
+    for one, other in zip(learnt.logits, answered.logits, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_where_no_product_has_a_picture_their_norms_stay():
+    run, (columns, label) = norms_run(dropout=0.2), products()
+    columns["has_image"][:] = False
+    found = new_statistics(run, cut(columns, np.arange(len(label)), 12))
+    jax.tree.map(np.testing.assert_array_equal, found["image"], run.stats["image"])
+    moved = jax.tree.map(np.array_equal, found["head"], run.stats["head"])
+    assert not any(jax.tree.leaves(moved))
+
+
 @pytest.fixture(scope="module")
 def shops(tmp_path_factory):
     """(own catalogue, the other shop's, store): there vectors are larger and apart."""
@@ -100,6 +204,7 @@ def run(shops, tmp_path_factory):
             "model.modalities": ("title",),
             "model.fusion.norm": "raw",
             "model.head.norm": "batch",
+            "model.head.level_width": 8,
             "objective.contrastive": 0.0,
             "optim.learning_rate": 0.02,
             "train.steps": 60,
@@ -121,14 +226,15 @@ def test_norms_take_the_whole_of_the_target_in_any_order(run, shops):
     loaded = load_run(run)
     records = loaded.records(shops / "other.csv")
     found = []
-    for some in (records, records[::-1]):
+    by_class = sorted(records, key=lambda record: record.path)
+    for some in (records, by_class):
         target = loaded.feed(some, groups=np.arange(len(some)))
         new = adapt.adapted(loaded, "batch_norm", target, None)
-        found.append(new.stats["head"]["shared_norm"])
-    for name in ("mean", "var"):
-        np.testing.assert_allclose(*(x[name] for x in found), rtol=1e-4, atol=1e-4)
-    still = loaded.stats["head"]["shared_norm"]["mean"]
-    assert np.abs(np.asarray(found[0]["mean"]) - np.asarray(still)).max() > 1
+        found.append(new.stats["head"])
+    near = jax.tree.map(lambda x, y: np.allclose(x, y, rtol=1e-4, atol=1e-4), *found)
+    assert jax.tree.all(near), near
+    new, old = (x["shared_norm"]["mean"] for x in (found[0], loaded.stats["head"]))
+    assert np.abs(np.asarray(new) - np.asarray(old)).max() > 1
 
 
 @pytest.mark.parametrize("kind", ["coral", "batch_norm"])

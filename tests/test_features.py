@@ -294,6 +294,16 @@ def training_titles(config):
     return sorted(text_key(t) for t in titles - {""})
 
 
+def warnings_of(config, folder, **split):
+    """What a run on this store is told of its catalogue."""
+    config = config.copy_and_resolve_references().unlock()
+    config.task, config.data.features.title = "train", str(folder)
+    for key, value in split.items():
+        config.data[key.partition("__")[0]][key.partition("__")[2]] = value
+    warnings = read_catalogue(config.lock()).quarantine.warnings
+    return " ".join(x for x in warnings if "components" in x)
+
+
 def test_principal_components_are_those_of_the_training_rows(shop, bert, tmp_path):
     config = extraction(shop, bert, "title", pca=0.9, stored="float32")
     train_run(config, tmp_path)
@@ -312,6 +322,9 @@ def test_principal_components_are_those_of_the_training_rows(shop, bert, tmp_pat
     np.testing.assert_allclose(np.abs(b), np.abs(expected), atol=1e-4)
     left = b[[keys.index(k) for k in used]].var(axis=0).sum() / x.var(axis=0).sum()
     assert left == pytest.approx(share[kept - 1], abs=1e-4)
+    assert not warnings_of(config, tmp_path / "pca")
+    told = warnings_of(config, tmp_path / "pca", split__seed=1)
+    assert "validation and test rows of this split; extract" in told
     # components of other rows do not go into the same folder
     other = extraction(shop, bert, "title", pca=0.5, stored="float32")
     told = sentence(other, tmp_path)

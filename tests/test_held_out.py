@@ -110,11 +110,17 @@ def test_a_few_shots_of_each_leaf_are_the_first_of_more(shop):
         counts = Counter(found.records[i].path[-1] for i in rows)
         assert counts.keys() == ends(whole, "train")
         assert max(counts.values()) <= max(2, shots)
+        few = Counter(found.records[i].path[-1] for i in rows_of(found, "val"))
+        assert rows_of(found, "val") <= rows_of(whole, "val")
+        assert few.keys() == ends(whole, "val")
+        assert max(few.values()) <= max(2, shots)
         assert rows_of(found, "test") == rows_of(whole, "test")
         assert found.tree == whole.tree
     assert before == rows_of(whole, "train")
+    assert rows_of(found, "val") == rows_of(whole, "val")
     counts = read(shop, data__shots=4).facts()
     assert counts["rows left out of training (shots)"] > 100
+    assert counts["rows left out of validation (shots)"] > 10
 
 
 def test_neither_the_order_of_rows_nor_other_leaves_change_a_share(shop, tmp_path):

@@ -54,6 +54,14 @@ def sweep(*arguments):
     )
 
 
+def test_the_seed_may_stand_in_a_value(tmp_path):
+    seed = {"data.synthetic.seed": "{seed}", "init_from": "runs/pair/seed{seed}"}
+    runs = read_runs(write_lines(tmp_path, line(overrides=seed, seed=[0, 3])))
+    assert [run.config.data.synthetic.seed for run in runs] == [0, 3]
+    assert [run.config.init_from[-5:] for run in runs] == ["seed0", "seed3"]
+    assert {run.row for run in runs} == {"a"}
+
+
 def test_a_line_with_several_seeds_is_a_row_of_runs(tmp_path):
     path = write_lines(
         tmp_path,

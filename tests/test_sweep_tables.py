@@ -1,6 +1,7 @@
 """Tables of a sweep beyond the plain one: levels, curves, series; their definitions."""
 
 import csv
+import functools
 import json
 import os
 from dataclasses import replace
@@ -13,6 +14,7 @@ from test_comparison_rows import ACCURACY, TRUTH, answers_right, write_run
 
 from hsjax import sweep_tables
 from hsjax.data.records import CatalogueError
+from hsjax.evaluation import comparison_plot
 from hsjax.evaluation.curve_lines import (
     Points,
     Training,
@@ -23,7 +25,7 @@ from hsjax.evaluation.curve_lines import (
 )
 from hsjax.evaluation.intervals import seed_interval
 from hsjax.sweep_tables import make_table
-from hsjax.sweeps import read_runs
+from hsjax.sweeps import check_runs, read_runs, row_names
 from hsjax.table_files import definition, read_table
 from hsjax.train.workdir import ConfigError
 
@@ -133,6 +135,70 @@ def test_what_a_block_cannot_tell_apart_is_marked(table):
     assert "2 differences are judged" in text
     text, _ = table(rows=["all", "twin"], **of_three)
     assert "−" not in text, "without the reference there is nothing to compare"
+
+
+NO_BERT = {"called": "BERT, frozen", "missing": "no weights here."}
+
+
+def test_a_row_that_is_missing_is_dashes_with_the_reason(table, monkeypatch):
+    shown, save = [], comparison_plot.Panels.save
+
+    def seen(panels, path):
+        shown[:] = [tick.get_text() for tick in panels.axes[0].get_yticklabels()]
+        save(panels, path)
+
+    monkeypatch.setattr(comparison_plot.Panels, "save", seen)
+    done = {"called": "Proposed", "missing": "no longer"}
+    rows = {"few": "B4", "bert": NO_BERT, "roberta": {**NO_BERT, "called": "RoBERTa"}}
+    metrics = {"accuracy": "A", "macro_f1": "F"}
+    for levels in ("deepest", ""):  # a block per level, and one table
+        told = metrics if levels else {f"level3/{n}": h for n, h in metrics.items()}
+        more = {"levels": levels} if levels else {}
+        text, lines = table(rows=rows | {"all": done}, metrics=told, **more)
+        of_rows = [x for x in text.splitlines() if x.startswith("| ")]
+        assert of_rows[2].startswith("| B4 | 3 of 3 |")
+        assert of_rows[3] == "| BERT, frozen | – | – | – |"
+        assert of_rows[4] == "| RoBERTa | – | – | – |"
+        assert of_rows[5].startswith("| Proposed | 3 of 3 |"), "what is done is shown"
+        assert text.count("\n- BERT, frozen; RoBERTa: no weights here.\n") == 1
+        assert "no longer" not in text
+        assert "nan" not in text
+        assert shown == ["B4", "Proposed"]
+        assert [x["row"] for x in lines[::2]] == ["B4", *told_names(rows), "Proposed"]
+        for line in lines:
+            empty = [line[key] for key in ("mean", "low", "high", "difference")]
+            if line["row"] in ("B4", "Proposed"):
+                assert float(line["mean"]) > 0
+                assert line["missing"] == ""
+            else:
+                assert [*empty, line["significant"]] == [""] * 5
+                assert (line["runs"], line["planned"]) == ("0", "0")
+                assert line["missing"] == "no weights here"
+
+
+def told_names(rows):
+    """What rows with a reason are called."""
+    return [of["called"] for of in rows.values() if isinstance(of, dict)]
+
+
+def test_a_row_of_the_list_is_missing_as_long_as_no_run_of_it_is_done(
+    table, monkeypatch
+):
+    rows = {"few": "B4", "all": {"called": "Proposed", "missing": "no weights here"}}
+    fields = {"rows": rows, "metrics": {ACCURACY: "A"}}
+    monkeypatch.setattr(
+        sweep_tables, "is_done_below", lambda root, run: run.row == "few"
+    )
+    text, lines = table(**fields)
+    assert "| Proposed | 0 of 3 | – |" in text
+    assert "\n- Proposed: no weights here.\n" in text
+    assert [(x["planned"], x["mean"]) for x in lines[1:]] == [("3", "")]
+    monkeypatch.setattr(
+        sweep_tables, "is_done_below", lambda _, run: run.name != "all/seed1"
+    )
+    text, lines = table(**fields)
+    assert "no weights here" not in text
+    assert (lines[1]["runs"], lines[1]["missing"]) == ("2", "")
 
 
 def test_levels_of_digits_are_called_so(table, sweep, tmp_path, monkeypatch):
@@ -266,6 +332,14 @@ def test_what_a_curve_stands_for():
         ({"budget": {"a": []}}, "'a' has no trials"),
         ({"metrics": {"level3/acuracy": "A"}}, "Did you mean 'level3/accuracy'"),
         ({"folder": "half"}, "--evaluate=half='ARGUMENTS' makes it"),
+        ({"rows": {"bert": "BERT"}}, "'bert' is no row"),
+        ({"rows": {"bert": NO_BERT}}, "no run of it is done"),
+        ({"rows": {"few": "X", "b": NO_BERT | {"called": "X"}}}, "are called 'X'"),
+        ({"rows": {"bert": NO_BERT}, "curves": ["loss"]}, "nothing with 'curves'"),
+        ({"rows": {"few": {"called": "B4"}}}, "'few' is .*and not {\"called\": NAME"),
+        ({"rows": {"few": {"missing": "?"}}}, "'few' is .*\"missing\": REASON"),
+        ({"rows": {"b": NO_BERT | {"missing": " "}}}, "'b' is .*\"missing\": REASON"),
+        ({"rows": {"b": NO_BERT | {"why": "so"}}}, "'b' is .*\"missing\": REASON"),
     ],
 )
 def test_a_mistake_in_a_definition_is_told(table, fields, told):
@@ -283,13 +357,41 @@ def test_a_list_may_have_definitions_of_its_own(tmp_path):
 
 
 LISTS = sorted((ROOT / "configs").rglob("*.jsonl"))
-TABLES = [(x, t) for x in LISTS for t in sorted(x.with_suffix("").glob("*.json"))]
+TABLES = [
+    (runs, table)
+    for runs in LISTS
+    for folder in (runs.with_suffix(""), runs.parent)
+    for table in sorted(folder.glob("*.json"))
+]
+
+
+@functools.cache
+def committed_runs(path: Path):
+    """The runs of a list, which goes from the root; where data lies is made up."""
+    return read_runs(path, ["data.path=x"])
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda p: p.stem)
+def test_committed_lists_can_be_read(path: Path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    runs = committed_runs(path)
+    check_runs(runs)
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    names = [json.loads(line)["name"] for line in lines]
+    assert row_names(runs) == list(dict.fromkeys(n.split("/seed")[0] for n in names))
+
+
+def test_committed_definitions_belong_to_a_list():
+    """One whose list was renamed would never be read again."""
+    encoders = {"config.json", "preprocessor_config.json"}
+    found = [x for x in (ROOT / "configs").rglob("*.json") if x.name not in encoders]
+    assert set(found) == {table for _, table in TABLES}
 
 
 @pytest.mark.parametrize(("runs", "path"), TABLES, ids=lambda p: p.stem)
 def test_committed_definitions_fit_their_list(runs: Path, path: Path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    rows = list(dict.fromkeys(run.row for run in read_runs(runs, ["data.path=x"])))
+    rows = row_names(committed_runs(runs))
     found = read_table(path, rows)
     assert definition(runs, path.stem) == path
     assert found.title != path.stem

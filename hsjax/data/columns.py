@@ -35,6 +35,12 @@ def label_kind(config) -> str:
     return "path" if mapped_levels else config.columns.label_kind
 
 
+def label_separator(config) -> str:
+    """Between the parts of a node code; '' for HS codes."""
+    columns = config.data.columns
+    return "" if columns.label_kind == "code" else columns.separator
+
+
 def sees_pictures(config) -> bool:
     """Is the image a modality of the model of a whole config?"""
     return IMAGE in config.model.modalities

@@ -147,13 +147,13 @@ def assemble(
       augmentation: None = evaluation: central crop, nothing dropped. A second view is
         always drawn, from the example's number alone.
     """
-    spec, rows = examples.spec, len(index)
-    batch = spec.padding(rows)
+    spec = examples.spec
+    batch = spec.padding(len(index))
     longest = max((length for _, length in spec.lengths), default=0)
     words = longest * len(spec.streams)
-    twice = augmentation is not None and augmentation.name_drop > 0
-    drawn = spec.streams or spec.image  # features take nothing from chance
-    draws = _draws(numbers, 4 + (1 + twice) * words, augmentation if drawn else None)
+    drawn = augmentation if spec.streams or spec.image else None  # not of features
+    texts = 2 if drawn and drawn.name_drop else 1
+    draws = _draws(numbers, 4 + texts * words, drawn)
     for position, stream in enumerate(spec.streams):
         tokens = Tokens(*(a[index] for a in examples.tokens[stream]))
         first = 4 + longest * position
@@ -169,8 +169,7 @@ def assemble(
         batch[f"has_{stream}"] = tokens.mask.any(axis=1)
     if spec.image:
         for row, i in enumerate(index.tolist()):
-            picture = examples.picture(i)
-            if picture is not None:
+            if (picture := examples.picture(i)) is not None:
                 views = _views(
                     examples, picture, numbers[row], draws[row], augmentation
                 )
@@ -211,8 +210,7 @@ def _kept_words(
 def _draws(
     numbers: np.ndarray, count: int, augmentation: Augmentation | None
 ) -> np.ndarray:
-    """(B, count) uniform draws: crop y and x, flip, rate of lost words, each word, each
-    word as a name."""
+    """(B, count) uniform: crop y and x, flip, rate of lost words, words, names."""
     draws = np.zeros((len(numbers), count))
     if augmentation:
         for row, number in enumerate(numbers):

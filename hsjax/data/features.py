@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Shaped
 
 from hsjax.batch import IMAGE
-from hsjax.data.quarantine import CatalogueError
+from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import Record
 from hsjax.data.store import ABSENT, FeatureStore, open_store
 from hsjax.data.text import stream_texts
 
+FITTED_FILE = "fitted_on.txt"  # keys of what components were fitted on
 # encode(folder of a store, items, max_pixels=...) -> ((N, *shape), (N,) lengths | None)
 EncodeMissing = Callable[..., tuple[np.ndarray, np.ndarray | None]]
 
@@ -182,3 +183,33 @@ def _with_missing(
         return store
     made = encode(store.folder, list(missing.values()), max_pixels=max_pixels)
     return store.extended(list(missing), *made)
+
+
+def warn_of_components(
+    config,
+    records: Sequence[Record],
+    parts: Shaped[np.ndarray, "N"],
+    quarantine: Quarantine,
+) -> None:
+    """Tells of each store whose components have seen what is held out here.
+
+    Another split or another seed than that of the extraction has other test rows, and
+    components that were fitted on them know more of the test part than they may.
+
+    Args:
+      parts: (N,) of the records: train | val | test | out.
+    """
+    held = np.isin(parts, ("val", "test"))
+    for modality, folder in stores_of(config).items():
+        path = Path(folder) / FITTED_FILE
+        if not path.exists():
+            continue
+        keys = np.array(content_keys(config, records, modality))
+        learnt = np.array(path.read_text().split())
+        seen = np.isin(keys, learnt) & ~np.isin(keys, keys[parts == "train"])
+        if count := int((seen & held).sum()):
+            quarantine.warn(
+                f"data.features.{modality}: the components of {folder} were fitted on"
+                f" {count:,} of the {int(held.sum()):,} validation and test rows of"
+                " this split; extract them again with the same data.split"
+            )

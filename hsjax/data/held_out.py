@@ -31,7 +31,8 @@ class HoldOut(NamedTuple):
 
     Attributes:
       share: of the training rows that stay, above 0.
-      shots: of each leaf's training rows, so many stay at most; 0 = all.
+      shots: of each leaf's training rows, so many stay at most, and so many of its
+        validation rows; 0 = all.
       label_share: of these rows that keep their label, above 0.
       seed: of the order of the groups.
       codes: of nodes that are to have no example, as they were written.
@@ -98,7 +99,8 @@ def hold_out(
     Classes go first. Their rows leave training and validation, and those of the test
     part stay there: classes that are known and have no example. A node goes with all
     that lies below it. Then a share of the remaining training rows is kept, see
-    `first_share`; validation and test stay as they are.
+    `first_share`; validation and test stay as they are. A few shots are all the labels
+    that there are, so that validation, too, has no more of each leaf.
 
     Args:
       parts: of `assign_splits`.
@@ -109,20 +111,10 @@ def hold_out(
     """
     found: dict[str, int] = {}
     if asked.codes:
-        nodes = find_nodes(asked.codes, tree, node_paths(tree) if asked.own else {})
-        below = np.array([not nodes.isdisjoint(r.path) for r in records], bool)
-        gone = below & (parts != "test")
-        parts = np.where(gone, LEFT_OUT, parts)
-        for part, name in (("train", "training"), ("val", "validation")):
-            if part not in parts:
-                raise CatalogueError(
-                    f"data.leave_out leaves no row for {name}: name fewer nodes"
-                )
-        found["rows left out of training and validation (leave_out)"] = int(gone.sum())
-        found["test rows of what is left out (leave_out)"] = int((below & ~gone).sum())
+        parts, found = _without(asked, records, parts, tree)
     if asked.share < 1 or asked.shots:
-        train, how = parts == "train", {"share": asked.share, "shots": asked.shots}
-        kept = first_share(records, groups, train, seed=asked.seed, **how)
+        train, how = parts == "train", {"seed": asked.seed, "shots": asked.shots}
+        kept = first_share(records, groups, train, share=asked.share, **how)
         parts = np.where(train & ~kept, LEFT_OUT, parts)
         names = {"train_share": asked.share < 1, "shots": asked.shots}
         name = " and ".join(name for name, given in names.items() if given)
@@ -131,7 +123,28 @@ def hold_out(
             _tell("train_share", asked.share, kept.sum() / train.sum(), quarantine)
         if asked.shots:
             _tell_shots(asked.shots, records, kept, quarantine)
+            val = parts == "val"
+            gone = val & ~first_share(records, groups, val, share=1.0, **how)
+            parts = np.where(gone, LEFT_OUT, parts)
+            found["rows left out of validation (shots)"] = int(gone.sum())
     return parts, found
+
+
+def _without(asked: HoldOut, records, parts, tree: Taxonomy):
+    """(parts, counts) without the classes of `leave_out`."""
+    nodes = find_nodes(asked.codes, tree, node_paths(tree) if asked.own else {})
+    below = np.array([not nodes.isdisjoint(r.path) for r in records], bool)
+    gone = below & (parts != "test")
+    parts = np.where(gone, LEFT_OUT, parts)
+    for part, name in (("train", "training"), ("val", "validation")):
+        if part not in parts:
+            raise CatalogueError(
+                f"data.leave_out leaves no row for {name}: name fewer nodes"
+            )
+    return parts, {
+        "rows left out of training and validation (leave_out)": int(gone.sum()),
+        "test rows of what is left out (leave_out)": int((below & ~gone).sum()),
+    }
 
 
 def hold_labels_out(

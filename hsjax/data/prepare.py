@@ -8,9 +8,14 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
-from hsjax.data.columns import model_columns, sees_pictures
+from hsjax.data.columns import label_separator, model_columns, sees_pictures
 from hsjax.data.examples import Examples, batch_spec, make_examples
-from hsjax.data.features import EncodeMissing, features_of, stored_pictures
+from hsjax.data.features import (
+    EncodeMissing,
+    features_of,
+    stored_pictures,
+    warn_of_components,
+)
 from hsjax.data.groups import group_facts, group_keys
 from hsjax.data.held_out import hold_labels_out, hold_out, read_hold_out
 from hsjax.data.nomenclature import (
@@ -79,12 +84,6 @@ class Catalogue:
         return facts | parts | self.left_out | told
 
 
-def label_separator(config) -> str:
-    """Between the parts of a node code; '' for HS codes."""
-    columns = config.data.columns
-    return "" if columns.label_kind == "code" else columns.separator
-
-
 def read_catalogue(
     config,
     *,
@@ -132,6 +131,7 @@ def _read_catalogue(config, quarantine, source_run, published) -> Catalogue:
     if (labels[parts == "train"] < 0).all():
         raise CatalogueError(f"no label of the training part is in the tree {tree!r}")
     spec = batch_spec(config, tree)
+    warn_of_components(config, records, parts, quarantine)
     return Catalogue(
         records=records,
         parts=parts,

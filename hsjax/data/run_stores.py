@@ -85,6 +85,30 @@ def located(
     return config.lock()
 
 
+def places_of_each(
+    configs: Sequence, places: Mapping[str, Path | str]
+) -> list[dict[str, Path | str]]:
+    """For each of some runs, those of `places` that are of its own stores.
+
+    Args:
+      configs: of the runs; one alone is given every place, which `located` checks.
+      places: modality -> folder of stores that have moved.
+
+    Raises:
+      CatalogueError: a place that none of several runs has a store for.
+    """
+    if len(configs) == 1:
+        return [dict(places)]
+    held = [stores_of(config) for config in configs]
+    known = list(dict.fromkeys(m for stores in held for m in stores))
+    for name in places.keys() - set(known):
+        raise CatalogueError(
+            f"features of {name!r}: none of the runs has a store of these, they have"
+            f" stores of {', '.join(known) or 'nothing'}.{meant(name, known)}"
+        )
+    return [{m: places[m] for m in places.keys() & stores.keys()} for stores in held]
+
+
 def read_places(words: Sequence[str]) -> dict[str, str]:
     """{modality: folder} of `modality=folder`, several in a word apart by commas.
 

@@ -121,7 +121,7 @@ def _product(number: int, *, synthetic) -> Iterator[Listing]:
     rng = _stream(synthetic.seed, number, 0)
     variant, observed = draw_facts(rng)
     brand, colour = pick(rng, BRANDS), pick(rng, tuple(COLOURS))
-    styles = shop_styles(synthetic.shops, synthetic.style)
+    styles = shop_styles(synthetic.shops, synthetic.style, synthetic.seed)
     shops = [tuple(styles)[i] for i in rng.permutation(len(styles))]
     shops *= 2 if len(shops) == 1 else 1
     same_picture = rng.random() < SAME_PICTURE

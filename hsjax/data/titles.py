@@ -39,6 +39,7 @@ BRANDS = (
     "Lumora", "Haverly", "Solenne", "Quillon", "Marlune", "Zephra", "Pinewell",
     "Ostara", "Fennmark", "Dovrell", "Juniva", "Ravello",
 )  # fmt: skip
+MOST_SHOPS = 100  # that can be drawn at once
 FILLERS = (
     "new", "classic", "premium", "original", "modern", "everyday", "gift", "basic",
     "value", "limited", "popular", "bestseller", "quality", "exclusive", "vintage",
@@ -88,23 +89,25 @@ LIGHT = (-0.45, 0.15)  # how far a colour of a shop's pictures is from 1, at mos
 
 
 @functools.cache
-def shop_styles(count: int, distance: float) -> dict[str, Style]:
+def shop_styles(count: int, distance: float, seed: int = 0) -> dict[str, Style]:
     """Name -> style of drawn shops, shop00, shop01, ..., or of the four named ones.
 
     Args:
       count: of drawn shops, 0 = the named ones. More shops begin with the fewer.
       distance: 0 = all shops are alike, 1 = each has its own words, order, case and
         light.
+      seed: other seeds draw other styles.
     """
     if not count:
         return SHOPS
     parts, found = SHOPS["northmart"].order, {}
-    for number in range(count):
+    for place in range(count):
+        number = place + MOST_SHOPS * seed
         rng = np.random.Generator(np.random.Philox(key=number, counter=[0, 0, 0, 1]))
         order = tuple(parts[i] for i in rng.permutation(len(parts)))
         light = 1 + distance * rng.uniform(*LIGHT, 3)
         style = Style(order, pick(rng, CASES), False, distance, number, tuple(light))
-        found[f"shop{number:02d}"] = style
+        found[f"shop{place:02d}"] = style
     return found
 
 

@@ -18,18 +18,20 @@ def plot_comparison(
 ) -> None:
     """A panel per metric: means with their intervals over seeds, a line per row.
 
-    Hollow points differ from their reference by nothing that is significant.
+    Hollow points differ from their reference by nothing that is significant. Rows that
+    say why they are missing are left out.
     """
-    size = (3.4, 1.2 + 0.32 * len(comparison.rows))
+    rows = [row for row in comparison.rows if not row.missing]
+    size = (3.4, 1.2 + 0.32 * len(rows))
     layout = {"across": columns, "panel": size, "edge": (1.5, 0.0)}
     panels = Panels(len(headings), sharey=True, **layout)
     for axes, name in zip(panels.axes, headings, strict=True):
-        for place, row in enumerate(comparison.rows):
+        for place, row in enumerate(rows):
             _point(axes, place, name, comparison.figures[row.name][name])
         axes.set_title(headings[name], fontsize=10)
         axes.grid(axis="x", alpha=0.3)
         axes.set_xlabel("%" if scale_of(name) == 100 else "")
-        ticks = [row.name for row in comparison.rows]
+        ticks = [row.name for row in rows]
         axes.set_yticks(range(len(ticks)), ticks)
         axes.set_ylim(len(ticks) - 0.5, -0.5)  # the first row on top
     panels.save(path)

@@ -14,7 +14,7 @@ from hsjax.evaluation.panels import MOST_ACROSS
 NAMED = 8  # differences without significance, in the words below a table
 COLUMNS = ("row", "reference", "metric", "runs", "planned", "mean", "low", "high")
 COLUMNS += ("difference", "rows_low", "rows_high", "seeds_low", "seeds_high")
-COLUMNS += ("significant",)
+COLUMNS += ("significant", "missing")
 BLOCK_NOTE = (
     "Differences: the same resamples of groups of products on both sides, means over"
     " the seeds, with their 95 % intervals. n.s.: not significant, as that interval or"
@@ -35,7 +35,8 @@ def write_comparison(
 ) -> str:
     """Writes STEM.md, STEM.csv and STEM.png, and returns the Markdown.
 
-    The CSV has shares from 0 to 1 and a line per row and metric.
+    The CSV has shares from 0 to 1 and a line per row and metric. Where a row is missing
+    its figures are empty, and the last column says why.
 
     Args:
       headings: metric -> what heads its column.
@@ -72,6 +73,7 @@ def comparison_markdown(
 ) -> str:
     """The means, the differences, and which of them say nothing."""
     means = [means_table(comparison, headings), told_means(comparison)]
+    means += _missing_parts(comparison)
     parts = [f"# {title}", *means, *difference_parts(comparison)]
     return "\n\n".join(parts) + "\n"
 
@@ -93,7 +95,8 @@ def means_table(comparison: Comparison, headings: Mapping[str, str]) -> str:
     for row in comparison.rows:
         found = comparison.figures[row.name]
         cells = [mean_cell(n, found[n].mean, found[n].runs) for n in headings]
-        rows.append([row.name, f"{len(row.folders)} of {row.planned}", *cells])
+        done = f"{len(row.folders)} of {row.planned}" if row.planned else DASH
+        rows.append([row.name, done, *cells])
     return table(["row", "runs done", *headings.values()], rows)
 
 
@@ -106,6 +109,16 @@ def told_means(comparison: Comparison) -> str:
     return text
 
 
+def _missing_parts(comparison: Comparison) -> list[str]:
+    """Why rows are dashes, a line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        if row.missing:
+            reasons.setdefault(row.missing, []).append(row.name)
+    lines = [f"- {'; '.join(names)}: {why}." for why, names in reasons.items()]
+    return [f"Rows that are missing ({DASH}):", "\n".join(lines)] if lines else []
+
+
 def block_markdown(comparison: Comparison, *, title: str, blocks: Blocks) -> str:
     """A table of means per block, and below it what each row differs by."""
     parts = [f"# {title}", told_means(comparison)]
@@ -116,6 +129,7 @@ def block_markdown(comparison: Comparison, *, title: str, blocks: Blocks) -> str
         parts += [f"## {name}", means_table(comparison, headings)]
         if lines := list(_block_lines(comparison, headings)):
             parts.append(table(["row − reference", *headings.values()], lines))
+    parts += _missing_parts(comparison)
     if compared:
         parts.append(_told_chance(len(list(_compared(comparison)))))
     if comparison.notes:
@@ -208,8 +222,9 @@ def _csv_rows(comparison: Comparison):
             paired, seeds = figure.paired, figure.seeds
             yield [
                 *(row.name, row.reference, name, figure.runs, row.planned),
-                *figure.mean,
+                *(("",) * 3 if row.missing else figure.mean),
                 *(paired or ("",) * 3),
                 *(seeds[1:] if seeds else ("",) * 2),
                 figure.verdict,
+                row.missing,
             ]

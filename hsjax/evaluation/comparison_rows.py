@@ -29,12 +29,14 @@ class Row(NamedTuple):
       folders: with `report.json` and `predictions.parquet`, one per seed that is done.
       planned: how many seeds there will be.
       reference: name of the row that it is compared with, '' = none.
+      missing: why nothing is done, '' = no word about it.
     """
 
     name: str
     folders: tuple[Path, ...]
     planned: int
     reference: str = ""
+    missing: str = ""
 
 
 class Figure(NamedTuple):

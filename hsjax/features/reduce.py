@@ -10,6 +10,8 @@ from jaxtyping import Float, Integer
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from hsjax.atomic import finished
+from hsjax.data.features import FITTED_FILE
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import FeatureStore, add_part, start_store
 from hsjax.data.store_parts import as_stored
@@ -75,6 +77,8 @@ def reduce_store(
         write_tensors(folder / FILE, reduction._asdict())
     else:
         reduction = kept  # of the same rows; its last bits are those of the old parts
+    with finished(folder / FITTED_FILE) as partial:
+        partial.write_text("".join(f"{key}\n" for key in used))
     keys = store.keys()
     held = FeatureStore(folder)
     for first in range(0, len(keys), ROWS):

@@ -1,6 +1,7 @@
 """A trained run moved to the statistics of another shop, without one label of it."""
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,11 +10,11 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from hsjax.batch import BatchSpec
+from hsjax.batch import IMAGE, BatchSpec
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.collect import on_host
 from hsjax.inference.predict import Run, vocabulary
-from hsjax.models.build import build_model
+from hsjax.models.build import Model, build_model
 from hsjax.models.layers import BatchNorm
 
 # what needs the products that the run has learnt from, and what does not
@@ -58,7 +59,8 @@ def adapted(run: Run, kind: str, target: Iterable, source: Iterable | None) -> R
 
     Args:
       target, source: batches of the run's own kind; the source's are of its training
-        part, and are not asked for by `batch_norm`.
+        part, and are not asked for by `batch_norm`, which iterates over the target's
+        anew as long as norms behind other norms move.
     """
     if kind in OF_NORMS:
         return run._replace(stats=_new_statistics(run, target))
@@ -129,7 +131,49 @@ def _moved(batch: Mapping, moves: Mapping) -> dict:
 
 
 def _new_statistics(run: Run, target: Iterable) -> dict:
-    """Of all the target's rows, whatever their order; nothing is dropped on the way."""
+    """Of all the target's rows, whatever their order and the size of a batch.
+
+    In an answer the norms before a norm have their new statistics, so its own can only
+    be measured behind those. Hence several passes over the target, each with all norms
+    held at what the one before has found: the first is right for norms with none
+    before them, the next for those right behind them, and so on, until nothing moves.
+    """
+    seen = _measurement(run)
+    old = jax.tree.map(on_host, run.stats)
+    norms = len(jax.tree.leaves(old)) // 2  # each has a mean and a variance
+    stats, found = old, None
+    for _ in range(norms):  # at most, were each behind all the others
+        last, found = found, []
+        own = itertools.repeat(old) if last is None else (x for x, _ in last)
+        for batch, alone in zip(target, own, strict=last is not None):
+            found.append(jax.tree.map(on_host, seen(run.params, batch, stats, alone)))
+        if last and jax.tree.all(jax.tree.map(np.array_equal, found, last)):
+            break
+        stats = {name: _pooled(found, name, old[name]) for name in old}
+    return jax.tree.map(jnp.asarray, stats)
+
+
+def _measurement(run: Run) -> Callable:
+    """`seen(params, batch, stats, own)`: statistics of a batch alone, behind norms that
+    are held at `stats`; and by part of the model, of how many rows they are.
+
+    `own` are those that the pass before has found for this batch.
+    """
+    still = _without_dropout(run)
+
+    @jax.jit
+    def seen(params, batch, stats, own):
+        held, zero = _held(params, stats, own), jax.tree.map(jnp.zeros_like, stats)
+        _, after = still.apply(held, zero, batch, dropout_key=jax.random.key(0))
+        # running statistics that start at zero are the batch's, times their rate
+        alone = jax.tree.map(lambda x: x / (1 - BatchNorm.momentum), after)
+        return alone, {name: _counted(batch, name) for name in stats}
+
+    return seen
+
+
+def _without_dropout(run: Run) -> Model:
+    """The run's model, whose training differs from its answers by batch norms alone."""
     config = run.config.copy_and_resolve_references().unlock()
     model = config.model
     if model.head.labels or model.text.published or model.image.published:
@@ -143,43 +187,46 @@ def _new_statistics(run: Run, target: Iterable) -> dict:
         group.dropout = 0.0
     for group in (model.text, *streams):
         group.bag_dropout = 0.0
-    size = vocabulary(run.tokenizer)
-    still = build_model(config, run.spec, run.tree, vocab_size=size)
-
-    @jax.jit
-    def seen(batch):
-        """Statistics of this batch alone, from what they would do to running ones."""
-        _, after = still.apply(
-            run.params, run.stats, batch, dropout_key=jax.random.key(0)
-        )
-        kept = BatchNorm.momentum
-
-        def alone(new, old):
-            return (new - kept * old) / (1 - kept)
-
-        return jax.tree.map(alone, after, run.stats), batch["weight"].sum()
-
-    total, sums = 0.0, None
-    for batch in target:
-        found, rows = jax.tree.map(on_host, seen(batch))
-        total += float(rows)
-        weighted = _moments(found, float(rows))
-        sums = weighted if sums is None else jax.tree.map(np.add, sums, weighted)
-    return _statistics(sums, total)
+    return build_model(config, run.spec, run.tree, vocab_size=vocabulary(run.tokenizer))
 
 
-def _moments(stats: Mapping, rows: float) -> dict:
-    """Sums of x and of x ** 2 in place of mean and variance, float64."""
+def _held(params: Mapping, stats: Mapping, own: Mapping) -> dict:
+    """Parameters by which training, which normalises by a batch's own statistics, has
+    norms answer as they would by `stats`.
+    """
     if "var" not in stats:
-        return {name: _moments(of, rows) for name, of in stats.items()}
-    mean, var = (stats[name].astype(np.float64) for name in ("mean", "var"))
-    return {"mean": rows * mean, "var": rows * (var + mean**2)}
+        below = {name: _held(params[name], stats[name], own[name]) for name in stats}
+        return {**params, **below}
+    gain = params["scale"] * jax.lax.rsqrt(stats["var"] + BatchNorm.eps)
+    return {
+        "scale": gain * jnp.sqrt(own["var"] + BatchNorm.eps),
+        "bias": params["bias"] + gain * (own["mean"] - stats["mean"]),
+    }
 
 
-def _statistics(sums: Mapping, rows: float) -> dict:
-    """The inverse of `_moments`, of so many rows."""
-    if "var" not in sums:
-        return {name: _statistics(of, rows) for name, of in sums.items()}
-    mean = sums["mean"] / rows
-    found = {"mean": mean, "var": np.maximum(sums["var"] / rows - mean**2, 0)}
-    return {name: jnp.asarray(x, jnp.float32) for name, x in found.items()}
+def _counted(batch: Mapping, name: str) -> Float[jax.Array, ""]:
+    """How many rows norms count in a part of the model: in the tower of pictures those
+    that have one.
+    """
+    weight = batch["weight"]
+    if name == IMAGE:
+        weight = jnp.where(batch["has_image"], weight, 0.0)
+    return weight.sum()
+
+
+def _pooled(found: Sequence, name: str, old: Mapping) -> Mapping:
+    """Of all batches, for a part of the model; the old ones if no row was counted."""
+    rows = np.array([counted[name] for _, counted in found], np.float64)
+    if not rows.any():
+        return old
+    return _over_batches([alone[name] for alone, _ in found], rows / rows.sum())
+
+
+def _over_batches(parts: Sequence[Mapping], share: Float[np.ndarray, "N"]) -> dict:
+    """Means and variances of everything, from those of parts with a share each."""
+    if "var" not in parts[0]:
+        return {k: _over_batches([x[k] for x in parts], share) for k in parts[0]}
+    means, variances = (np.stack([x[k] for x in parts]) for k in ("mean", "var"))
+    mean = share @ means
+    var = share @ (variances + (means - mean) ** 2)
+    return {"mean": mean.astype(np.float32), "var": var.astype(np.float32)}

@@ -75,7 +75,7 @@ def data() -> ConfigDict:
     c.split.val_from = ""  # by = date: first day of validation
     c.split.test_from = ""  # by = date: first day of test
     c.train_share = 1.0  # of each leaf's training rows that are learnt from, in whole groups, at least one; drawn by split.seed
-    c.shots = 0  # of each leaf's training rows, so many are learnt from at most, in whole groups; 0 = all
+    c.shots = 0  # of each leaf's training rows, so many are learnt from at most, and validated on, in whole groups; 0 = all
     c.label_share = 1.0  # likewise of these, how many keep their label; the others' text and image still align
     c.leave_out = ()  # nodes that are to have no example in training and validation: codes of any level, or FILE.csv (code)
     c.label_source = ""  # where the labels are from, told by every report: 'weak: mapped from article types'
@@ -293,13 +293,12 @@ def extract() -> ConfigDict:
 
 def baseline() -> ConfigDict:
     c = ConfigDict()  # of task = baseline
-    c.kind = "svm"  # on TF-IDF or features: svm (linear) | nearest (training text, by cosine)
+    c.kind = "svm"  # on TF-IDF or features: svm (linear) | nearest (training item, by cosine)
     c.analyzer = "word"  # features are of word | char_wb (characters within words)
     c.ngrams = (1, 2)  # words or characters of a feature, at least and at most
     c.penalty = 1.0  # C of the svm: of margins that are violated
-    c.features = (
-        ""  # folder of a feature store of the texts: its vectors in place of TF-IDF
-    )
+    c.neighbours = 1  # of nearest: 1 = a path is as near as its nearest item; k above 1 = the k nearest of all vote
+    c.features = ""  # folder of a feature store of texts or pictures: its vectors in place of TF-IDF
     c.calibrate = True  # fit a temperature on a tenth of the groups; doubles the time
     return c
 

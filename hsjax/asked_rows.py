@@ -71,23 +71,25 @@ def check_own(config, workdir: Path, catalogue: Catalogue) -> None:
         ) from None
 
 
-def part_rows(config, catalogue: Catalogue, part: str) -> Integer[np.ndarray, "N"]:
-    """Numbers of the rows of a part that was asked for.
+def part_rows(
+    config, catalogue: Catalogue, part: str, flag: str = "part"
+) -> Integer[np.ndarray, "N"]:
+    """Numbers of the rows of a part that was asked for, by this flag.
 
     Raises:
       CatalogueError: no such part, or it is empty.
     """
     if part not in PARTS:
-        raise CatalogueError(f"--part={part}: known are {', '.join(PARTS)}")
+        raise CatalogueError(f"--{flag}={part}: known are {', '.join(PARTS)}")
     rows = catalogue.rows(part)
     if not len(rows):
-        raise CatalogueError(f"--part={part}: {config.data.path} has no such rows")
+        raise CatalogueError(f"--{flag}={part}: {config.data.path} has no such rows")
     return rows
 
 
-def own_rows(config, catalogue: Catalogue, part: str) -> AskedRows:
+def own_rows(config, catalogue: Catalogue, part: str, flag: str = "part") -> AskedRows:
     """A part of the run's own catalogue, see `part_rows`."""
-    rows = part_rows(config, catalogue, part)
+    rows = part_rows(config, catalogue, part, flag)
     records = [catalogue.records[i] for i in rows]
     return AskedRows(
         records, catalogue.groups[rows], catalogue.quarantine, catalogue.facts()

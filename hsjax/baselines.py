@@ -1,5 +1,6 @@
-"""Baselines on text: TF-IDF with a linear SVM (B1 of Paper A), or the nearest text.
+"""Baselines: TF-IDF with a linear SVM (B1 of Paper A), or the nearest products.
 
+In place of TF-IDF they may go by the vectors of texts or of pictures.
 They share records, splits, predictions, metrics and report with every other model, only
 the trainer is scikit-learn's.
 """
@@ -13,7 +14,6 @@ from scipy import sparse
 from hsjax.batch import IMAGE
 from hsjax.data.groups import group_keys
 from hsjax.data.records import CatalogueError, Record
-from hsjax.data.text import stream_texts
 from hsjax.data.tree_labels import encode_labels
 from hsjax.evaluation.collect import describe_rows
 from hsjax.evaluation.predictions import Predictions, deepest
@@ -31,6 +31,7 @@ def fit_baseline(
     *,
     kind: str = "svm",
     penalty: float = 1.0,
+    neighbours: int = 1,
     columns: Sequence[str] = ("title",),
     tree: Taxonomy,
     groups: Integer[np.ndarray, "T"] | None = None,
@@ -43,22 +44,24 @@ def fit_baseline(
 
     Args:
       kind: of `BASELINES`.
-      penalty: of the SVM alone.
-      columns: of text, joined by ' ; '.
+      penalty: of the SVM alone; neighbours: of the nearest alone.
+      columns: of text, joined by ' ; '; not read where `vectors` are of pictures.
       groups: group numbers of the rows, computed where not given.
       options: of `TextBaseline`.
 
     Raises:
-      CatalogueError: no such column, or nothing to learn from.
+      CatalogueError: no such column, nothing to learn from, or vectors that cannot be
+        had.
     """
     _check_columns(train, columns)
     paths = [_cut(record, tree) for record in train]
     inner = {path[: i + 1] for path, _ in paths for i in range(len(path) - 1)}
     usable = np.flatnonzero([p != () and (end or p not in inner) for p, end in paths])
     groups = group_keys(train) if groups is None else groups
-    options |= {"penalty": penalty} if kind == "svm" else {}
-    return BASELINES[kind](**options).fit(
-        stream_texts([train[i] for i in usable], columns),
+    options |= {"penalty": penalty} if kind == "svm" else {"neighbours": neighbours}
+    model = BASELINES[kind](**options)
+    return model.fit(
+        model.items([train[i] for i in usable], columns),
         [paths[i][0] for i in usable],
         groups=groups[usable],
     )
@@ -84,14 +87,14 @@ def baseline_predictions(
       confidence: also the deepest node of at least this probability.
 
     Raises:
-      CatalogueError: there are no rows.
+      CatalogueError: there are no rows, or vectors that cannot be had.
     """
     if not test:
         raise CatalogueError("the part to score has no rows: check data.split")
-    texts, depth = stream_texts(test, columns), tree.num_levels
-    starts = range(0, len(texts), BATCH)
+    items, depth = model.items(test, columns), tree.num_levels
+    starts = range(0, len(items), BATCH)
     asked = {"topk": topk, "confidence": confidence}
-    batches = (model.log_probs(texts[start : start + BATCH]) for start in starts)
+    batches = (model.log_probs(items[start : start + BATCH]) for start in starts)
     return path_predictions(
         test,
         tree,

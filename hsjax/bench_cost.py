@@ -18,7 +18,6 @@ from hsjax.bench_store import StoreCosts, program_cost, size, timed
 from hsjax.data.columns import model_columns
 from hsjax.data.features import stores_of
 from hsjax.data.store import store_facts
-from hsjax.data.text import stream_texts
 from hsjax.evaluation.markdown import table
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.opening import scored_rows
@@ -141,9 +140,9 @@ def baseline_cost(config, workdir: Path, *, rounds: int) -> dict:
     scored = scored_rows(config, catalogue)
     # a temperature costs nothing to answer with
     model = trained_baseline(config, catalogue, calibrate=False)
-    texts = stream_texts([catalogue.records[i] for i in scored], columns)
-    some = texts[: config.eval.batch_size]
-    work, cost = (lambda: model.log_probs(some)), {"flops": model.flops(texts)}
+    items = model.items([catalogue.records[i] for i in scored], columns)
+    some = items[: config.eval.batch_size]
+    work, cost = (lambda: model.log_probs(some)), {"flops": model.flops(items)}
     cost |= timed(work, rounds=rounds, items=len(some))
     return {
         "batch_size": len(some),

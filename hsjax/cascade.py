@@ -1,6 +1,7 @@
 """Two runs as one pipeline: the cheap one answers where it is sure (Paper B, VI).
 
 python -m hsjax.cascade --run=CHEAP,STRONG --quality=0.3 --output=DIR
+python -m hsjax.cascade --run=CHEAP,STRONG --quality=1 --metric=accuracy --output=DIR
 python -m hsjax.cascade --run=CHEAP,STRONG --cost=2.5 --input=FILE --output=DIR
 python -m hsjax.cascade --run=CHEAP,STRONG --fit_input=LABELLED --output=DIR
 python -m hsjax.cascade --cascade=DIR --input=FILE --output=OTHER_DIR
@@ -9,6 +10,7 @@ The threshold is fitted on the validation part of the runs' own catalogue, or on
 labelled file, and kept in DIR for the next files.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -24,12 +26,17 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder of the report.", required=T
 QUALITY = flags.DEFINE_float(
     "quality",
     None,
-    "Points of hF1 that may be lost against the strong run: default 0.",
+    "Points of the metric that may be lost against the strong run: default 0.",
     lower_bound=0,
     upper_bound=100,
 )
 COST = flags.DEFINE_float(
     "cost", None, "Milliseconds that a product may cost.", lower_bound=0
+)
+METRIC = flags.DEFINE_string(
+    "metric",
+    "hierarchical_f1",
+    "What is wished for: hierarchical_f1 | accuracy (of whole paths).",
 )
 SHARE = {"lower_bound": 0, "upper_bound": 1}
 THRESHOLD = flags.DEFINE_float(
@@ -53,7 +60,8 @@ FEATURES = flags.DEFINE_multi_string(
     "features", [], "MODALITY=DIR of a feature store of the runs that has moved."
 )
 # what says nothing of a cascade that was fitted before
-FITTING = (QUALITY, COST, THRESHOLD, ABSTAIN, CALIBRATION, FIT_INPUT, FIT_PART, COSTS)
+FITTING = (QUALITY, COST, METRIC, THRESHOLD, ABSTAIN, CALIBRATION)
+FITTING += (FIT_INPUT, FIT_PART, COSTS)
 
 
 def check_flags() -> None:
@@ -62,13 +70,16 @@ def check_flags() -> None:
     Raises:
       UsageError: it is not.
     """
-    from hsjax.evaluation.calibration import CALIBRATIONS
-
     if bool(CASCADE.value) == (len(RUN.value) == 2) or len(RUN.value) not in (0, 2):
         raise app.UsageError("give --run=CHEAP,STRONG, or --cascade=DIR")
     given = [f.name for f in FITTING if flags.FLAGS[f.name].present]
     if CASCADE.value and given:
         raise app.UsageError(f"--{given[0]} says nothing with --cascade: leave it out")
+    for file, part in ((INPUT, PART), (FIT_INPUT, FIT_PART)):
+        if file.value and flags.FLAGS[part.name].present:
+            raise app.UsageError(
+                f"--{part.name} says nothing with --{file.name}: leave it out"
+            )
     if not CASCADE.value:
         parts, files = {PART.value, FIT_PART.value}, {INPUT.value, FIT_INPUT.value}
         if len(files) == 1 and (INPUT.value or len(parts) == 1):
@@ -76,13 +87,31 @@ def check_flags() -> None:
                 "the threshold would be fitted on the very rows that are answered: give"
                 " another --fit_part or --fit_input"
             )
+    check_wish()
+
+
+def check_wish() -> None:
+    """Is one thing wished for, in words and numbers that mean something?
+
+    Raises:
+      UsageError: it is not.
+    """
+    from hsjax.evaluation.calibration import CALIBRATIONS
+    from hsjax.evaluation.cascade_curve import METRICS
+
     wishes = [f for f in (QUALITY, COST, THRESHOLD) if f.value is not None]
     if len(wishes) > 1:
         names = " and ".join(f"--{f.name}" for f in wishes)
         raise app.UsageError(f"{names} are different wishes: give one")
-    if CALIBRATION.value not in CALIBRATIONS:
-        known = ", ".join(CALIBRATIONS)
-        raise app.UsageError(f"--calibration={CALIBRATION.value}; known: {known}")
+    for flag in (*wishes, ABSTAIN):
+        if not math.isfinite(flag.value):  # absl's bounds let nan pass
+            raise app.UsageError(f"--{flag.name}={flag.value}: give a finite number")
+    for flag, known in ((CALIBRATION, CALIBRATIONS), (METRIC, METRICS)):
+        if flag.value not in known:
+            told = ", ".join(known)
+            raise app.UsageError(f"--{flag.name}={flag.value}; known: {told}")
+    if THRESHOLD.value is not None and flags.FLAGS[METRIC.name].present:
+        raise app.UsageError("--metric says nothing with --threshold: leave it out")
     if COSTS.value:
         try:
             first, second = map(float, COSTS.value)
@@ -90,8 +119,9 @@ def check_flags() -> None:
             raise app.UsageError(
                 "--costs takes two numbers, as --costs=0.4,12"
             ) from None
-        if min(first, second) < 0:
-            raise app.UsageError("--costs: a negative time")
+        if not (math.isfinite(first + second) and min(first, second) >= 0):
+            told = ",".join(COSTS.value)
+            raise app.UsageError(f"--costs={told}: give finite times, from 0 up")
 
 
 def run(argv) -> None:
@@ -114,6 +144,7 @@ def run(argv) -> None:
                 THRESHOLD.value,
                 ABSTAIN.value,
                 CALIBRATION.value,
+                METRIC.value,
             ),
             known=known,
             source=INPUT.value,

@@ -1,5 +1,6 @@
 """Two stages as one pipeline (Paper B, section VI): fitted, measured, applied."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,20 +8,12 @@ import numpy as np
 
 from hsjax.asked_rows import check_labelled, own_rows
 from hsjax.baselines import presence
-from hsjax.cascade_cost import stage_costs
+from hsjax.cascade_cost import Stage, open_stages, stage_costs, summed
 from hsjax.data.columns import model_columns
 from hsjax.data.groups import content_hashes
 from hsjax.data.records import CatalogueError
 from hsjax.ensemble import Member, check_members
-from hsjax.evaluation.cascade_curve import cascade_curve, merged
-from hsjax.evaluation.cascade_report import (
-    cascade_table,
-    plot_cascade,
-    told_thresholds,
-    write_curve,
-)
-from hsjax.evaluation.comparison import paired_difference
-from hsjax.evaluation.markdown import signed, table
+from hsjax.evaluation.cascade_curve import merged
 from hsjax.evaluation.predictions import Predictions
 from hsjax.inference.cascade import (
     Cascade,
@@ -29,16 +22,18 @@ from hsjax.inference.cascade import (
     fit_cascade,
     write_cascade,
 )
+from hsjax.inference.cascade_told import draw_cascade, told_cascade
 from hsjax.members import load_members
-from hsjax.reports import catalogue_entries, fitted_baseline, write_results
+from hsjax.reports import catalogue_entries, write_results
 from hsjax.scoring import write_unscored
-from hsjax.train.config import config_hash
 from hsjax.train.kept import read_train_counts
 
 
 def _version(member: Member) -> str:
+    """By which a run that is trained anew is known, wherever its stores lie now."""
     step = f"step {member.run.step}, " if member.run else ""
-    return f"{step}config {config_hash(member.config)[:12]}"
+    kept = json.loads((member.workdir / "config.json").read_text())
+    return f"{step}config {kept['hash'][:12]}"
 
 
 def run_cascade(
@@ -64,6 +59,7 @@ def run_cascade(
       source, part: rows to answer, as of `evaluate_run`; fit_source, fit_part: labelled
         rows to fit on.
       costs: of each stage in ms; None = measured.
+      features: modality -> folder of stores that have moved; each run takes its own.
 
     Raises:
       CatalogueError, WorkdirError: whatever a user can mend, in words.
@@ -74,20 +70,45 @@ def run_cascade(
     members = load_members(workdirs, source=source, part=part, **asked)
     versions, notes = tuple(map(_version, members)), []
     _check_same(known, versions)
+    asked |= {"source": fit_source, "part": fit_part, "prefix": "fit_"}
+    on = [] if known else _fit_rows(workdirs, members, asked)
+    stages = open_stages(members)
     if known is None:
-        on = _other_part(members, fit_part) if fit_source is None else None
-        on = on or load_members(workdirs, source=fit_source, part=fit_part, **asked)
-        check_labelled(on[0].rows, fit_source, {"fit_input": True})
-        check_members(on, "")
+        parts = () if costs else tuple(stage_costs(stages, source))
+        cheap, strong = (
+            _answer(stage, m, np.arange(len(m.records)))
+            for stage, m in zip(stages, on, strict=True)
+        )
+        words = {"wish": wish, "costs": costs or summed(parts)}
+        words["runs"] = tuple(str(folder.resolve()) for folder in workdirs)
+        words["fitted"] = fit_source or f"{on[0].config.data.path}, part {fit_part}"
+        known = fit_cascade(cheap, strong, **words)
+        known = known._replace(versions=versions, parts=parts)
         notes = _fit_notes(members, on)
-        costs = costs or stage_costs(members)
-        cheap, strong = (_answer(m, np.arange(len(m.records))) for m in on)
-        told = fit_source or f"{on[0].config.data.path}, part {fit_part}"
-        folders = tuple(str(folder.resolve()) for folder in workdirs)
-        known = fit_cascade(
-            cheap, strong, runs=folders, wish=wish, costs=costs, fitted=told
-        )._replace(versions=versions)
-    answer_cascade(members, known, output, source=source, part=part, notes=notes)
+    answer_cascade(stages, known, output, source=source, part=part, notes=notes)
+
+
+def _fit_rows(
+    workdirs: Sequence[Path], members: Sequence[Member], asked: Mapping
+) -> list[Member]:
+    """The same runs with labelled rows to fit on, as `load_members` is asked for them.
+
+    Where the runs' own catalogues are read already, they are not read again.
+
+    Raises:
+      CatalogueError, WorkdirError: see `load_members`; there are no labels.
+    """
+    source, part = asked["source"], asked["part"]
+    if source is not None or any(m.catalogue is None for m in members):
+        found = load_members(workdirs, **asked)
+    else:
+        found = []
+        for m in members:
+            rows = own_rows(m.config, m.catalogue, part, "fit_part")
+            found.append(m._replace(rows=rows, records=rows.records))
+        check_members(found, "", "fit_")
+    check_labelled(found[0].rows, source, {"fit_input": True})
+    return found
 
 
 def _check_same(known: Cascade | None, versions) -> None:
@@ -112,34 +133,23 @@ def _fit_notes(members: Sequence[Member], on: Sequence[Member]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _other_part(members: Sequence[Member], part: str) -> list[Member] | None:
-    """The same members with another part of their catalogues, where these are read."""
-    if any(m.catalogue is None for m in members):
-        return None
-    found = []
-    for m in members:
-        rows = own_rows(m.config, m.catalogue, part)
-        found.append(m._replace(rows=rows, records=rows.records))
-    return found
-
-
 def _names(members: Sequence[Member]) -> list[str]:
     """Of the runs, as short as they can be told apart."""
-    names = [m.workdir.name for m in members]
-    return names if names[0] != names[1] else [str(m.workdir) for m in members]
+    folders = [m.workdir.resolve() for m in members]
+    row = [f"{x.parent.name}/{x.name}" for x in folders]  # of a sweep: row/seed
+    tried = [x.name for x in folders], row, [str(x) for x in folders]
+    return next((x for x in tried if x[0] != x[1]), tried[-1])
 
 
-def _answer(member: Member, rows: np.ndarray) -> Predictions:
-    """Of a member for some of its rows."""
+def _answer(stage: Stage, member: Member, rows: np.ndarray) -> Predictions:
+    """Of a stage for some rows of its member, or of the same run for other rows."""
     records, groups = [member.records[i] for i in rows], member.rows.groups[rows]
-    if member.run is None:
-        return fitted_baseline(member.config, member.catalogue)(records, groups)
     told = f"{len(rows):,} products, {member.workdir.name}"
-    return member.run.predict(records, groups=groups, progress=told)
+    return stage.answer(records, groups, told)
 
 
 def answer_cascade(
-    members: Sequence[Member],
+    stages: Sequence[Stage],
     cascade: Cascade,
     output: Path,
     *,
@@ -147,21 +157,22 @@ def answer_cascade(
     part: str,
     notes: Sequence[str] = (),
 ) -> None:
-    """Both stages over the rows of the members: report, predictions, curve."""
+    """Both stages over the rows of their members: report, predictions, curve.
+
+    Raises:
+      CatalogueError: a store lacks an item, and its encoder is gone.
+    """
+    members = [stage.member for stage in stages]
     first, second = members
     every = np.arange(len(first.records))
-    cheap = _answer(first, every)
-    sure = cascade.confidence(cheap)
-    unsure = sure < cascade.threshold
-    abstained = unsure & (sure < cascade.floor)
-    escalated = np.flatnonzero(unsure & ~abstained)
+    cheap = _answer(stages[0], first, every)
+    escalated, abstained = cascade.routed(cheap)
     scored = not first.rows.unlabelled
     rows = every if scored else escalated
-    strong = _answer(second, rows) if len(rows) else cheap.select(rows)
-    sent = strong.select(escalated) if scored else strong
+    strong = _answer(stages[1], second, rows) if len(rows) else cheap.select(rows)
     answered = merged(
         cheap,
-        sent,
+        strong.select(escalated) if scored else strong,
         escalated=escalated,
         abstained=abstained,
         present=presence(second.records, model_columns(second.config)),
@@ -169,55 +180,11 @@ def answer_cascade(
     output.mkdir(parents=True, exist_ok=True)
     write_cascade(cascade, output)
     first.rows.write_flaws(output)
-    facts = _facts(members, cascade, len(escalated), int(abstained.sum()))
-    facts |= _against(answered, strong) if scored else {}
-    rows = [[name, value] for name, value in facts.items()]
-    told = "\n\n".join([table(["", ""], rows), *notes])
+    told = told_cascade(_names(members), cascade, answered, strong if scored else None)
+    told = "\n\n".join([told, *notes])
     if scored:
-        told += "\n\n" + _drawn(cheap, strong, sure, cascade, output)
+        told += "\n\n" + draw_cascade(cheap, strong, cascade, output)
     _write(members, answered, output, source, part, told)
-
-
-def _facts(
-    members: Sequence[Member], cascade: Cascade, sent: int, left: int
-) -> dict[str, str]:
-    """What was asked, and how many products went where."""
-    total = len(members[0].records)
-    share = lambda count: f"{count:,} of {total:,} ({100 * count / total:.1f} %)"  # noqa: E731
-    return {
-        "cheap, strong": ", ".join(_names(members)),
-        "fitted on": cascade.fitted,
-        "sent on below a confidence of": told_thresholds([cascade.threshold])[0],
-        "ms a product in each stage": ", ".join(f"{x:.2f}" for x in cascade.costs),
-        "answered by the cheap model": share(total - sent - left),
-        "sent on": share(sent),
-        "left to people": share(left),
-    }
-
-
-def _against(answered: Predictions, strong: Predictions) -> dict[str, str]:
-    """How much the cascade differs from the strong model on every row."""
-    name = "hierarchical/f1"
-    gap = paired_difference(answered, strong, [name])[name]
-    value, low, high = (signed(100 * x) for x in gap)
-    return {"hF1, cascade − strong": f"{value} [{low}, {high}]"}
-
-
-def _drawn(
-    cheap: Predictions,
-    strong: Predictions,
-    sure: np.ndarray,
-    cascade: Cascade,
-    output: Path,
-) -> str:
-    """Files of the curve on rows that both have answered, and its table."""
-    kept = np.flatnonzero((cheap.truth != "").any(axis=1))
-    curve = cascade_curve(cheap.select(kept), strong.select(kept), sure[kept])
-    chosen = int(np.searchsorted(curve.threshold, cascade.threshold))
-    chosen = min(chosen, len(curve.threshold) - 1)
-    write_curve(curve, cascade.costs, output / "curve.csv")
-    plot_cascade(curve, chosen, cascade.costs, output / "curve.png")
-    return cascade_table(curve, chosen, cascade.costs, fitted=cascade.threshold)
 
 
 def _write(

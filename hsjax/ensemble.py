@@ -93,8 +93,11 @@ def check_ensemble(
             )
 
 
-def check_members(members: Sequence[Member], corrupt: str) -> None:
+def check_members(members: Sequence[Member], corrupt: str, prefix: str = "") -> None:
     """Do all read the same rows, and is the same damage done to them?
+
+    Args:
+      prefix: of the flag --input that names the rows.
 
     Raises:
       CatalogueError: names the first run that does not, and what differs.
@@ -105,7 +108,7 @@ def check_members(members: Sequence[Member], corrupt: str) -> None:
         pairs = zip(ids, theirs, strict=False)
         apart = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
         told = f"--run: {other.workdir} and {first.workdir} read other rows:"
-        mend = "give --input=FILE, and runs that name the same data.columns.id"
+        mend = f"give --{prefix}input=FILE, and runs that name the same data.columns.id"
         if len(ids) != len(theirs):
             raise CatalogueError(f"{told} {len(theirs):,} and {len(ids):,}; {mend}")
         if apart is not None:

@@ -10,7 +10,6 @@ from scipy.special import log_softmax
 
 from hsjax.baselines import BATCH, presence
 from hsjax.data.records import Record
-from hsjax.data.text import stream_texts
 from hsjax.evaluation.collect import on_host
 from hsjax.features.live import Encoded
 from hsjax.hierarchy import leaf_log_probs, leaf_paths
@@ -120,7 +119,7 @@ def fitted_expert(
     places = placed(model.paths, leaves)
     for start in range(0, len(records), BATCH):
         some = records[start : start + BATCH]
-        log_probs = model.log_probs(stream_texts(some, columns))
+        log_probs = model.log_probs(model.items(some, columns))
         yield {LOG_PROBS: on_leaves(log_probs, places), **presence(some, columns)}
 
 

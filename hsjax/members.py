@@ -9,34 +9,64 @@ from hsjax.data.corrupt import read_corruption
 from hsjax.data.damaged_pictures import damages_pictures, reading
 from hsjax.data.features import EncodeMissing
 from hsjax.data.records import CatalogueError
+from hsjax.data.run_stores import places_of_each
 from hsjax.data.sources import SYNTHETIC
 from hsjax.ensemble import Member, check_ensemble, check_members
 from hsjax.inference.adapt import OF_FEATURES, adapted, check_adaptation
 from hsjax.inference.label_texts import check_zero_shot
 from hsjax.inference.predict import Run, load_run, run_config
-from hsjax.train.config import gives_classes
+from hsjax.train.config import gives_classes, read_config
 
 
 def load_members(
-    workdirs: Sequence[Path], *, by, confidence, zero_shot, features, **asked
+    workdirs: Sequence[Path],
+    *,
+    by: str,
+    confidence: float | None,
+    zero_shot: str,
+    features: Mapping[str, Path | str],
+    prefix: str = "",
+    **asked,
 ) -> list[Member]:
-    """Every run, loaded, with what it is asked; can they be asked together?"""
-    configs = [run_config(folder, features) for folder in workdirs]
+    """Every run, loaded, with what it is asked; can they be asked together?
+
+    Args:
+      features: modality -> folder of stores that have moved; each run takes its own.
+      prefix: of the flags --input and --part that name the rows, for messages.
+      asked: source, part, corrupt and output, as of `evaluate_run`; by, confidence and
+        zero_shot, too.
+
+    Raises:
+      CatalogueError, WorkdirError: see `evaluate_run`.
+    """
+    places = places_of_each([read_config(folder) for folder in workdirs], features)
+    pairs = list(zip(workdirs, places, strict=True))
+    configs = [run_config(folder, own) for folder, own in pairs]
     for config in configs:
-        _check_asked(config, asked, confidence)
+        _check_asked(config, asked, confidence, prefix)
     if len(workdirs) > 1:
         check_ensemble(workdirs, configs, {"zero_shot": zero_shot})
     members = []
-    for folder, config in zip(workdirs, configs, strict=True):
-        run = _loaded(config, folder, zero_shot, features)
+    for (folder, own), config in zip(pairs, configs, strict=True):
+        run = _loaded(config, folder, zero_shot, own)
         column = "" if members else by  # of the first, who reads the labels
-        members.append(_read(config, run, folder, by=column, **asked))
-    check_members(members, asked["corrupt"])
+        options = {"by": column, "flag": f"{prefix}part"}
+        members.append(_read(config, run, folder, **options, **asked))
+    check_members(members, asked["corrupt"], prefix)
     return members
 
 
 def _read(
-    config, run: Run | None, workdir: Path, *, source, part, corrupt, by, output: Path
+    config,
+    run: Run | None,
+    workdir: Path,
+    *,
+    source,
+    part,
+    corrupt,
+    by,
+    output: Path,
+    flag: str,
 ) -> Member:
     """A run with its own catalogue, where it is needed, and what it is asked."""
     seen = reading(config) if damages_pictures(corrupt) else config
@@ -44,7 +74,7 @@ def _read(
     flaws = output / FLAWS
     if source is None:
         catalogue = own_catalogue(carries, workdir, flaws)
-        rows = own_rows(carries, catalogue, part)
+        rows = own_rows(carries, catalogue, part, flag)
     else:
         catalogue = None if run else own_catalogue(seen, workdir, flaws)
         places = {"flaws": flaws, "workdir": workdir}
@@ -52,13 +82,13 @@ def _read(
     return Member(workdir, config, run, catalogue, rows, rows.records)
 
 
-def _check_asked(config, asked: Mapping, confidence: float | None) -> None:
+def _check_asked(config, asked: Mapping, confidence: float | None, prefix: str) -> None:
     """CatalogueError: a word of the command is wrong, which costs no time to see."""
     output, source, corrupt = (asked[x] for x in ("output", "source", "corrupt"))
     if (output / "config.json").exists():
         raise CatalogueError(f"{output} is a workdir of a run; take another --output")
     if source not in (None, SYNTHETIC) and not Path(source).exists():
-        raise CatalogueError(f"--input={source}: no such file")
+        raise CatalogueError(f"--{prefix}input={source}: no such file")
     if corrupt:
         read_corruption(corrupt)
     if confidence is not None and not gives_classes(config):

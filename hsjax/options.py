@@ -140,6 +140,7 @@ NUMBERS = {
     "eval.bootstrap": NOT_NEGATIVE,
     "baseline.ngrams": COUNT,
     "baseline.penalty": POSITIVE,
+    "baseline.neighbours": COUNT,
     "extract.length": COUNT,
     "harden.words": COUNT,
     "harden.share": ("above 0, at most 1", lambda x: 0 < x <= 1),

@@ -16,7 +16,7 @@ from hsjax.evaluation.metrics import score
 from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.tables import write_report
-from hsjax.features.stored_texts import StoredTexts
+from hsjax.features.stored_vectors import StoredVectors
 from hsjax.taxonomy import Taxonomy
 from hsjax.text_baseline import TextBaseline
 from hsjax.train.config import config_hash, gives_classes
@@ -156,13 +156,13 @@ def trained_baseline(config, catalogue: Catalogue, **changes) -> TextBaseline:
       CatalogueError: there is nothing to learn from, or no store of `features`.
     """
     rows, options = catalogue.rows("train"), {**config.baseline, **changes}
-    folder = options.pop("features")
+    folder, limit = options.pop("features"), config.data.image.max_pixels
     return fit_baseline(
         [catalogue.records[i] for i in rows],
         columns=model_columns(config),
         tree=catalogue.tree,
         groups=catalogue.groups[rows],
         seed=config.seed,
-        vectors=StoredTexts(folder) if folder else None,
+        vectors=StoredVectors(folder, max_pixels=limit) if folder else None,
         **options,
     )

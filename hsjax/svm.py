@@ -34,11 +34,11 @@ class SvmBaseline(TextBaseline):
         """Numbers that are learnt."""
         return self.model.coef_.size + self.model.intercept_.size
 
-    def flops(self, texts: Sequence[str]) -> float:
-        """2 x features of a text that are not zero, on average x classes."""
-        features = self.vectorizer.transform(texts)
+    def flops(self, items: Sequence) -> float:
+        """2 x features of an item that are not zero, on average x classes."""
+        features = self.vectorizer.transform(items)
         dense = isinstance(features, np.ndarray)
-        filled = features.shape[1] if dense else features.nnz / len(texts)
+        filled = features.shape[1] if dense else features.nnz / len(items)
         return 2.0 * filled * len(self.model.coef_)
 
     def _vectorizer(self) -> TfidfVectorizer:

@@ -1,4 +1,4 @@
-"""What baselines on text share: features, classes, and scores made probabilities."""
+"""What baselines share: features, classes, and scores made probabilities."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GroupShuffleSplit
 
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.records import Record
+from hsjax.data.text import stream_texts
 
 ANALYZERS = ("word", "char_wb")
 HELD_OUT = 0.1  # of the training groups, for the temperature
@@ -20,15 +22,19 @@ NodePath = tuple[str, ...]
 
 @runtime_checkable
 class Vectors(Protocol):
-    """Texts as rows of a matrix, as scikit-learn's vectorizers give them."""
+    """Texts or pictures as rows of a matrix, as scikit-learn's vectorizers do it."""
 
-    def fit_transform(self, texts): ...
+    def items(self, records, columns): ...
 
-    def transform(self, texts): ...
+    def fit_transform(self, items): ...
+
+    def transform(self, items): ...
 
 
 class TextBaseline(ABC):
     """TF-IDF (sublinear) of words or letters, or vectors, and a score for every path.
+
+    It answers items: texts, or what `vectors` makes of records, such as their pictures.
 
     Scores are no probabilities. softmax(scores / T) stands for them, where the one
     number T is fitted by likelihood on a held-out tenth of the training groups; then
@@ -42,7 +48,7 @@ class TextBaseline(ABC):
     Args:
       analyzer: features are `ngrams` of words, or of characters within words (char_wb).
       ngrams: the fewest and the most of them in a feature.
-      vectors: texts as vectors in place of TF-IDF, see `features.StoredTexts`.
+      vectors: in place of TF-IDF, of texts or of pictures: `features.StoredVectors`.
       seed: of the held-out groups, and of what is random in the learning.
 
     Attributes:
@@ -75,17 +81,27 @@ class TextBaseline(ABC):
         self.analyzer, self.ngrams = analyzer, tuple(ngrams)
         self.vectors, self.calibrate, self.seed = vectors, calibrate, seed
 
+    def items(self, records: Sequence[Record], columns: Sequence[str]) -> Sequence:
+        """What is asked for each record, (N,): its text of these columns, if no other.
+
+        Args:
+          columns: of text, joined by ' ; '.
+        """
+        read = self.vectors.items if self.vectors else stream_texts
+        return read(records, columns)
+
     def fit(
         self,
-        texts: Sequence[str],
+        items: Sequence,
         paths: Sequence[NodePath],
         *,
         groups: Integer[np.ndarray, "N"] | None = None,
     ) -> "TextBaseline":
-        """Learns from texts and their paths of node codes; the classes are whole paths.
+        """Learns from items and their paths of node codes; the classes are whole paths.
 
         Raises:
-          CatalogueError: fewer than two different paths, or no text or word at all.
+          CatalogueError: fewer than two different paths, or no text, word or picture at
+            all; `vectors` that cannot be had.
         """
         self.paths = sorted(set(paths))
         if len(self.paths) < 2:
@@ -94,26 +110,37 @@ class TextBaseline(ABC):
             )
         number = {path: index for index, path in enumerate(self.paths)}
         target = np.array([number[path] for path in paths])
-        if not any(text.strip() for text in texts):
-            raise CatalogueError("every training text is empty: check columns.text")
-        self.vectorizer = self.vectors or self._vectorizer()
-        try:
-            features = self.vectorizer.fit_transform(texts)
-        except ValueError as error:  # "empty vocabulary": words are of two letters
-            raise CatalogueError(
-                f"no training text has a {self.analyzer} of the kind that is counted"
-                f" ({error}): baseline.analyzer=char_wb counts single letters, too"
-            ) from None
+        features = self._first_features(items)
         if self.calibrate:
             groups = np.arange(len(target)) if groups is None else groups
             self.temperature = self._fit_temperature(features, target, groups)
         self.model = self._learn(features, target)
         return self
 
-    def log_probs(self, texts: Sequence[str]) -> Float[np.ndarray, "N C"]:
-        """Log-probability of each of `paths`."""
-        scores = self._scores(self.model, self.vectorizer.transform(texts))
+    def log_probs(self, items: Sequence) -> Float[np.ndarray, "N C"]:
+        """Log-probability of each of `paths`.
+
+        Raises:
+          CatalogueError: `vectors` that cannot be had.
+        """
+        scores = self._scores(self.model, self.vectorizer.transform(items))
         return log_softmax(scores / self.temperature, axis=1)
+
+    def _first_features(self, items: Sequence):
+        """Of the training items, with whatever makes them."""
+        if self.vectors:
+            self.vectorizer = self.vectors
+            return self.vectors.fit_transform(items)
+        if not any(text.strip() for text in items):
+            raise CatalogueError("every training text is empty: check columns.text")
+        self.vectorizer = self._vectorizer()
+        try:
+            return self.vectorizer.fit_transform(items)
+        except ValueError as error:  # "empty vocabulary": words are of two letters
+            raise CatalogueError(
+                f"no training text has a {self.analyzer} of the kind that is counted"
+                f" ({error}): baseline.analyzer=char_wb counts single letters, too"
+            ) from None
 
     def _vectorizer(self, **options) -> TfidfVectorizer:
         return TfidfVectorizer(

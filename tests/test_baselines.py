@@ -1,24 +1,37 @@
-"""Baselines on text: they learn, keep to the tree, and write the common table."""
+"""Baselines: they learn, keep to the tree, and write the common table."""
 
+import io
 import json
+import shutil
 import warnings
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from encoders import extraction, path_of
+from PIL import Image
 from runs import TEXT, report, run_config, train_run
 
 from hsjax.baselines import baseline_predictions, fit_baseline
 from hsjax.choices import check_choices
 from hsjax.codes import split_path
+from hsjax.data.prepare import read_catalogue
 from hsjax.data.records import CatalogueError, Record
+from hsjax.data.store import FeatureStore
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.predictions import (
     deepest,
     read_predictions,
     write_predictions,
 )
+from hsjax.experts import LOG_PROBS, fitted_expert
+from hsjax.features.live import embed
+from hsjax.features.stored_vectors import StoredVectors
 from hsjax.nearest import NearestBaseline
+from hsjax.reports import trained_baseline
+from hsjax.scoring import evaluate_run
 from hsjax.svm import SvmBaseline
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import plain, read_config
@@ -298,3 +311,311 @@ def test_it_reads_texts_and_needs_no_store(tmp_path):
     config.model.head.label_rows = "title"
     train_run(config.lock(), tmp_path / "run")
     assert report(tmp_path / "run")["metrics"]["level1/accuracy"] > 0.5
+
+
+class Points:
+    """Vectors of items that are indices of rows."""
+
+    def __init__(self, rows):
+        self.rows = np.array(rows, np.float32)
+
+    def items(self, records, columns):
+        return [record.row for record in records]
+
+    def transform(self, items):
+        return self.rows[list(items)]
+
+    fit_transform = transform
+
+
+def votes(query, known, target, k):
+    """Scores by a plain loop: (N, C) of the classes 0, 1, ... of `target`."""
+    found = np.zeros((len(query), max(target) + 1))
+    for row, x in enumerate(query):
+        cosines = [float(np.dot(x, y)) for y in known]
+        least = sorted(cosines, reverse=True)[min(k, len(cosines)) - 1] - 1e-6
+        for c in range(found.shape[1]):
+            own = [cos for cos, t in zip(cosines, target, strict=True) if t == c]
+            near = [cos for cos in own if cos >= least and cos > 0] or [max(own)]
+            if len(near) == 1:
+                found[row, c] = near[0]
+            else:
+                found[row, c] = 0.07 * np.log(sum(np.exp(cos / 0.07) for cos in near))
+    return found
+
+
+def unit(rng, rows, width=6):
+    x = rng.normal(size=(rows, width))
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("k", [2, 7, 1000])
+def test_the_nearest_vote_as_in_a_plain_loop(k, monkeypatch):
+    rng = np.random.default_rng(k)
+    known, asked = unit(rng, 60), unit(rng, 23)
+    known[3] = known[4] = known[50]  # as near as each other
+    known[7] = 0.0  # without a picture
+    asked[0], asked[1] = known[3], 0.0
+    target = rng.integers(0, 9, 60)
+    rows = np.concatenate([known, asked]).astype(np.float32)
+    options = {"vectors": Points(rows), "calibrate": False, "neighbours": k}
+    paths = [(f"c{t}",) for t in target]
+    model = NearestBaseline(**options).fit(range(60), paths)
+    expected = votes(rows[60:], rows[:60], target, k)
+    found = model.log_probs(range(60, 83))
+    shares = np.exp(expected / 0.07)
+    shares /= shares.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.exp(found), shares, rtol=1e-4)
+    np.testing.assert_allclose(found[1], np.log(1 / 9))  # nothing to go by
+    assert model.parameters == 60 * 6
+    assert model.flops(range(60, 83)) == 2 * 60 * 6
+    monkeypatch.setattr("hsjax.nearest.CELLS", 5 * 60)
+    np.testing.assert_allclose(model.log_probs(range(60, 83)), found, atol=1e-5)
+
+
+def test_the_order_of_answers_is_that_of_the_vote_alone():
+    """Classes that have none of the k nearest come after, whatever their own cosine."""
+    rng = np.random.default_rng(0)
+    rows = np.abs(unit(rng, 300))
+    target, k = rng.integers(0, 40, 250), 5
+    options = {"vectors": Points(rows), "calibrate": False, "neighbours": k}
+    model = NearestBaseline(**options).fit(range(250), [(f"{t:02d}",) for t in target])
+    found = model.log_probs(range(250, 300))
+    for row, cosines in zip(found, rows[250:] @ rows[:250].T, strict=True):
+        near = np.argsort(-cosines)[:k]
+        weights = np.bincount(target[near], np.exp(cosines[near] / 0.07), minlength=40)
+        voted = np.flatnonzero(weights)
+        order = np.argsort(-row)
+        assert order[0] == weights.argmax()
+        assert set(order[: len(voted)]) == set(voted)
+
+
+def test_texts_vote_by_their_words():
+    """A text with one neighbour scores its cosine, as without a vote."""
+    texts = ["red boot", "red shoe", "red cup", "blue cup", "green hat"]
+    paths = [("A",), ("A",), ("B",), ("B",), ("C",)]
+    asked = ["red boot", "cup", "unknown", "hat"]
+    model, single = nearest(texts, paths, neighbours=3), nearest(texts, paths)
+    found, alone = (
+        m._scores(m.model, m.vectorizer.transform(asked)) for m in (model, single)
+    )
+    known = model.vectorizer.transform(texts).toarray()
+    expected = votes(
+        model.vectorizer.transform(asked).toarray(), known, [0, 0, 1, 1, 2], 3
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert found[0, 0] > alone[0, 0]  # its other red thing votes as well
+    np.testing.assert_array_equal(found[2:], alone[2:])
+    default = nearest(texts, paths, calibrate=True)
+    one = nearest(texts, paths, calibrate=True, neighbours=1)
+    np.testing.assert_array_equal(one.log_probs(asked), default.log_probs(asked))
+    assert (single.temperature, model.temperature) == (0.05, 0.07)
+
+
+def test_votes_are_calibrated_and_neighbours_are_counted(tree):
+    train, test = make_records(400), make_records(200, seed=1)
+    options = {"kind": "nearest", "ngrams": (1, 1), "neighbours": 5}
+    fitted = answered(train, test, tree, **options)
+    plain = answered(train, test, tree, calibrate=False, **options)
+    assert score(fitted, bootstrap=0)["path/accuracy"] > 0.95
+    np.testing.assert_array_equal(fitted.decoded["flat"], plain.decoded["flat"])
+    np.testing.assert_allclose(fitted.topk_probs.sum(axis=1), 1, atol=1e-5)
+    assert true_log_probs(fitted).mean() > true_log_probs(plain).mean()
+    with pytest.raises(ValueError, match=r"baseline\.neighbours=0: give 1 or more"):
+        fit_baseline(train, tree=tree, kind="nearest", neighbours=0)
+    config = run_config({**TEXT, "task": "baseline", "baseline.neighbours": 0})
+    with pytest.raises(ConfigError, match="baseline.neighbours is 0; it must be 1 or"):
+        check_choices(config)
+
+
+def on_store(shop, store, modality, **changes):
+    """The config of a baseline on a store of texts or of pictures."""
+    changes = {f"baseline.{key}": value for key, value in changes.items()}
+    fixed = {"task": "baseline", "model.modalities": (modality,)}
+    fixed["baseline.features"] = str(store)
+    config = run_config({**path_of(shop), **fixed, **changes}).unlock()
+    if modality == "image":
+        config.data.features.image = str(store)
+    return config.lock()
+
+
+def picture(seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (20, 26, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+NO_PICTURE, STORED = 4, 9  # rows of `goods`, from 0
+
+
+@pytest.fixture(scope="module")
+def goods(tmp_path_factory, shop):
+    """New titles and pictures; one row has neither, one is the shop's own."""
+    rows = pq.read_table(shop).to_pylist()[:30]
+    for i, row in enumerate(rows):
+        if i != STORED:
+            row["title"] = f"{row['title'] or 'spare'} of steel {i}"
+            row["image"] = picture(i)
+    rows[NO_PICTURE]["image"] = rows[NO_PICTURE]["title"] = None
+    path = tmp_path_factory.mktemp("goods") / "goods.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def normalised(vectors):
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(norms > 0, norms, 1)
+
+
+def learnt(config):
+    """Unit vectors of the training pictures, their leaves, and the catalogue."""
+    catalogue = read_catalogue(config)
+    store, rows = FeatureStore(config.baseline.features), catalogue.rows("train")
+    records = [catalogue.records[i] for i in rows]
+    vectors = store.take(store.rows([r.image_key for r in records]))
+    return normalised(vectors), np.array([r.path[-1] for r in records]), catalogue
+
+
+def brute_answers(query, known, leaves, k):
+    """The leaf that each picture is given, and the scores of all leaves, sorted."""
+    classes, target = np.unique(leaves, return_inverse=True)
+    scores = votes(query, known, target, k)
+    return classes[scores.argmax(axis=1)], scores
+
+
+def test_the_pictures_of_a_store_are_the_neighbours(shop, stores, goods, tmp_path):
+    """A plain loop finds the same: on the test part, and on pictures of another file
+    that the store's encoder has to make vectors of, wherever the store lies by then.
+    """
+    store = shutil.copytree(stores / "image", tmp_path / "store")
+    options = {"kind": "nearest", "neighbours": 6, "calibrate": False}
+    config = on_store(shop, store, "image", **options)
+    train_run(config, tmp_path / "run")
+    known, leaves, catalogue = learnt(config)
+    tested = [catalogue.records[i] for i in catalogue.rows("test")]
+    vectors = FeatureStore(store)
+    rows = vectors.rows([r.image_key for r in tested])
+    query = normalised(vectors.take(rows))
+    found = read_predictions(tmp_path / "run" / "predictions.parquet")
+    expected, scores = brute_answers(query, known, leaves, 6)
+    np.testing.assert_array_equal(deepest(found.decoded["flat"]), expected)
+    shares = np.exp(scores / 0.07)
+    best = shares.max(axis=1) / shares.sum(axis=1)
+    np.testing.assert_allclose(found.topk_probs[:, 0], best, rtol=1e-3)
+    assert set(found.present) == {"image"}
+    np.testing.assert_array_equal(found.present["image"], rows >= 0)
+    assert not (rows >= 0).all()
+
+    before = sorted(p.name for p in store.rglob("*"))
+    store = store.rename(tmp_path / "moved")
+    asked = {"source": str(goods), "part": "test", "corrupt": "", "seed": 0}
+    asked["features"] = {"image": store}
+    evaluate_run(tmp_path / "run", tmp_path / "out", **asked)
+    found = read_predictions(tmp_path / "out" / "predictions.parquet")
+    assert sorted(p.name for p in store.rglob("*")) == before
+    items = [row["image"] for row in pq.read_table(goods).to_pylist()]
+    query = np.zeros((30, known.shape[1]), np.float32)
+    there = [i for i in range(30) if i != NO_PICTURE]
+    query[there] = embed(store, [items[i] for i in there], max_pixels=10**6)
+    expected, _ = brute_answers(normalised(query), known, leaves, 6)
+    np.testing.assert_array_equal(deepest(found.decoded["flat"]), expected)
+    np.testing.assert_array_equal(np.flatnonzero(~found.present["image"]), NO_PICTURE)
+    equal = np.full(5, 1 / len(np.unique(leaves)))
+    np.testing.assert_allclose(found.topk_probs[NO_PICTURE], equal, rtol=1e-5)
+
+
+@pytest.mark.parametrize("modality", ["title", "image"])
+@pytest.mark.parametrize("kind", ["svm", "nearest"])
+def test_other_files_are_answered_by_a_store(
+    shop, stores, goods, tmp_path, kind, modality
+):
+    """Stored or not, as the vectors say; a bench and an ensemble ask likewise."""
+    config = on_store(shop, stores / modality, modality, kind=kind)
+    catalogue = read_catalogue(config)
+    model = trained_baseline(config, catalogue)
+    again = trained_baseline(config, catalogue)
+    columns = () if modality == "image" else ("title",)
+    train_run(config, tmp_path / "run")
+    asked = {"source": str(goods), "part": "test", "corrupt": "", "seed": 0}
+    evaluate_run(tmp_path / "run", tmp_path / "out", **asked)
+    found = read_predictions(tmp_path / "out" / "predictions.parquet")
+    rows = pq.read_table(goods).to_pylist()
+    made = embed(
+        stores / modality, [row[modality] or "" for row in rows], max_pixels=10**6
+    )
+    again.vectorizer = Points(normalised(made))
+    expected = again.log_probs(range(30)).max(axis=1)
+    np.testing.assert_allclose(found.log_prob, expected, atol=1e-4)
+    assert np.flatnonzero(~found.present[modality]).tolist() == [NO_PICTURE]
+    # what costs and ensembles ask
+    tested = [catalogue.records[i] for i in catalogue.rows("test")]
+    width = FeatureStore(stores / modality).shape[0]
+    classes, items = len(model.paths), model.items(tested, columns)
+    count = len(catalogue.rows("train")) if kind == "nearest" else classes
+    assert model.flops(items) == 2 * width * count
+    bias = classes if kind == "svm" else 0
+    assert model.parameters == width * count + bias
+    leaves = {"columns": columns, "leaves": model.paths}
+    (batch,) = fitted_expert(model, tested, **leaves)
+    np.testing.assert_array_equal(batch[LOG_PROBS], model.log_probs(items))
+
+
+def test_stored_pictures_need_not_be_seen(shop, stores, tmp_path):
+    """A run of texts alone only hashes them; new ones it cannot have encoded."""
+    options = {"kind": "nearest", "neighbours": 3}
+    seen = on_store(shop, stores / "image", "image", **options)
+    hashed = on_store(shop, stores / "image", "title", **options)
+    for name, config in (("seen", seen), ("hashed", hashed)):
+        train_run(config, tmp_path / name)
+    a, b = (
+        read_predictions(tmp_path / name / "predictions.parquet")
+        for name in ("seen", "hashed")
+    )
+    np.testing.assert_array_equal(a.log_prob, b.log_prob)
+    np.testing.assert_array_equal(a.topk_codes, b.topk_codes)
+    blurred = {"source": None, "part": "test", "corrupt": "blur@3", "seed": 0}
+    evaluate_run(tmp_path / "seen", tmp_path / "out", **blurred)
+    c = read_predictions(tmp_path / "out" / "predictions.parquet")
+    assert (c.log_prob != a.log_prob)[a.present["image"]].any()
+    np.testing.assert_array_equal(c.present["image"], a.present["image"])
+    with pytest.raises(
+        CatalogueError, match="lacks pictures that were not kept as its"
+    ):
+        evaluate_run(tmp_path / "hashed", tmp_path / "out2", **blurred)
+
+
+def test_what_a_store_cannot_give_is_explained(shop, stores, resnet, goods, tmp_path):
+    config = on_store(shop, stores / "image", "image", kind="nearest")
+    catalogue = read_catalogue(config)
+    vectors = StoredVectors(stores / "image", max_pixels=10**6)
+    unknown = replace(catalogue.records[0], image_key="k" * 40, image=None)
+    lacks = r"lacks pictures .* were not kept .*\(1, first: row 1, id P000000\): name"
+    with pytest.raises(CatalogueError, match=lacks):
+        vectors.transform([*catalogue.records[1:3], unknown])
+    decoded = replace(unknown, image=np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(CatalogueError, match=r"same folder in data\.features\.image"):
+        vectors.transform([decoded])
+    absent = [replace(r, image_key="", image=None) for r in catalogue.records[:2]]
+    np.testing.assert_array_equal(vectors.transform(absent), np.zeros((2, 12)))
+    with pytest.raises(CatalogueError, match="no training row has a picture: check"):
+        vectors.fit_transform(absent)
+    texts = StoredVectors(stores / "title", max_pixels=1)
+    with pytest.raises(CatalogueError, match="every training text is empty: check"):
+        texts.fit_transform(["", " "])
+
+    # its encoder has gone, which a baseline does not blame on words
+    gone = shutil.copytree(stores / "image", tmp_path / "gone")
+    facts = json.loads((gone / "store.json").read_text())
+    (gone / "store.json").write_text(json.dumps(facts | {"source": "moved"}))
+    new = replace(unknown, image=picture(0))
+    model = NearestBaseline(vectors=StoredVectors(gone, max_pixels=10**6))
+    with pytest.raises(
+        CatalogueError, match=r"^\S+gone lacks some items, and its enco"
+    ):
+        model.fit([catalogue.records[0], new], [("A",), ("B",)])
+
+    states = extraction(shop, resnet, "image", states=True)
+    train_run(states, tmp_path / "states")
+    with pytest.raises(CatalogueError, match=r"every cell of a picture; extract one"):
+        StoredVectors(tmp_path / "states", max_pixels=1)

@@ -8,11 +8,22 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from encoders import path_of
+from ml_collections import ConfigDict
 from runs import TEXT, command, report, run_config, train_run
 from sklearn.metrics import log_loss
 
+from hsjax import cascade_cost
+from hsjax.cascade_cost import open_stages, stage_costs, summed
+from hsjax.cascading import run_cascade
+from hsjax.data import examples
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.calibration import CALIBRATIONS, calibrated, fit_calibration
+from hsjax.evaluation.calibration import (
+    CALIBRATIONS,
+    calibrated,
+    fit_calibration,
+    least_stated,
+)
 from hsjax.evaluation.cascade_curve import (
     MAIN,
     NEVER,
@@ -20,13 +31,30 @@ from hsjax.evaluation.cascade_curve import (
     cascade_curve,
     mean_cost,
     merged,
+    reached,
     within_cost,
     within_quality,
 )
-from hsjax.evaluation.cascade_report import cascade_table, told_thresholds
+from hsjax.evaluation.cascade_report import (
+    PartCost,
+    cascade_table,
+    costs_table,
+    reached_table,
+    told_thresholds,
+)
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.predictions import Predictions, read_predictions
-from hsjax.inference.cascade import Wish, check_stages, fit_cascade, read_cascade
+from hsjax.features import encoded_batches, live
+from hsjax.inference.cascade import (
+    Wish,
+    check_stages,
+    fit_cascade,
+    read_cascade,
+    stated,
+    write_cascade,
+)
+from hsjax.members import load_members
+from hsjax.scoring import evaluate_run
 from hsjax.train.workdir import write_config
 
 ROWS = 60
@@ -86,7 +114,7 @@ def test_the_curve_is_that_of_merged_answers():
     for i, threshold in enumerate(curve.threshold):
         found = score(both(threshold), bootstrap=0)
         assert curve.f1[i] == pytest.approx(found["hierarchical/f1"])
-        assert curve.accuracy[i] == pytest.approx(found["decode/cascade/leaf_accuracy"])
+        assert curve.accuracy[i] == pytest.approx(found["path/accuracy"])
         assert curve.escalated[i] == pytest.approx(
             np.less(CONFIDENCE, threshold).mean()
         )
@@ -106,15 +134,19 @@ def test_threshold_0_and_1_are_the_two_models_and_the_cost_grows_between():
 
 def test_wishes_are_kept_on_the_rows_they_are_fitted_on():
     curve = cascade_curve(CHEAP, STRONG, CONFIDENCE)
-    for loss in (0.0, 0.02, 0.1):
-        i = within_quality(curve, loss)
-        assert curve.f1[i] >= curve.f1[-1] - loss
-        assert (curve.f1[:i] < curve.f1[-1] - loss).all()
-    for budget in (0.5, 1.7, 9.0):
-        i = within_cost(curve, COSTS, budget)
-        affordable = mean_cost(curve.escalated, COSTS) <= budget
-        assert affordable[i]
-        assert curve.f1[i] == curve.f1[affordable].max()
+    for metric, figures in (
+        ("hierarchical_f1", curve.f1),
+        ("accuracy", curve.accuracy),
+    ):
+        for loss in (0.0, 0.02, 0.1):
+            i = within_quality(curve, loss, metric)
+            assert figures[i] >= figures[-1] - loss
+            assert (figures[:i] < figures[-1] - loss).all()
+        for budget in (0.5, 1.7, 9.0):
+            i = within_cost(curve, COSTS, budget, metric)
+            affordable = mean_cost(curve.escalated, COSTS) <= budget
+            assert affordable[i]
+            assert figures[i] == figures[affordable].max()
     assert within_cost(curve, COSTS, 0.4) is None
 
 
@@ -134,6 +166,36 @@ def test_what_is_left_to_people_has_no_answer_and_no_probability():
     assert metrics["hierarchical/recall"] < metrics["hierarchical/precision"]
 
 
+def test_what_is_reached_is_told_with_and_without_what_is_left_to_people():
+    sent, left = np.array([0, 1]), np.arange(ROWS) % 3 == 2
+    routes = {"escalated": sent, "abstained": left, "present": {}}
+    found = merged(CHEAP, STRONG.select(sent), **routes)
+    told = reached(found, STRONG)
+    assert told[:3] == (ROWS, pytest.approx(2 / ROWS), pytest.approx(1 / 3))
+    for p, f1, accuracy in (
+        (found, told.f1, told.accuracy),
+        (found.select(~left), told.answered_f1, told.answered_accuracy),
+        (STRONG, told.strong_f1, told.strong_accuracy),
+    ):
+        expected = score(p, bootstrap=0)
+        assert f1 == pytest.approx(expected["hierarchical/f1"])
+        assert accuracy == pytest.approx(expected["path/accuracy"])
+    unscored = reached(found, None)
+    assert unscored[:3] == told[:3]
+    assert np.isnan(unscored[3:]).all()
+
+    lines = reached_table({"there": told, "here": unscored}, COSTS).splitlines()[2:]
+    cells = [[x.strip() for x in line.split("|")[1:-1]] for line in lines]
+    cost = f"{mean_cost(2 / ROWS, COSTS):.2f}"
+    assert [x[0] for x in cells] == ["there", "there, what is answered", "here"]
+    assert cells[0][2:4] == ["3.3", "33.3"]
+    gap = 100 * (told.f1 - told.strong_f1)
+    assert cells[0][6] == f"{gap:+.2f}"
+    assert cells[1][4] == f"{100 * told.answered_f1:.1f}"
+    assert cells[1][5] == f"{100 * told.answered_accuracy:.1f}"
+    assert cells[2][4:] == ["–", "–", "–", "–", cost], "the mean cost needs no label"
+
+
 def test_a_cost_that_nobody_knows_is_no_wish():
     words = {"runs": ("a", "b"), "costs": (0.5, np.nan), "fitted": "here"}
     with pytest.raises(CatalogueError, match="give --costs=CHEAP,STRONG"):
@@ -146,7 +208,9 @@ def fitted(**wish):
 
 
 def test_a_cascade_is_fitted_and_read_again(tmp_path):
-    assert fitted(threshold=0.3).threshold == 0.3
+    by_hand = fitted(threshold=0.3)
+    assert calibrated(by_hand.calibration, np.array([by_hand.threshold])) >= 0.3
+    assert by_hand.wished == "threshold 0.3 by hand"
     loose, strict = fitted(quality=20.0), fitted(quality=0.0)
     assert loose.threshold <= strict.threshold
     with pytest.raises(
@@ -155,9 +219,65 @@ def test_a_cascade_is_fitted_and_read_again(tmp_path):
         fitted(cost=0.1)
     assert fitted(abstain=1.1).floor > 1, "never good enough: everything is left"
     assert fitted(abstain=0.0).floor == 0
+    left = fitted(abstain=0.9, cost=2.0)
+    assert left.wished.endswith(
+        "at most 2 ms a product, left to people below a chance of 0.9"
+    )
+    sent, none = left.routed(CHEAP)
+    assert left.reached.escalated == len(sent) / ROWS
+    assert left.reached.abstained == none.mean()
+    part = PartCost(0, "title", 0.5, 0.4, 0.6, True)
+    write_cascade(left._replace(parts=(part,)), tmp_path)
+    assert read_cascade(tmp_path) == left._replace(parts=(part,))
+    (tmp_path / "cascade.json").write_text('{"format": 1}')
+    with pytest.raises(CatalogueError, match="of another version of hsjax, fit it"):
+        read_cascade(tmp_path)
     (tmp_path / "cascade.json").write_text("{}")
     with pytest.raises(CatalogueError, match="no cascade to read"):
         read_cascade(tmp_path)
+
+
+def test_a_budget_may_be_of_accuracy():
+    wish = {"quality": 3.0}
+    assert fitted(**wish).wished == "at most 3 points of hF1 below the strong model"
+    found = fitted(**wish, metric="accuracy")
+    assert found.wished == "at most 3 points of accuracy below the strong model"
+    told = found.reached
+    assert told.accuracy >= told.strong_accuracy - 0.03
+    curve = cascade_curve(CHEAP, STRONG, CONFIDENCE)
+    assert found.threshold == curve.threshold[within_quality(curve, 0.03, "accuracy")]
+    best = fitted(cost=2.0, metric="accuracy")
+    assert best.wished == "the best accuracy for at most 2 ms a product"
+
+
+def test_a_plateau_of_a_calibration_does_not_coarsen_a_budget():
+    """Isotonic steps tie most rows; what the model states tells them apart."""
+    steps = fit_calibration("isotonic", CONFIDENCE, np.arange(ROWS) % 2 == 0)
+    values = [len(np.unique(x)) for x in (calibrated(steps, CONFIDENCE), CONFIDENCE)]
+    assert values[0] < values[1] / 3
+    for budget in np.linspace(0.6, 4.4, 20):
+        found = [fitted(cost=budget, calibration=x) for x in CALIBRATIONS]
+        assert len({x.threshold for x in found}) == 1
+        assert len({x.reached.escalated for x in found}) == 1
+
+
+@pytest.mark.parametrize("kind", CALIBRATIONS)
+def test_a_threshold_by_hand_is_a_calibrated_one(kind):
+    found = fitted(threshold=0.6, calibration=kind)
+    sure = calibrated(found.calibration, stated(CHEAP))
+    np.testing.assert_array_equal(found.routed(CHEAP)[0], np.flatnonzero(sure < 0.6))
+    assert not len(fitted(threshold=0.0, calibration=kind).routed(CHEAP)[0])
+    every = fitted(threshold=1.0, calibration=kind)
+    assert len(every.routed(CHEAP)[0]) == np.less(sure, 1).sum()
+
+
+def test_the_least_stated_probability_by_hand():
+    steps = {"kind": "isotonic", "x": [0.2, 0.6, 0.7], "y": [0.1, 0.5, 0.5]}
+    assert least_stated(steps, 0.3) == pytest.approx(0.4)
+    assert least_stated(steps, 0.5) == pytest.approx(0.6)
+    assert least_stated(steps, 0.1) == 0
+    assert least_stated(steps, 0.51) is None
+    assert least_stated({"kind": "none"}, 0.37) == 0.37
 
 
 def test_thresholds_are_told_apart():
@@ -174,15 +294,62 @@ def test_the_fitted_line_has_its_own_threshold():
     confidence = np.array([0.2, 0.365, 0.99996, 0.99998])
     shares = np.arange(5) / 4
     curve = Curve(np.append(confidence, NEVER), shares, shares, shares)
-    text = cascade_table(curve, 1, COSTS, fitted=0.2593)
-    lines = [line.split(" | ")[:2] for line in text.splitlines()[2:7]]
+    of = {"fitted": 0.2593, "calibration": {"kind": "none"}}
+    text = cascade_table(curve, 1, COSTS, **of)
+    lines = [line.split(" | ")[:3] for line in text.splitlines()[2:7]]
     assert lines == [
-        ["| 0.2000", "0.0"],
-        ["| **fitted** 0.2593", "25.0"],
-        ["| 0.99996", "50.0"],
-        ["| 0.99998", "75.0"],
-        ["| any", "100.0"],
+        ["| 0.2000", "0.2000", "0.0"],
+        ["| **fitted** 0.2593", "0.2593", "25.0"],
+        ["| 0.99996", "0.99996", "50.0"],
+        ["| 0.99998", "0.99998", "75.0"],
+        ["| any", "any", "100.0"],
     ]
+    of["calibration"] = {"kind": "isotonic", "x": [0.0, 0.3], "y": [0.4, 0.7]}
+    text = cascade_table(curve, 1, COSTS, **of)
+    assert [line.split(" | ")[:2] for line in text.splitlines()[2:7]] == [
+        ["| 0.6000", "0.2000"],
+        ["| **fitted** 0.6593", "0.2593"],
+        ["| 0.7000", "0.99996"],
+        ["| 0.7000", "0.99998"],
+        ["| any", "any"],
+    ]
+
+
+def test_the_costs_of_a_report_say_what_is_counted():
+    assert "1.00 and 4.00 ms in the stages, as --costs says" in costs_table(
+        (), (1.0, 4.0), "ab"
+    )
+    parts = [
+        PartCost(0, "title: tokenised and encoded", 1.0, 0.9, 1.1),
+        PartCost(0, "model, answers", 0.25, 0.2, 0.3),
+        PartCost(1, "image: not measured", *[np.nan] * 3),
+    ]
+    costs = summed(parts)
+    assert costs == (1.25, pytest.approx(np.nan, nan_ok=True))
+    text = costs_table(parts, costs, ["one", "two"])
+    assert "| one | title: tokenised and encoded | 1.00 | 0.90 to 1.10 |" in text
+    assert "| one | **in all** | 1.25 | – |" in text
+    assert "| two | image: not measured | – | – |" in text
+    assert "oisy" not in text
+    noisy = [x._replace(noisy=True) for x in parts[:1]]
+    assert "**Noisy**" in costs_table(noisy, (1.0, 4.0), "ab")
+
+
+def test_times_are_noisy_where_quartiles_or_the_load_say_so(monkeypatch):
+    monkeypatch.setattr(cascade_cost, "cores", lambda: 2)
+    calm = {"load": 0.5, "load_after": 2.4}
+    parts = [
+        PartCost(0, "encoder", 10.0, 9.5, 10.5),
+        PartCost(0, "model", 0.1, 0.05, 0.2),  # of the whole stage little
+        PartCost(1, "encoder", 0.0, 0.0, 0.0),
+        PartCost(1, "model", 1.0, 0.9, 1.2),
+    ]
+    noisy = lambda **loads: [  # noqa: E731
+        x.noisy for x in cascade_cost.marked(parts, calm | loads)
+    ]
+    assert noisy() == [False, False, False, True]
+    assert noisy(load=3.0) == [True, True, False, True]
+    assert noisy(load_after=3.0) == [True, True, False, True]
 
 
 @pytest.mark.parametrize("kind", CALIBRATIONS)
@@ -237,11 +404,23 @@ def test_the_command_fits_reports_and_answers_other_files(runs, shop, tmp_path):
     found = read_predictions(tmp_path / "a/predictions.parquet")
     assert set(found.stage) == {"cheap", "strong"}
     text = (tmp_path / "a/report.md").read_text()
-    assert "| sent on below | sent on, % | hF1 |" in text
+    assert "| sent on below | as stated | sent on, % | hF1 |" in text
     sent = 100 * (found.stage == "strong").mean()
     assert "| sent on below a confidence of | 0.5000 |" in text
-    assert f"| **fitted** 0.5000 | {sent:.1f} |" in text
+    assert f"| **fitted** 0.5000 | 0.5000 | {sent:.1f} |" in text
     assert "hF1, cascade − strong" in text
+    assert "accuracy, cascade − strong" in text
+    known = read_cascade(tmp_path / "a")
+    assert "| wished for | threshold 0.5 by hand |" in text
+    assert f"| where it was fitted | {known.reached.rows} |" in text
+    assert f"| these rows | {len(found)} | {sent:.1f} | 0.0 |" in text
+    cost = mean_cost((found.stage == "strong").mean(), known.costs)
+    assert f"| {cost:.2f} |" in text
+    assert [x.part for x in known.parts] == [
+        "TF-IDF, svm, answers",
+        "tokenising, decoding pictures, model, answers",
+    ]
+    assert "as if no cached feature was at hand" in text
     with (tmp_path / "a/curve.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert float(lines[0]["escalated"]) == 0
@@ -268,14 +447,21 @@ def test_wishes_are_fitted_on_a_file_and_files_without_labels_are_answered(
     code, told = cascade(names, *wish, f"--output={tmp_path / 'a'}")
     assert code == 0, told
     known, text = read_cascade(tmp_path / "a"), (tmp_path / "a/report.md").read_text()
-    assert "some.parquet, 60 rows; at most 5 points of hF1 below" in known.fitted
+    assert known.fitted.endswith("some.parquet, 60 rows")
+    assert "at most 5 points of hF1 below" in known.wished
     assert known.costs == (1, 4)
     assert re.search(r"fitted on [\d,]+ of the [\d,]+ rows that are answered", text)
-    assert f"confidence of | {told_thresholds([known.threshold])[0]} |" in text
+    sure = calibrated(known.calibration, np.array([known.threshold])).tolist()
+    assert f"confidence of | {told_thresholds(sure)[0]}, which it states as" in text
 
     bare = rows.slice(60, 30).drop_columns(["hs_code", "group"])
     pq.write_table(bare, tmp_path / "bare.parquet")
-    asked = ("--cost=3", "--costs=1,4", f"--input={tmp_path / 'bare.parquet'}")
+    asked = (
+        "--cost=3",
+        "--costs=1,4",
+        "--metric=accuracy",
+        f"--input={tmp_path / 'bare.parquet'}",
+    )
     code, told = cascade(names, *asked, f"--output={tmp_path / 'b'}")
     assert code == 0, told
     assert "part val, " in read_cascade(tmp_path / "b").fitted
@@ -284,7 +470,10 @@ def test_wishes_are_fitted_on_a_file_and_files_without_labels_are_answered(
     assert set(found.stage) <= {"cheap", "strong"}
     assert (found.decoded[MAIN][:, 0] != "").all()
     text = (tmp_path / "b/report.md").read_text()
-    assert "at most 3 ms a product" in text
+    assert "the best accuracy for at most 3 ms a product" in text
+    sent = (found.stage == "strong").mean()
+    told = f"| these rows | 30 | {100 * sent:.1f} | 0.0 | – | – | – | – |"
+    assert f"{told} {mean_cost(sent, (1.0, 4.0)):.2f} |" in text
     assert "**fitted**" not in text, "a curve needs labels"
     assert not (tmp_path / "b/curve.csv").exists()
 
@@ -319,7 +508,17 @@ def test_stages_of_other_trees_are_told_in_its_own_words(runs, shop, tmp_path):
         (["--run=a,b", "--cost=1", "--quality=1"], "are different wishes: give one"),
         (["--cascade=x", "--cost=1"], "--cost says nothing with --cascade"),
         (["--run=a,b", "--calibration=no"], "known: temperature, isotonic, none"),
+        (["--run=a,b", "--metric=f1"], "known: hierarchical_f1, accuracy"),
+        (["--run=a,b", "--metric=accuracy", "--threshold=1"], "--metric says nothing"),
+        (["--run=a,b", "--part=val", "--input=x"], "--part says nothing with --input"),
         (["--run=a,b", "--costs=1"], "--costs takes two numbers"),
+        (["--run=a,b", "--costs=nan,1"], "--costs=nan,1: give finite times"),
+        (["--run=a,b", "--costs=1,inf"], "--costs=1,inf: give finite times"),
+        (["--run=a,b", "--costs=1,-2"], "--costs=1,-2: give finite times"),
+        (["--run=a,b", "--quality=nan"], "--quality=nan: give a finite number"),
+        (["--run=a,b", "--cost=inf"], "--cost=inf: give a finite number"),
+        (["--run=a,b", "--threshold=nan"], "--threshold=nan: give a finite number"),
+        (["--run=a,b", "--abstain=nan"], "--abstain=nan: give a finite number"),
         (["--run=a,b", "--abstain=5"], "abstain"),
         (["--run=a,b", "--quality=-1"], "quality"),
         (["--run=a,b", "--fit_part=test"], "on the very rows that are answered"),
@@ -333,3 +532,165 @@ def test_mistakes_end_in_a_sentence(tmp_path, words, told):
     assert code
     assert told in said
     assert "Traceback" not in said
+
+
+@pytest.fixture(scope="module")
+def cached(shop, stores, tmp_path_factory):
+    """A model on cached titles, and one on cached titles and pictures."""
+    root = tmp_path_factory.mktemp("cached")
+    for name, modalities in (("title", ("title",)), ("pair", ("title", "image"))):
+        own = TEXT if name == "title" else {}
+        config = run_config({**own, **path_of(shop), "train.steps": 2}).unlock()
+        config.data.columns.text, config.train.eval_every = ("title",), 2
+        config.model.modalities = modalities
+        places = {m: str(stores / m) for m in modalities}
+        config.data.features = ConfigDict(places)
+        train_run(config.lock(), root / name)
+    return root
+
+
+def members_of(root, names, tmp_path, **asked):
+    words = {"source": None, "part": "test", "corrupt": "", "by": ""}
+    words |= {"confidence": None, "zero_shot": "", "features": {}}
+    folders = [root / name for name in names]
+    return load_members(folders, output=tmp_path / "x", **words | asked)
+
+
+def test_each_run_takes_its_own_places(cached, stores, tmp_path):
+    places = {"image": tmp_path / "image"}
+    shutil.copytree(stores / "image", places["image"])
+    folders = [cached / "title", cached / "pair"]
+    check_stages(folders, places)
+    first, second = members_of(cached, ["title", "pair"], tmp_path, features=places)
+    assert first.config.data.features.image == ""
+    for config in (second.config, second.run.config):
+        assert config.data.features.image == str(places["image"])
+        assert config.data.features.title == str(stores / "title")
+    asked = {"source": None, "part": "test", "corrupt": "", "seed": 0}
+    evaluate_run(folders, tmp_path / "mean", features=places, **asked)
+    assert "ensemble of title, pair" in (tmp_path / "mean/report.md").read_text()
+    told = (
+        "'imag': none of the runs has .* stores of title, image. Did you mean 'image'"
+    )
+    with pytest.raises(CatalogueError, match=told):
+        check_stages(folders, {"imag": places["image"]})
+    with pytest.raises(CatalogueError, match=told):
+        members_of(cached, ["title", "pair"], tmp_path, features={"imag": "x"})
+
+
+def test_a_known_cascade_finds_stores_that_have_moved(cached, stores, tmp_path):
+    folders, places = [cached / "title", cached / "pair"], {"image": tmp_path / "image"}
+    shutil.copytree(stores / "image", places["image"])
+    wish = {"wish": Wish(threshold=0.5), "costs": COSTS}
+    run_cascade(folders, tmp_path / "a", features=places, **wish)
+    run_cascade(
+        folders,
+        tmp_path / "b",
+        wish=None,
+        known=read_cascade(tmp_path / "a"),
+        features={},
+    )
+    one, other = (read_predictions(tmp_path / x / "predictions.parquet") for x in "ab")
+    np.testing.assert_array_equal(one.stage, other.stage)
+
+
+def test_messages_name_the_flags_of_the_fit(cached, tmp_path):
+    folders = [cached / "title", cached / "pair"]
+    asked = {"wish": Wish(quality=1.0), "costs": COSTS, "features": {}}
+    for words, told in (
+        ({"fit_part": "foo"}, "--fit_part=foo: known are train, val, test"),
+        ({"fit_source": "gone"}, "--fit_input=gone: no such file"),
+        ({"part": "foo"}, "--part=foo: known are"),
+        ({"source": "gone"}, "--input=gone: no such file"),
+    ):
+        with pytest.raises(CatalogueError, match="^" + told):
+            run_cascade(folders, tmp_path / "x", **asked, **words)
+
+
+@pytest.fixture
+def once(monkeypatch):
+    """Work is done once, not timed; and how often things of a batch are made."""
+    counts = {"decoded": 0, "tokenised": 0}
+
+    def timed(work, *, rounds, items):
+        assert rounds >= 7
+        work()
+        return {"ms": 1.0, "ms_quartiles": [0.9, 1.1], "ms_spread": 0.2}
+
+    def counted(module, name, kind):
+        real = getattr(module, name)
+
+        def function(*args, **kwargs):
+            counts[kind] += 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, function)
+
+    monkeypatch.setattr(cascade_cost, "timed", timed)
+    counted(encoded_batches, "decode_image", "decoded")
+    counted(encoded_batches, "token_ids", "tokenised")
+    counted(examples, "decode_image", "decoded")
+    return counts
+
+
+def test_both_stages_are_timed_from_raw_products(cached, runs, tmp_path, once):
+    """Decoding and tokenising of cached features and of raw ones, no encoder twice."""
+    members = members_of(cached, ["title", "pair"], tmp_path)
+    size = members[0].config.eval.batch_size
+    found = stage_costs(open_stages(members), None)
+    assert [(x.stage, x.part) for x in found] == [
+        (0, "title: tokenised and encoded"),
+        (0, "reading features, model, answers"),
+        (1, "title: encoded by the cheap stage"),
+        (1, "image: decoded and encoded"),
+        (1, "reading features, model, answers"),
+    ]
+    assert once == {"tokenised": 1, "decoded": min(cascade_cost.PICTURES, size)}
+    # of a product in the mean: some lack a title or a picture
+    assert [x.ms for x in found][1:3] == [1.0, 0.0]
+    assert 0.8 < found[0].ms < 1
+    assert 0.8 < found[3].ms < 1
+    assert summed(found) == pytest.approx((found[0].ms + 1, found[3].ms + 1))
+
+    once.update(decoded=0)
+    raw = stage_costs(open_stages(members_of(runs, ["svm", "both"], tmp_path)), None)
+    assert [x.part for x in raw] == [
+        "TF-IDF, svm, answers",
+        "tokenising, decoding pictures, model, answers",
+    ]
+    assert 0.8 * size < once["decoded"] < size, "once for each that has a picture"
+
+
+def test_an_encoder_that_is_gone_leaves_a_cost_unknown(
+    cached, tmp_path, once, monkeypatch
+):
+    def gone(*args, **kwargs):
+        raise CatalogueError("moved away")
+
+    monkeypatch.setattr(cascade_cost, "store_encoder", gone)
+    found = stage_costs(open_stages(members_of(cached, ["title"] * 2, tmp_path)), None)
+    assert found[0].part == "title: not measured, as its encoder is not at hand"
+    assert np.isnan(found[0].ms)
+    assert np.isnan(summed(found)[0])
+
+
+def test_the_strong_run_encodes_nothing_again(cached, shop, tmp_path, monkeypatch):
+    """Of a new file both read the titles, which the cheap run has had encoded."""
+    new = pq.read_table(shop).slice(0, 20).to_pylist()
+    titles = [f"{row['title'] or 'spare'} of steel" for row in new]
+    table = pq.read_table(shop).slice(0, 20)
+    column = table.schema.names.index("title")
+    table = table.set_column(column, "title", [titles])
+    pq.write_table(table, tmp_path / "new.parquet")
+    asked, real = [], live.encode_missing
+
+    def noted(folder, items, **kwargs):
+        asked.append((folder.name, len(items)))
+        return real(folder, items, **kwargs)
+
+    monkeypatch.setattr(live, "encode_missing", noted)
+    source = str(tmp_path / "new.parquet")
+    members = members_of(cached, ["title", "pair"], tmp_path, source=source)
+    for stage in open_stages(members):
+        stage.answer(stage.member.records, stage.member.rows.groups)
+    assert asked == [("title", len(set(titles)))]

@@ -375,10 +375,3 @@ def test_a_baseline_goes_by_the_vectors_of_a_store(kind, tmp_path, shop, stores,
     paths = [train[best[i]].path[-1] for i in there]
     answers = found.topk_codes[there, 0].tolist()
     assert np.mean([a == b for a, b in zip(answers, paths, strict=True)]) > 0.9
-
-
-def test_a_store_that_is_none_for_a_baseline(tmp_path, shop, stores):
-    changes = {"task": "baseline", "baseline__features": str(stores / "image")}
-    config = run_config(path_of(shop), **TEXT, **changes)
-    with pytest.raises(CatalogueError, match="pictures"):
-        train_run(config, tmp_path / "run")

@@ -5,6 +5,17 @@ Footwear alone: --config.data.leave_out="('Accessories', 'Apparel', ...)", see
 simclr_strengths.jsonl. Afterwards python -m hsjax.export --tower=image gives an encoder
 for --config.task=extract, and so features for any head or baseline. Full size:
 simclr_full.py.
+
+What the features are worth, linear probe and 20 nearest neighbours: train the three of
+simclr_strengths.jsonl with --root=runs/simclr, and for each of them, such as low,
+
+python -m hsjax.export --run=runs/simclr/low --tower=image --output=encoders/simclr_low
+python -m hsjax.main --config=configs/fashion/simclr.py --config.data.path=...
+    --config.task=extract --config.extract.modality=image
+    --config.extract.encoder=encoders/simclr_low --workdir=features/simclr_low
+
+then python launch/sweep.py --runs=configs/fashion/simclr_probe.jsonl --root=runs/probe
+    --set=data.path=... --launcher=local --table=probe
 """
 
 from ml_collections import ConfigDict

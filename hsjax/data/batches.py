@@ -10,7 +10,7 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
@@ -54,17 +54,28 @@ def rows_per_process(batch_size: int, processes: int) -> int:
 
 def example_order(
     examples: Examples, *, seed: int, weighted_sampling: float = 0.0
-) -> grain.MapDataset:
-    """Endless: `[i]` is the position of the i-th global example of training.
+) -> Callable[[int], int]:
+    """`order(i)`: the position of the i-th global example of training, endless.
+
+    A plain function, as a worker process is sent it; Grain's shuffles do not travel
+    inside of one.
 
     Args:
       weighted_sampling: power of the inverse leaf frequency; 0 = shuffled epochs.
     """
     if weighted_sampling:
         weights = sampling_weights(examples.labels, weighted_sampling)
-        draw = functools.partial(_draw, seed, np.cumsum(weights))
-        return grain.MapDataset.range(np.iinfo(np.int64).max).map(draw)
-    return grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
+        return functools.partial(_draw, seed, np.cumsum(weights))
+    return functools.partial(_shuffled, len(examples), seed)
+
+
+def _shuffled(count: int, seed: int, number: int) -> int:
+    return _shuffles(count, seed)[number]
+
+
+@functools.lru_cache(8)
+def _shuffles(count: int, seed: int) -> grain.MapDataset:
+    return grain.MapDataset.range(count).seed(seed).shuffle().repeat()
 
 
 def training_batches(
@@ -86,13 +97,22 @@ def training_batches(
     rows = rows_per_process(batch_size, processes)
     order = example_order(examples, seed=seed, weighted_sampling=weighted_sampling)
 
-    # one layer over the order: each layer of Grain costs Python time for every row
-    def batch(k: int) -> dict[str, np.ndarray]:
-        numbers = process + processes * np.arange(k * rows, (k + 1) * rows)
-        index = np.array([order[number] for number in numbers.tolist()])
-        return assemble(examples, numbers, index, augmentation)
+    share = (rows, process, processes)
+    make = functools.partial(_batch, examples, order, augmentation, *share)
+    return grain.MapDataset.range(np.iinfo(np.int64).max // batch_size).map(make)
 
-    return grain.MapDataset.range(len(order) // batch_size).map(batch)
+
+def _batch(
+    examples, order, augmentation, rows: int, process: int, processes: int, k: int
+) -> dict[str, np.ndarray]:
+    """What a process has of the k-th batch.
+
+    One layer over the order, as each of Grain's costs Python time for every row, and a
+    function of the module, which can be sent to a worker.
+    """
+    numbers = process + processes * np.arange(k * rows, (k + 1) * rows)
+    index = np.array([order(number) for number in numbers.tolist()])
+    return assemble(examples, numbers, index, augmentation)
 
 
 def prefetched(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hsjax.batch import IMAGE
 from hsjax.data.features import check_modality, stores_of
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import differences, store_facts
@@ -50,6 +51,8 @@ def located(
 ):
     """The config of a run with every store where it lies now, checked.
 
+    A baseline on the store of its pictures follows it.
+
     Args:
       kept: of `described_stores` when the run began; {} of a run that does not say.
       places: modality -> folder of stores that have moved.
@@ -57,7 +60,8 @@ def located(
     Raises:
       CatalogueError: a store is gone or is another; a place of none of the run's.
     """
-    folders = stores_of(config)
+    named = stores_of(config)
+    folders = dict(named)
     folders |= {m: kept[m]["folder"] for m in folders.keys() & kept.keys()}
     for name in places.keys() - folders.keys():
         raise CatalogueError(
@@ -75,6 +79,8 @@ def located(
             )
     config = config.copy_and_resolve_references().unlock()
     config.data.features.update(folders)
+    if config.baseline.features == named.get(IMAGE):
+        config.baseline.features = folders[IMAGE]
     check_stores(
         described_stores(config),
         kept,

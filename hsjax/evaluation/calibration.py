@@ -57,5 +57,27 @@ def calibrated(
     return stated.astype(np.float64)
 
 
+def least_stated(calibration: Mapping, wanted: float) -> float | None:
+    """The least stated probability that is calibrated to `wanted` or more.
+
+    None = no probability is. Halving finds it for every kind, as all of them rise.
+
+    >>> least_stated({"kind": "temperature", "temperature": 2.0}, 0.75)
+    0.9
+    """
+
+    def enough(stated: float) -> bool:
+        return bool(calibrated(calibration, np.array([stated]))[0] >= wanted)
+
+    low, high = 0.0, 1.0
+    if not enough(high):
+        return None
+    if enough(low):
+        return low
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
 def _log_odds(stated: np.ndarray) -> np.ndarray:
     return logit(np.clip(stated.astype(np.float64), LEAST, 1 - LEAST))

@@ -7,11 +7,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
 from hsjax.evaluation.measures import answers
-from hsjax.evaluation.predictions import Predictions, deepest
+from hsjax.evaluation.predictions import Predictions
 
 NEVER = 2.0  # no confidence reaches it
 MAIN = "cascade"  # the one decode of what both have answered
 STAGES = ("cheap", "strong", "none")  # values of `stage`
+# what may be wished for, by what a report calls it
+METRICS = {"hierarchical_f1": "hF1", "accuracy": "accuracy"}
 
 
 class Curve(NamedTuple):
@@ -21,13 +23,63 @@ class Curve(NamedTuple):
       threshold: (K,) rows with a confidence below it go to the strong model; the first
         escalates none, the last all.
       escalated: (K,) share of rows that go there.
-      f1, accuracy: (K,) hF1 and accuracy of the deepest node.
+      f1, accuracy: (K,) hF1 and accuracy of whole paths.
     """
 
     threshold: Float[np.ndarray, "K"]
     escalated: Float[np.ndarray, "K"]
     f1: Float[np.ndarray, "K"]
     accuracy: Float[np.ndarray, "K"]
+
+    def of(self, metric: str) -> Float[np.ndarray, "K"]:
+        """Of a metric of `METRICS`."""
+        return self.accuracy if metric == "accuracy" else self.f1
+
+
+class Reached(NamedTuple):
+    """What a cascade did to some rows; figures are nan where no row has a label.
+
+    Attributes:
+      rows: how many, labelled or not.
+      escalated, abstained: shares of them.
+      f1, accuracy: hF1 and accuracy of whole paths of all labelled rows; what is left
+        to people has no answer there.
+      answered_f1, answered_accuracy: of those labelled rows that are not left to them.
+      strong_f1, strong_accuracy: of the strong model on all labelled rows.
+    """
+
+    rows: int
+    escalated: float
+    abstained: float
+    f1: float = np.nan
+    accuracy: float = np.nan
+    answered_f1: float = np.nan
+    answered_accuracy: float = np.nan
+    strong_f1: float = np.nan
+    strong_accuracy: float = np.nan
+
+
+def reached(answered: Predictions, strong: Predictions | None) -> Reached:
+    """What both stages together did.
+
+    Args:
+      answered: of `merged`; strong: of the same rows, None = nothing is scored.
+    """
+    sent, left = (answered.stage == x for x in STAGES[1:])
+    shares = len(answered), float(sent.mean()), float(left.mean())
+    if strong is None:
+        return Reached(*shares)
+    known = (answered.truth != "").any(axis=1)
+    sides = (answered, known), (answered, known & ~left), (strong, known)
+    return Reached(*shares, *(x for p, rows in sides for x in _of(p.select(rows))))
+
+
+def _of(p: Predictions) -> tuple[float, float]:
+    """hF1 and accuracy of whole paths, nan without rows."""
+    shared, given, size, right = _counts(p).sum(axis=1)
+    if not len(p):
+        return np.nan, np.nan
+    return float(2 * shared / max(given + size, 1)), float(right / len(p))
 
 
 def cascade_curve(
@@ -59,29 +111,44 @@ def cascade_curve(
 
 
 def _counts(p: Predictions) -> Float[np.ndarray, "4 N"]:
-    """Shared, given and true nodes of each row, and is the deepest node right?"""
+    """Shared, given and true nodes of each row, and is the whole path right?"""
     answer, truth = answers(p), p.truth
     shared = ((answer == truth) & (truth != "")).sum(axis=1)
-    right = deepest(answer) == deepest(truth)
-    columns = (shared, (answer != "").sum(axis=1), (truth != "").sum(axis=1), right)
-    return np.stack(columns).astype(np.float64)
+    sizes = (answer != "").sum(axis=1), (truth != "").sum(axis=1)
+    return np.stack([shared, *sizes, right_paths(p)]).astype(np.float64)
 
 
-def within_quality(curve: Curve, loss: float) -> int:
-    """The cheapest cascade that loses at most so much hF1 against the strong model."""
-    return int(np.argmax(curve.f1 >= curve.f1[-1] - loss))
+def right_paths(p: Predictions) -> Bool[np.ndarray, "N"]:
+    """Is the whole path that was answered the label's?"""
+    return (answers(p) == p.truth).all(axis=1)
 
 
-def within_cost(curve: Curve, costs: Sequence[float], budget: float) -> int | None:
-    """The best hF1 of those whose mean cost is within the budget, None = none is.
+def within_quality(curve: Curve, loss: float, metric: str = "hierarchical_f1") -> int:
+    """The cheapest cascade that loses at most so much against the strong model.
+
+    Args:
+      metric: of `METRICS`.
+    """
+    figures = curve.of(metric)
+    return int(np.argmax(figures >= figures[-1] - loss))
+
+
+def within_cost(
+    curve: Curve,
+    costs: Sequence[float],
+    budget: float,
+    metric: str = "hierarchical_f1",
+) -> int | None:
+    """The best of those whose mean cost is within the budget, None = none is.
 
     Args:
       costs: of the cheap stage, which sees all rows, and of the strong one.
+      metric: of `METRICS`, by which one is the best.
     """
     affordable = mean_cost(curve.escalated, costs) <= budget
     if not affordable.any():
         return None
-    return int(np.argmax(np.where(affordable, curve.f1, -1.0)))
+    return int(np.argmax(np.where(affordable, curve.of(metric), -1.0)))
 
 
 def mean_cost(escalated, costs: Sequence[float]):

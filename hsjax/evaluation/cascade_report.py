@@ -1,24 +1,121 @@
 """What a cascade is worth: a table, a curve and a plot."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from hsjax.atomic import finished
-from hsjax.evaluation.cascade_curve import NEVER, Curve, mean_cost
-from hsjax.evaluation.markdown import DASH, table
+from hsjax.evaluation.calibration import calibrated
+from hsjax.evaluation.cascade_curve import NEVER, Curve, Reached, mean_cost
+from hsjax.evaluation.markdown import DASH, signed, table
 from hsjax.evaluation.plots import BLUE, GREY, ORANGE
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # escalated, of a table's lines
 DIGITS = range(4, 17)  # decimals of a threshold: as few as tell it from others
-COLUMNS = ("threshold", "escalated", "cost_ms", "hierarchical_f1", "accuracy")
+COLUMNS = ("threshold", "stated", "escalated", "cost_ms", "hierarchical_f1", "accuracy")
+ANSWERED = ", what is answered"
+
+
+class PartCost(NamedTuple):
+    """What a part of a stage costs, measured.
+
+    Attributes:
+      stage: 0 = cheap, 1 = strong.
+      part: in words.
+      ms: of a product, in the median; nan = not measured, `part` says why.
+      low, high: quartiles.
+      noisy: did the turns disagree, or was other work under way?
+    """
+
+    stage: int
+    part: str
+    ms: float
+    low: float
+    high: float
+    noisy: bool = False
+
+
+def costs_table(
+    parts: Sequence[PartCost], costs: Sequence[float], names: Sequence[str]
+) -> str:
+    """What each stage costs, and what is counted; a sentence where a user gave it.
+
+    Args:
+      costs: milliseconds of a product in each stage; names: of the runs.
+    """
+    if not parts:
+        told = " and ".join(_cost(x) for x in costs)
+        return f"A product costs {told} ms in the stages, as --costs says."
+    lines = []
+    for stage, name in enumerate(names):
+        own = [x for x in parts if x.stage == stage]
+        for x in own:
+            range_ = f"{x.low:.2f} to {x.high:.2f}" if x.high > 0 else DASH
+            range_ += ", noisy" if x.noisy else ""
+            lines.append([name, x.part, _cost(x.ms), range_])
+        if len(own) > 1:
+            lines.append([name, "**in all**", _cost(costs[stage]), ""])
+    told = (
+        "Milliseconds of a product in a full batch: the median and the quartiles of"
+        " several turns. Both stages are timed alike, from texts and encoded pictures"
+        " to a table of answers, as if no cached feature was at hand. What the cheap"
+        " stage has encoded is not encoded again. Reading the file and loading the runs"
+        " are not counted."
+    )
+    if any(x.noisy for x in parts):
+        told += " **Noisy**: other work disturbed; these times are not to be quoted."
+    return f"{table(['stage', 'part', 'ms', 'quartiles'], lines)}\n\n{told}"
+
+
+def reached_table(lines: Mapping[str, Reached], costs: Sequence[float]) -> str:
+    """What the cascade reached where it was fitted, and on the rows that it answers.
+
+    Args:
+      lines: name -> what was reached; with a line more where some is left to people.
+      costs: milliseconds of a product in each stage.
+    """
+    rows = []
+    for name, x in lines.items():
+        of_strong = (x.f1 - x.strong_f1, x.accuracy - x.strong_accuracy)
+        shares = (x.escalated, x.abstained, x.f1, x.accuracy)
+        rows.append(
+            [
+                name,
+                x.rows,
+                *map(_percent, shares),
+                *map(_points, of_strong),
+                _cost(mean_cost(x.escalated, costs)),
+            ]
+        )
+        if x.abstained and np.isfinite(x.answered_f1):
+            figures = map(_percent, (x.answered_f1, x.answered_accuracy))
+            count = x.rows - round(x.abstained * x.rows)
+            rows.append([name + ANSWERED, count, "", "", *figures, "", "", ""])
+    head = ["", "rows", "sent on, %", "left to people, %", "hF1", "accuracy"]
+    head += ["hF1 − strong", "accuracy − strong", "ms a product"]
+    return table(head, rows)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}" if np.isfinite(share) else DASH
+
+
+def _points(share: float) -> str:
+    return signed(100 * share)
 
 
 def cascade_table(
-    curve: Curve, chosen: int, costs: Sequence[float], *, fitted: float
+    curve: Curve,
+    chosen: int,
+    costs: Sequence[float],
+    *,
+    fitted: float,
+    calibration: Mapping,
 ) -> str:
     """Some points of the curve, and the one that was fitted.
 
@@ -26,25 +123,39 @@ def cascade_table(
       curve: of the scored rows; chosen: point that does what `fitted` does, which lies
         between two confidences of other rows.
       costs: milliseconds of a product in each stage.
+      calibration: of the probabilities that `curve` and `fitted` go by.
     """
     shares = {int(np.argmin(np.abs(curve.escalated - s))) for s in SHARES}
     points = sorted(shares | {chosen})
-    thresholds = [fitted if i == chosen else float(curve.threshold[i]) for i in points]
+    stated = [fitted if i == chosen else float(curve.threshold[i]) for i in points]
+    confidence = told_thresholds(shown(calibration, np.array(stated)).tolist())
     lines = [
         [
-            f"{'**fitted** ' if i == chosen else ''}{threshold}",
+            f"{'**fitted** ' if i == chosen else ''}{sure}",
+            own,
             *(f"{100 * x[i]:.1f}" for x in (curve.escalated, curve.f1, curve.accuracy)),
             _cost(mean_cost(curve.escalated[i], costs)),
         ]
-        for i, threshold in zip(points, told_thresholds(thresholds), strict=True)
+        for i, sure, own in zip(
+            points, confidence, told_thresholds(stated), strict=True
+        )
     ]
-    head = ["sent on below", "sent on, %", "hF1", "accuracy", "ms a product"]
+    head = ["sent on below", "as stated", "sent on, %"]
+    head += ["hF1", "accuracy", "ms a product"]
     told = (
         "The first line is the cheap model alone, the last the strong one behind it."
-        " Times are those of a product in a full batch, encoders included. What is left"
-        " to people is not in these lines."
+        " Products are sent on in the order of what the cheap model states;"
+        " `sent on below` is that probability, calibrated. What is left to people is"
+        " not in these lines."
     )
     return f"{table(head, lines)}\n\n{told}"
+
+
+def shown(
+    calibration: Mapping, stated: Float[np.ndarray, "N"]
+) -> Float[np.ndarray, "N"]:
+    """Thresholds of stated probabilities, calibrated; `NEVER` stays."""
+    return np.where(stated == NEVER, NEVER, calibrated(calibration, stated))
 
 
 def told_thresholds(values: Sequence[float]) -> list[str]:
@@ -69,13 +180,16 @@ def _cost(value: float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else DASH
 
 
-def write_curve(curve: Curve, costs: Sequence[float], path: Path) -> None:
-    """Every point as CSV, shares from 0 to 1."""
-    cost = mean_cost(curve.escalated, costs)
+def write_curve(
+    curve: Curve, costs: Sequence[float], path: Path, *, calibration: Mapping
+) -> None:
+    """Every point as CSV, shares from 0 to 1; `threshold` is `stated`, calibrated."""
+    cost, stated = mean_cost(curve.escalated, costs), curve.threshold
     with finished(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        columns = (curve.threshold, curve.escalated, cost, curve.f1, curve.accuracy)
+        columns = (shown(calibration, stated), stated, curve.escalated, cost)
+        columns += (curve.f1, curve.accuracy)
         writer.writerows(zip(*(x.tolist() for x in columns), strict=True))
 
 

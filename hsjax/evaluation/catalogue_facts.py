@@ -1,5 +1,6 @@
 """What a catalogue is like (Paper B, III-A): depth, imbalance, texts, pictures."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -74,13 +75,19 @@ def frequent_words(texts: Sequence[str]) -> list[tuple[str, float]]:
 
 
 class Skew(NamedTuple):
-    """What a text column with few values says of the class.
+    """What a text column with few values says of the class of level 1.
+
+    No row is answered by itself: a text that nobody else has would always be right.
 
     Attributes:
       values: different ones; top: share of rows with one of the 10 most frequent.
-      alone: share of rows whose value occurs with a single class of level 1.
-      majority: accuracy of naming the value's commonest class of level 1, and
-        `base` of naming the commonest of all: with no skew both are equal.
+      alone: of rows whose value others have, too, the share whose value occurs with a
+        single class; nan = no value occurs twice.
+      majority: accuracy of naming the commonest class of the value's other rows, and
+        the commonest of all where the value is the row's alone.
+      base: accuracy of naming the commonest class of all. A value that says nothing has
+        a `majority` of about this at most: where it has few rows, they mislead, and it
+        is lower. Where no value occurs twice both are equal.
     """
 
     values: int
@@ -91,24 +98,44 @@ class Skew(NamedTuple):
 
 
 def skew(records: Sequence[Record], column: str) -> Skew:
-    """Of the rows that have the text and a label."""
-    rows = [r for r in records if r.texts.get(column) and r.path]
+    """Of the rows that have the text; nan where there are no labels to go by."""
+    rows = [r for r in records if r.texts.get(column)]
+    sizes = Counter(r.texts[column].lower() for r in rows)
     by_value: dict[str, Counter] = {}
     for r in rows:
-        by_value.setdefault(r.texts[column].lower(), Counter())[r.path[0]] += 1
-    total = max(1, len(rows))
-    sizes = Counter({value: sum(of.values()) for value, of in by_value.items()})
-    top = sum(n for _, n in sizes.most_common(MOST))
-    alone = sum(sizes[v] for v, of in by_value.items() if len(of) == 1)
-    best = sum(max(of.values()) for of in by_value.values())
-    base = Counter(r.path[0] for r in rows).most_common(1)
+        if r.path:
+            by_value.setdefault(r.texts[column].lower(), Counter())[r.path[0]] += 1
+    whole = sum(by_value.values(), Counter())
+    # of classes that are equally common with a value, the one that is commoner at all
+    order = sorted(whole, key=lambda name: (whole[name], name))
+    repeated = [of for of in by_value.values() if of.total() > 1]
+    single = sum(of.total() for of in repeated if len(of) == 1)
+    right = sum(_right_by_others(of, order) for of in by_value.values())
     return Skew(
-        len(by_value),
-        top / total,
-        alone / total,
-        best / total,
-        base[0][1] / total if base else 0.0,
+        len(sizes),
+        _share(sum(n for _, n in sizes.most_common(MOST)), len(rows)),
+        _share(single, sum(of.total() for of in repeated)),
+        _share(right, whole.total()),
+        _share(max(whole.values(), default=0), whole.total()),
     )
+
+
+def _right_by_others(of: Counter, order: Sequence[str]) -> int:
+    """Rows of a value whose class is the commonest of the value's other rows.
+
+    Args:
+      of: class -> rows; order: all classes, the commonest last.
+    """
+    right = 0
+    for name, count in of.items():
+        left = of - Counter([name])
+        said = max(left, key=lambda x: (left[x], order.index(x)), default=order[-1])
+        right += count * (said == name)
+    return right
+
+
+def _share(part: int, of: int) -> float:
+    return part / of if of else math.nan
 
 
 def cleanliness(picture: UInt8[np.ndarray, "H W 3"]) -> float:

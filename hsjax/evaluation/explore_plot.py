@@ -22,6 +22,8 @@ def plot_catalogue(
 ) -> None:
     """Depth, class sizes by rank, lengths of texts, and clean borders of pictures.
 
+    Where a catalogue has nothing of these, the panel says so.
+
     Args:
       depth: levels of the label -> rows; counts: per level, of `class_counts`.
       lengths: text column -> characters; clean: shop -> share of each border.
@@ -54,4 +56,7 @@ def plot_catalogue(
             axes.legend(fontsize=8)
     for axes in panels.axes:
         axes.grid(alpha=0.3)
+        if not axes.has_data():
+            axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center")
+            axes.tick_params(which="both", labelbottom=False, labelleft=False)
     panels.save(path)

@@ -22,6 +22,7 @@ LATER |= {"objective.tree_softness": 0.5}
 LATER |= {"baseline.kind": "svm", "baseline.analyzer": "word"}
 LATER |= {"baseline.ngrams": (1, 2), "baseline.penalty": 1.0}
 LATER |= {"baseline.calibrate": True, "baseline.features": ""}
+LATER |= {"baseline.neighbours": 1}
 LATER |= {"harden.words": 30, "harden.share": 1.0, "harden.seed": 0}
 LATER |= {"model.head.kind": "hierarchical", "model.head.labels": ""}
 LATER |= {"model.head.label_mix": "both", "model.head.label_width": 128}

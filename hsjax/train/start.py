@@ -74,7 +74,7 @@ def rows_of_batch(config, examples: Examples, number: int) -> np.ndarray:
         examples, seed=config.seed, weighted_sampling=config.data.weighted_sampling
     )
     first = number * config.data.batch_size
-    return np.array([order[first + i] for i in range(config.data.batch_size)])
+    return np.array([order(first + i) for i in range(config.data.batch_size)])
 
 
 def set_up_jax(config) -> None:

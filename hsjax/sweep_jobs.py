@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hsjax.atomic import write_atomically
 from hsjax.sweeps import NAME, Run, is_done_below
-from hsjax.train.workdir import ConfigError
+from hsjax.train.workdir import ConfigError, digest
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 ASKED = "evaluate.json"  # what an evaluation was asked for, beside its report
@@ -117,12 +117,12 @@ def _evaluation(run: Run, root: Path, name: str, arguments: tuple[str, ...]) -> 
     )
 
 
-def _input(arguments: Sequence[str]) -> list[int] | None:
-    """Bytes and time of change in ns of the file that is scored."""
+def _input(arguments: Sequence[str]) -> str | None:
+    """sha256 of the file that is scored."""
     for word in arguments:
         path = Path(re.sub(r"^--?input=", "", word))
         if path != Path(word) and path.is_file():
-            return [path.stat().st_size, path.stat().st_mtime_ns]
+            return digest(path, path.stat().st_size, path.stat().st_mtime_ns)
     return None
 
 

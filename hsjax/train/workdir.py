@@ -1,9 +1,11 @@
 """The files that make a workdir: its config, its tree, and whether it may go on."""
 
 import contextlib
+import functools
+import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -133,7 +135,7 @@ def write_config(config: ConfigDict, workdir: Path, *, manifest: str = "") -> No
             # where the run began; later starts are compared with that
             "environment": _read(path).get("environment", here) if begun else here,
             "last_environment": here,
-            "files": source_files(config),
+            "files": {k: [*x[1:], digest(*x)] for k, x in source_files(config).items()},
             "manifest": manifest or None,
         }
         text = json.dumps(document, indent=1) + "\n"
@@ -145,21 +147,44 @@ def holds_results(workdir: Path) -> bool:
     return (workdir / "report.json").exists() or bool(checkpoint_steps(workdir))
 
 
-def source_files(config: ConfigDict) -> dict[str, list[int]]:
-    """Key -> [bytes, time of change in ns] of every file that is read for rows."""
+def source_files(config: ConfigDict) -> dict[str, tuple[Path, int, int]]:
+    """Key -> (path, bytes, time of change in ns) of every file of rows."""
     paths = {key: Path(config[key]) for key in FILES if config[key]}
     listed = [str(x) for x in config.data.leave_out if str(x).endswith(".csv")]
     paths |= {f"data.leave_out {path}": Path(path) for path in listed}
-    stats = {key: path.stat() for key, path in paths.items() if path.is_file()}
-    return {key: [stat.st_size, stat.st_mtime_ns] for key, stat in stats.items()}
+    stats = {key: (p, p.stat()) for key, p in paths.items() if p.is_file()}
+    return {key: (p, x.st_size, x.st_mtime_ns) for key, (p, x) in stats.items()}
+
+
+@functools.lru_cache(64)
+def digest(path: Path, size: int, changed: int) -> str:
+    """sha256 of a file; its size and time tell one state of it from another."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_done(config: ConfigDict, workdir: Path) -> bool:
-    """Is there a report of this very config, and are its files as they were?"""
+    """Is there a report of this very config, and are its files as they were?
+
+    A file that was copied or unpacked again has another time of change: then what is in
+    it is compared.
+    """
     if not _is_reported(config, workdir):
         return False
     files = source_files(config)
-    return _read(workdir / "config.json").get("files", files) == files
+    kept = _read(workdir / "config.json").get("files")
+    if kept is None:
+        return True
+    return kept.keys() == files.keys() and all(
+        _same(kept[key], files[key]) for key in files
+    )
+
+
+def _same(kept: Sequence, now: tuple[Path, int, int]) -> bool:
+    """`kept`: bytes, time and, of newer runs, the digest."""
+    if [*kept[:2]] == [*now[1:]]:
+        return True
+    return kept[0] == now[1] and len(kept) > 2 and kept[2] == digest(*now)
 
 
 def _is_reported(config: ConfigDict, workdir: Path) -> bool:

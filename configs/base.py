@@ -171,7 +171,7 @@ def model() -> ConfigDict:
     c.image.pool = ""  # vit: cls | mean | max | map; published resnet: mean, vgg: fc7 | mean; '' as of text
 
     c.fusion = ConfigDict()
-    c.fusion.kind = "concat"  # concat (early fusion) | gated (each part by a learned gate) | product | late (an MLP each) | attention (texts look at the picture's cells)
+    c.fusion.kind = "concat"  # concat (early fusion) | gated (each part by a learned gate) | product | late (an MLP each) | late_max (an MLP of every token and cell, then their maximum) | attention (texts look at the picture's cells)
     c.fusion.norm = "layer"  # of each modality before fusion: layer | raw
     c.fusion.of = "joint"  # what is fused: joint (projections to joint_width) | feature (of the encoders)
     c.fusion.width = 256  # late: of each modality's MLP; attention: of the MLP after it

@@ -106,6 +106,22 @@ def test_late_fusion_by_definition(joint):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("joint", [0, 5])
+def test_the_largest_of_every_token_and_cell_by_definition(joint):
+    found, parts, _, params = fused("late_max", "raw", params=drawn, joint=joint)
+    rows = []
+    for row in range(ROWS):
+        own = []
+        for part, name in zip(parts, NAMES, strict=True):
+            states = np.asarray(part.states[row], np.float64)[part.mask[row]]
+            own.append(np.maximum(dense(states, params[f"{name}_mlp"]), 0).max(axis=0))
+        rows.append(np.concatenate(own))
+    expected = np.array(rows)
+    if joint:
+        expected = np.maximum(dense(expected, params["joint_mlp"]), 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_attention_by_definition():
     """Per row and text: softmax over the picture's cells, mean over the text's own."""
     found, parts, _, params = fused("attention", "raw", params=drawn)

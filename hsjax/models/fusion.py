@@ -50,11 +50,21 @@ class _Fusion(nn.Module):
         pairs = zip(parts, names, strict=True)
         return [LayerNorm(name=f"{name}_norm")(part.vector) for part, name in pairs]
 
-    def _layer(self, x: Float[Array, "B _"], width: int, name: str):
+    def _states(self, part: Part, name: str) -> Float[Array, "B T F"]:
+        if self.config.norm == "raw":
+            return part.states
+        return LayerNorm(name=f"{name}_states_norm")(part.states)
+
+    def _layer(self, x: Float[Array, "*B _"], width: int, name: str):
         """Dense and ReLU, the MLP of Paper B's fusions."""
         return nn.relu(nn.Dense(width, dtype=self.dtype, name=name)(x)).astype(
             jnp.float32
         )
+
+    def _joint(self, x: Float[Array, "B _"]) -> Float[Array, "B _"]:
+        """Through one more MLP, where `joint` is not 0."""
+        width = self.config.joint
+        return self._layer(x, width, "joint_mlp") if width else x
 
 
 class Concat(_Fusion):
@@ -122,9 +132,30 @@ class Late(_Fusion):
         vectors, width = self._normalised(parts, names), self.config.width
         pairs = zip(vectors, names, strict=True)
         own = [self._layer(x, width, f"{name}_mlp") for x, name in pairs]
-        fused = jnp.concatenate(own, axis=-1)
-        joint = self.config.joint
-        return self._layer(fused, joint, "joint_mlp") if joint else fused
+        return self._joint(jnp.concatenate(own, axis=-1))
+
+
+class LateMax(_Fusion):
+    """Late fusion that reads every token and cell: its MLP, then the largest of each.
+
+    One word may decide, as a bag of words has it, where the mean of an encoder's
+    tokens has all of them in equal shares (max-over-time pooling, Collobert et al.
+    2011, arxiv.org/abs/1103.0398). `width` and `joint` are those of `late`, which this
+    is where a modality is one vector.
+    """
+
+    reads_states = True
+
+    @nn.compact
+    def __call__(
+        self, parts: Sequence[Part], names: Sequence[str], kept: Bool[Array, "B M"]
+    ) -> Float[Array, "B _"]:
+        own = []
+        for part, name in zip(parts, names, strict=True):
+            x = self._layer(self._states(part, name), self.config.width, f"{name}_mlp")
+            # after ReLU nothing is below the 0 of what does not count
+            own.append(jnp.where(part.mask[:, :, None], x, 0).max(axis=1))
+        return self._joint(jnp.concatenate(own, axis=-1))
 
 
 class Attention(_Fusion):
@@ -152,14 +183,7 @@ class Attention(_Fusion):
             if name != IMAGE
         ]
         fused = jnp.concatenate([*vectors, *found], axis=-1)
-        fused = self._layer(fused, self.config.width, "mlp")
-        joint = self.config.joint
-        return self._layer(fused, joint, "joint_mlp") if joint else fused
-
-    def _states(self, part: Part, name: str) -> Float[Array, "B T F"]:
-        if self.config.norm == "raw":
-            return part.states
-        return LayerNorm(name=f"{name}_states_norm")(part.states)
+        return self._joint(self._layer(fused, self.config.width, "mlp"))
 
     def _attended(self, queries, query_mask, keys, key_mask, name: str):
         """(B, F): what the tokens of one text find in the picture, on average."""
@@ -184,5 +208,6 @@ FUSIONS = {
     "gated": Gated,
     "product": Product,
     "late": Late,
+    "late_max": LateMax,
     "attention": Attention,
 }

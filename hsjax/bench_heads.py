@@ -15,13 +15,13 @@ import jax
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
 
+from hsjax.baselines import path_predictions
 from hsjax.data.batches import evaluation_batches
 from hsjax.data.features import features_of
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.decodes import DECODES
-from hsjax.evaluation.collect import describe_rows, node_codes
+from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.metrics import score
-from hsjax.evaluation.predictions import Predictions
 from hsjax.opening import examples_at, model_of, resolved, scored_rows
 from hsjax.sharding import place_batch
 from hsjax.timing import times_faster
@@ -215,28 +215,22 @@ def scores_of(
     Args:
       test: (N,) positions of the records that are answered, in node codes.
     """
-    rows = describe_rows(
-        [catalogue.records[i] for i in test],
-        groups=catalogue.groups[test],
-        outside=catalogue.outside[test],
-        levels=catalogue.tree.num_levels,
-    )
     size, levels = answer.shape
     unknown = np.zeros((size, levels, 0))  # neither side is asked how sure it is
-    predictions = Predictions(
-        **rows._asdict(),
-        decoded={"answer": answer},
-        valid={"answer": np.ones(size, bool)},
-        prob=np.zeros((size, levels), np.float32),
-        log_prob=np.zeros(size, np.float32),
-        topk_codes=unknown[:, 0],
-        topk_probs=unknown[:, 0],
-        level_topk=unknown,
+    predictions = path_predictions(
+        [catalogue.records[i] for i in test],
+        catalogue.tree,
+        {
+            "decoded": {"answer": answer},
+            "valid": {"answer": np.ones(size, bool)},
+            "prob": np.zeros((size, levels), np.float32),
+            "log_prob": np.zeros(size, np.float32),
+            "topk_codes": unknown[:, 0],
+            "topk_probs": unknown[:, 0],
+            "level_topk": unknown,
+        },
+        groups=catalogue.groups[test],
         present={},
-        embeddings={},
-        stage=np.full(size, "", object),
-        main="answer",
-        separator=catalogue.tree.separator,
     )
     found = score(predictions, bootstrap=0)
     names = ("hierarchical/f1", "path/accuracy")

@@ -200,9 +200,16 @@ def plot_cascade(curve: Curve, chosen: int, costs: Sequence[float], path: Path) 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, 100 * curve.f1, color=BLUE, label="cascade")
-    for i, name in ((0, "cheap alone"), (-1, "strong behind it")):
-        axes.plot(x[i], 100 * curve.f1[i], "s", color=GREY)
-        axes.annotate(name, (x[i], 100 * curve.f1[i]), fontsize=8)
+    # names stand inside the frame and off their markers, at the left and the right end
+    ends = (
+        (0, "cheap alone", "left", (8, -2)),
+        (-1, "strong behind it", "right", (4, -12)),
+    )
+    for i, name, side, shift in ends:
+        place = x[i], 100 * curve.f1[i]
+        axes.plot(*place, "s", color=GREY)
+        told = {"ha": side, "va": "top", "textcoords": "offset points"}
+        axes.annotate(name, place, shift, fontsize=8, **told)
     axes.plot(x[chosen], 100 * curve.f1[chosen], "o", color=ORANGE, label="fitted")
     axes.set_xlabel("ms a product" if known else "sent on, %")
     axes.set_ylabel("hF1, %")

@@ -237,6 +237,15 @@ def test_norms_take_the_whole_of_the_target_in_any_order(run, shops):
     assert np.abs(np.asarray(new) - np.asarray(old)).max() > 1
 
 
+def test_what_is_read_raw_is_not_left_behind_in_silence(run):
+    loaded = load_run(run)
+    config = loaded.config.copy_and_resolve_references().unlock()
+    config.model.modalities = ("title", "image")
+    with pytest.raises(CatalogueError, match="this run reads image raw"):
+        adapt.check_adaptation(loaded._replace(config=config), "mean")
+    adapt.check_adaptation(loaded, "mean")
+
+
 @pytest.mark.parametrize("kind", ["coral", "batch_norm"])
 def test_another_shop_is_answered_once_its_statistics_are_moved(
     run, shops, tmp_path, kind

@@ -35,12 +35,14 @@ def check_adaptation(run: Run, kind: str) -> None:
     """Can a run be adapted so?
 
     Raises:
-      CatalogueError: it has no cached features, or no batch norm.
+      CatalogueError: a modality has no cached features, or nothing has a batch norm.
     """
-    if kind in OF_FEATURES and not run.spec.features:
+    cached = {name for name, _ in run.spec.features}
+    raw = [name for name in run.config.model.modalities if name not in cached]
+    if kind in OF_FEATURES and raw:
         raise CatalogueError(
-            f"--adapt={kind} moves cached features, and this run reads raw titles and"
-            " pictures: train on features (data.features), or take --adapt=batch_norm"
+            f"--adapt={kind} moves cached features, and this run reads {', '.join(raw)}"
+            " raw: train on features (data.features), or take --adapt=batch_norm"
         )
     if kind in OF_NORMS and not run.stats:
         raise CatalogueError(

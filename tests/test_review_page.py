@@ -365,13 +365,19 @@ ACT = """<script>{
     location.reload();
   } else {
     const told = { name: find(at("1", ".name")).value,
-      was: !find(at("1", ".was")).hidden,
+      was: find(at("1", ".was")).hidden ? "" : find(at("1", ".was bdi")).textContent,
       status: find("#status").textContent, out: find(at("2.1", ".fate")).textContent };
     const json = find("#json").textContent;
     set(at("1.1", ".name"), "boots");  // what is already the name of 1.3
     told.twin = find(at("1.1", ".problem")).textContent;
     told.trouble = find("#trouble").textContent;
+    let file = "";
+    HTMLAnchorElement.prototype.click = function () { file = this.download; };
+    find("#download").click();  // refused: it leads to what is to be corrected
+    told.refused = [file, document.activeElement.id];
     set(at("1.1", ".name"), "name 1.1");
+    find("#download").click();
+    told.file = file;
     const groups = () => document.querySelectorAll("#map path.group").length;
     told.groups = [groups()];
     find(".legend button").click();
@@ -382,6 +388,7 @@ ACT = """<script>{
     const spot = { clientX: box.left + shown[i].x, clientY: box.top + shown[i].y };
     svg.dispatchEvent(new PointerEvent("pointermove", spot));
     told.tip = find(".tip span").textContent;
+    document.activeElement.blur();
     svg.dispatchEvent(new PointerEvent("click", spot));
     told.jumped = document.activeElement.id;
     told.wide = document.documentElement.scrollWidth <= innerWidth;
@@ -399,15 +406,17 @@ def test_decisions_made_in_a_browser(chromium, tmp_path):
     told = json.loads(html.unescape(re.search(r'<pre id="told">(.*?)</pre>', dom)[1]))
     # kept over a reload
     assert told["name"] == "Läufer & <b>"
-    assert told["was"]
+    assert told["was"] == "name 1"
     expected = "4 kept (2 renamed) · 1 merged · 1 rejected · 1 fall away with these"
     assert told["status"] == expected
     assert told["out"] == "Falls away with 2 name 2."
     assert told["twin"] == "1.3 has the same name: rename one, or merge them."
     assert told["trouble"] == "2 to correct"
+    assert told["refused"] == ["", "c-1.1"]
+    assert told["file"] == "decisions.json"
     assert told["groups"] == [3, 2, 3]
     assert told["tip"] in ("1.1 name 1.1", "1.2 name 1.2", "1.3 Boots")
-    assert told["jumped"].startswith("c-1.")
+    assert told["jumped"] == "c-" + told["tip"].split()[0]
     assert told["wide"], "the page is wider than a phone"
     assert told["same"]
     box = re.search(r'<textarea id="json"[^>]*>(.*?)</textarea>', dom, re.DOTALL)[1]

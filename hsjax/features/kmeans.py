@@ -2,6 +2,15 @@
 
 Seeds, Lloyd's iterations and restarts are one compiled program over blocks of rows:
 beside one shifted copy of the rows, nothing larger than block x K or N is held.
+
+Seeds are drawn by greedy k-means++ (see `seeding`). Lloyd's iterations follow until the
+squared moves of all centres sum to `tolerance` x the mean variance of a column, as in
+scikit-learn. A cluster without a row starts again at the free row that is farthest from
+its centre, several of them at the next farthest. Where there are fewer different rows
+than clusters, some stay empty.
+
+The same seed gives the same clusters on one machine. Another size of the blocks sums in
+another order: last bits differ, and with them a draw that falls between two rows.
 """
 
 from functools import partial
@@ -60,19 +69,10 @@ def k_means(
 ) -> KMeans:
     """K clusters of rows near their mean: a small sum of squared distances.
 
-    Seeds are drawn by greedy k-means++ (see `seeding`). Lloyd's iterations follow until
-    the squared moves of all centres sum to `tolerance` x the mean variance of a column,
-    as in scikit-learn. A cluster without a row starts again at the free row that is
-    farthest from its centre, several of them at the next farthest. Where there are
-    fewer different rows than clusters, some stay empty.
-
     With `labels` it is semi-supervised (Vaze et al. 2022, section 3.2,
     https://arxiv.org/abs/2201.02609): a row of known class c stays in cluster c, whose
     centre starts at the mean of class c; the other centres are seeded among the rows
     without a class, and these are free to join any cluster.
-
-    The same seed gives the same clusters on one machine. Another `block` sums in
-    another order: last bits differ, and with them a draw that falls between two rows.
 
     Args:
       labels: known classes 0, 1, ..., -1 where none is known.

@@ -89,7 +89,7 @@ def k_means(
     count = len(x)
     weight = np.ones(count, np.float32) if weight is None else np.float32(weight)
     labels = np.full(count, -1, np.int32) if labels is None else np.int32(labels)
-    known = _known_classes(labels[weight > 0], clusters)
+    known = known_classes(labels[weight > 0], clusters)
     x = jnp.asarray(x, jnp.float32)
     rows, mean = in_blocks(x, weight, labels, block=min(block, count))
     keys = jax.random.split(jax.random.key(seed), restarts)
@@ -123,8 +123,13 @@ def assign(
     return found, np.sqrt(squared)
 
 
-def _known_classes(labels: Integer[np.ndarray, "N"], clusters: int) -> int:
-    """How many there are."""
+def known_classes(labels: Integer[np.ndarray, "N"], clusters: int) -> int:
+    """How many classes have a label: 0, 1, ..., each with a row; -1 is none.
+
+    Raises:
+      ValueError: a number without a row, or clusters that are fewer than the classes or
+        too many for the rows.
+    """
     rows = np.bincount(labels[labels >= 0])
     known, free = len(rows), int((labels < 0).sum())
     if not max(1, known) <= clusters <= known + free:

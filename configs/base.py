@@ -10,7 +10,7 @@ from ml_collections.config_dict import placeholder
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.task = "train"  # what is done: train | check | baseline | explore | prepare | extract | harden
+    config.task = "train"  # what is done: train | check | baseline | explore | prepare | extract | harden | recategorize
     config.seed = 0  # of parameters, order, augmentation and dropout, not of splits
     config.init_from = placeholder(str)  # WORKDIR whose best parameters start this run
     config.init_rules = ((".*", "load"),)  # (regex on parameter names, load | fresh)
@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.extract = extract()
     config.baseline = baseline()
     config.harden = harden()
+    config.recategorize = recategorize()
     config.lock()  # a misspelt key of an experiment is an error
     for names in (config.data.text.streams, config.data.text.lengths):
         names.unlock()
@@ -308,4 +309,34 @@ def harden() -> ConfigDict:
     c.words = 30  # taken out of texts: those that tell most of the leaf (mutual information, training rows)
     c.share = 1.0  # probability that a row loses such a word
     c.seed = 0  # of these draws
+    return c
+
+
+def recategorize() -> ConfigDict:
+    c = ConfigDict()
+    c.branch = ""  # code of the node whose products are divided; '' = the whole catalogue
+    c.products = "ending"  # of the branch: ending (labels that end there) | all (deeper labels are hidden, and judge what is found)
+    c.truth = 0  # level of these hidden labels that clusters are compared with; 0 = none
+    c.joint = ""  # WORKDIR of an aligned run whose common space joins data.features of model.modalities
+    c.components = 100  # principal components of each modality, at most
+    c.method = "cascade"  # cascade (filter, UMAP, linkage, again below) | k_means | known_k_means | parametric (SimGCD): these three in one level, and the last two know some classes
+    c.known = 0.5  # known_k_means, parametric: share of the hidden classes that are known, by half of their products
+    c.sample = 10_000  # products that clusters are found on; the others go to their nearest neighbours
+    c.filter = "distance"  # to a K-means centre, or silhouette: what fits nowhere is left out; none
+    c.filter_clusters = 20  # of this K-means
+    c.filter_share = 0.9  # of products that stay
+    c.neighbours = 30  # of UMAP
+    c.dimensions = 5  # of UMAP's space in which clusters are found
+    c.min_dist = 0.0  # of UMAP
+    c.linkage = "ward"  # ward | average | complete
+    c.levels = 2  # further levels of the tree
+    c.clusters = ()  # how many, one number for each level; () = chosen
+    c.choice = "silhouette"  # chooses: silhouette | gap | stability
+    c.max_clusters = 12  # at most, of a node
+    c.min_size = 50  # products of a cluster; smaller ones stay with the parent
+    c.min_stability = 0.5  # below, a cluster is not divided further (adjusted Rand index between resamples)
+    c.resamples = 10  # halves of the products, for stability and gap
+    c.names = 3  # words of a name at most
+    c.vocabulary = ""  # .txt of names or paths, a line each: the nearest by data.features of a text are shown
+    c.shown = 8  # nearest, random and farthest products of a cluster on the review page
     return c

@@ -1,0 +1,170 @@
+"""Vectors divided into clusters: what is consistent, mapped by UMAP, merged by Ward.
+
+Paper B's section IV-D: K-means sorts out what fits nowhere, UMAP brings the rest to a
+few dimensions, and agglomerative clustering divides it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from hsjax.evaluation.cluster_stability import best_jaccard
+from hsjax.features.cluster_count import SCORED, Tried, agglomerated, best_count, trials
+
+REST = -1  # the cluster of a row that is in none
+
+
+class Division(NamedTuple):
+    """Rows divided once.
+
+    Attributes:
+      clusters: (N,) 0..K-1, the largest first; REST where it is none.
+      silhouette: (K,) mean silhouette of each cluster's rows.
+      stability: (K,) mean over resamples of the largest Jaccard index with a cluster of
+        the resample (Hennig 2007, https://doi.org/10.1016/j.csda.2006.11.025): above
+        0.75 a cluster is stable, below 0.5 it dissolves.
+      tried: what was measured for each number of clusters.
+    """
+
+    clusters: Integer[np.ndarray, "N"]
+    silhouette: Float[np.ndarray, "K"]
+    stability: Float[np.ndarray, "K"]
+    tried: tuple[Tried, ...]
+
+
+def consistent(
+    x: Float[np.ndarray, "N D"], *, kind: str, clusters: int, share: float, seed: int
+) -> tuple[Bool[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+    """Rows that lie well in a K-means cluster, and how well each row does.
+
+    `distance`: minus the distance to the centre, and of each cluster the nearest
+    `share` stay. `silhouette`: (b - a) / max(a, b) with the distances a to the own and
+    b to the nearest other centre (Hruschka et al. 2004), and the best `share` of all
+    rows stay. `none`: all stay.
+    """
+    from sklearn.cluster import KMeans
+
+    if kind == "none" or share >= 1 or len(x) <= clusters:
+        return np.ones(len(x), bool), np.zeros(len(x))
+    fitted = KMeans(clusters, n_init=1, random_state=seed).fit(x)
+    distance = fitted.transform(x)
+    own = fitted.labels_
+    nearest = distance[np.arange(len(x)), own]
+    if kind == "silhouette":
+        distance[np.arange(len(x)), own] = np.inf
+        other = distance.min(axis=1)
+        score = (other - nearest) / np.maximum(np.maximum(nearest, other), 1e-12)
+        return score >= np.quantile(score, 1 - share), score
+    kept = np.zeros(len(x), bool)
+    for cluster in range(clusters):
+        rows = np.flatnonzero(own == cluster)
+        count = int(np.ceil(share * len(rows)))
+        kept[rows[np.argsort(nearest[rows], kind="stable")[:count]]] = True
+    return kept, -nearest
+
+
+def mapped(
+    x: Float[np.ndarray, "N D"],
+    *,
+    dimensions: int,
+    neighbours: int,
+    min_dist: float,
+    seed: int,
+) -> Float[np.ndarray, "N K"]:
+    """UMAP (McInnes et al. 2018, https://arxiv.org/abs/1802.03426).
+
+    One thread, so that a seed gives the same map again.
+    """
+    import umap  # numba compiles for seconds
+
+    neighbours = min(neighbours, len(x) - 1)
+    fit = umap.UMAP(
+        n_neighbors=neighbours,
+        min_dist=min_dist,
+        n_components=dimensions,
+        random_state=seed,
+        n_jobs=1,
+        # spectral layout needs more rows than dimensions
+        init="spectral" if len(x) > 10 * dimensions else "random",
+    )
+    return fit.fit_transform(x).astype(np.float32)
+
+
+def divide(
+    x: Float[np.ndarray, "N D"],
+    *,
+    counts: Sequence[int],
+    choice: str,
+    min_size: int,
+    resamples: int,
+    linkage: str,
+    seed: int,
+) -> Division:
+    """One agglomerative tree, cut where it is best.
+
+    Args:
+      counts: numbers of clusters to choose from; a single one is taken as it is.
+      choice: see `best_count`.
+      min_size: smaller clusters are REST.
+
+    Returns:
+      A division with no cluster, all rows REST, where nothing can be divided.
+    """
+    counts = [k for k in counts if 1 < k <= len(x) // 2]
+    empty = np.zeros(0)
+    nothing = Division(np.full(len(x), REST), empty, empty, ())
+    if not counts or len(x) < 2 * min_size:
+        return nothing
+    cut = agglomerated(x, linkage)
+    options = {"resamples": resamples, "linkage": linkage, "seed": seed}
+    tried, drawn = trials(x, {k: cut(k) for k in counts}, **options)
+    large = {k: int((np.bincount(cut(k)) >= min_size).sum()) for k in counts}
+    sound = [t for t in tried if large[t.count] > 1]
+    if not sound:
+        return nothing._replace(tried=tried)
+    clean = [t for t in sound if t.least >= min_size]
+    best = best_count(clean or sound, choice)
+    clusters = _by_size(cut(best), min_size)
+    return Division(
+        clusters,
+        _silhouettes(x, clusters, seed),
+        _jaccards(clusters, [(rows, own[best]) for rows, own in drawn]),
+        tried,
+    )
+
+
+def _by_size(labels: np.ndarray, min_size: int) -> np.ndarray:
+    """Labels counted from the largest cluster; REST of those that are too small."""
+    sizes = np.bincount(labels)
+    order = np.argsort(-sizes, kind="stable")
+    new = np.full(len(sizes), REST)
+    large = order[sizes[order] >= min_size]
+    new[large] = np.arange(len(large))
+    return new[labels]
+
+
+def _silhouettes(x: np.ndarray, clusters: np.ndarray, seed: int) -> np.ndarray:
+    """Of each cluster the mean over its rows, of `SCORED` rows at most."""
+    from sklearn.metrics import silhouette_samples
+
+    rows = np.flatnonzero(clusters != REST)
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(rows, min(len(rows), SCORED), replace=False))
+    count = clusters.max() + 1
+    found, sizes = np.full(count, np.nan), np.bincount(clusters[rows], minlength=count)
+    if (sizes > 0).sum() > 1:
+        values = silhouette_samples(x[rows], clusters[rows])
+        total = np.bincount(clusters[rows], values, minlength=count)
+        found[sizes > 0] = total[sizes > 0] / sizes[sizes > 0]
+    return found
+
+
+def _jaccards(clusters: np.ndarray, drawn: Sequence[tuple]) -> np.ndarray:
+    """Of each cluster the mean of its best Jaccard index in every resample."""
+    ids = np.arange(clusters.max() + 1)
+    found = [best_jaccard(clusters[rows], own, ids) for rows, own in drawn]
+    seen = ~np.isnan(found) if found else np.zeros((1, len(ids)), bool)
+    total = np.where(seen, found, 0).sum(axis=0) if found else np.zeros(len(ids))
+    return np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), np.nan)

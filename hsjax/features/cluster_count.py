@@ -1,0 +1,130 @@
+"""How many clusters there are: what is measured of each number, and which one wins."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+SCORED = 3000  # rows at most that silhouettes, gaps and stabilities are measured on
+Labels = Integer[np.ndarray, "N"]
+
+
+class Tried(NamedTuple):
+    """One number of clusters, and what speaks for it.
+
+    Attributes:
+      count: K; least: rows of the smallest cluster.
+      silhouette: mean over rows, -1..1.
+      gap, gap_error: Tibshirani et al. 2001: log dispersion of uniform rows in the same
+        box - that of these rows, and the standard error of it.
+      stability: mean over resamples of the adjusted Rand index between the division of
+        all rows and that of a resample, on the rows of the resample.
+    """
+
+    count: int
+    least: int
+    silhouette: float
+    gap: float
+    gap_error: float
+    stability: float
+
+
+def agglomerated(x: Float[np.ndarray, "N D"], linkage: str) -> Callable[[int], Labels]:
+    """`cut(k) -> (N,)` labels of an agglomerative tree, which is built once.
+
+    Memory grows with N squared: 20,000 rows need 1.6 GB.
+    """
+    from scipy.cluster.hierarchy import fcluster
+    from scipy.cluster.hierarchy import linkage as merges
+
+    tree = merges(x.astype(np.float64), method=linkage)
+    return lambda k: fcluster(tree, k, criterion="maxclust") - 1
+
+
+def trials(
+    x: Float[np.ndarray, "N D"],
+    labels: Mapping[int, Labels],
+    *,
+    resamples: int,
+    linkage: str,
+    seed: int,
+) -> tuple[tuple[Tried, ...], list[tuple]]:
+    """What is measured of each number of clusters; and the resamples.
+
+    Args:
+      labels: by the number of clusters.
+      resamples: halves of the rows that are clustered anew, `SCORED` rows at most; as
+        many uniform draws stand for rows without clusters. 0 = neither is measured.
+
+    Returns:
+      `Tried` of each, and (rows, {K: labels}) of each resample.
+    """
+    rng = np.random.default_rng(seed)
+    drawn, dispersions = [], {k: [] for k in labels}
+    for _ in range(resamples):
+        rows = rng.choice(len(x), min(len(x) // 2, SCORED), replace=False)
+        own = _cuts(x[rows], labels, linkage)
+        drawn.append((rows, own))
+        uniform = _uniform(x[rows], rng)
+        reference = _cuts(uniform, labels, linkage)
+        for k in labels:
+            pair = _dispersion(uniform, reference[k]), _dispersion(x[rows], own[k])
+            dispersions[k].append(np.subtract(*np.log(pair)))
+    tried = [
+        _tried(x, labels[k], k, drawn, np.array(dispersions[k]), seed) for k in labels
+    ]
+    return tuple(tried), drawn
+
+
+def best_count(tried: Sequence[Tried], choice: str) -> int:
+    """The number of clusters for which most speaks; of equals the smallest.
+
+    Args:
+      choice: silhouette | gap | stability. Of gap it is the least K whose gap is at
+        least that of the next one less its standard error (Tibshirani et al. 2001).
+    """
+    if choice == "gap":
+        pairs = zip(tried, tried[1:], strict=False)
+        sound = (t.count for t, n in pairs if t.gap >= n.gap - n.gap_error)
+        return next(sound, max(tried, key=lambda t: t.gap).count)
+    return max(tried, key=lambda t: (getattr(t, choice), -t.count)).count
+
+
+def _cuts(x: np.ndarray, counts: Sequence[int], linkage: str) -> dict[int, np.ndarray]:
+    cut = agglomerated(x, linkage)
+    return {k: cut(k) for k in counts}
+
+
+def _uniform(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many rows without clusters, in the box of the principal axes of these."""
+    centred = x - x.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2]
+    turned = centred @ axes.T
+    drawn = rng.uniform(turned.min(axis=0), turned.max(axis=0), turned.shape)
+    return drawn @ axes
+
+
+def _dispersion(x: np.ndarray, labels: np.ndarray) -> float:
+    """Sum of squared distances to the centres of clusters."""
+    sizes = np.maximum(np.bincount(labels), 1)
+    centres = np.zeros((len(sizes), x.shape[1]))
+    np.add.at(centres, labels, x)
+    return max(float(((x - (centres / sizes[:, None])[labels]) ** 2).sum()), 1e-12)
+
+
+def _tried(x, labels, count: int, drawn, gaps: np.ndarray, seed: int) -> Tried:
+    from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+    sample = {"sample_size": min(len(x), SCORED), "random_state": seed}
+    same = [adjusted_rand_score(labels[rows], own[count]) for rows, own in drawn]
+    none = float("nan")
+    error = gaps.std() * np.sqrt(1 + 1 / len(gaps)) if len(gaps) else none
+    return Tried(
+        count=count,
+        least=int(np.bincount(labels).min()),
+        silhouette=float(silhouette_score(x, labels, **sample)),
+        gap=float(gaps.mean()) if len(gaps) else none,
+        gap_error=float(error),
+        stability=float(np.mean(same)) if same else none,
+    )

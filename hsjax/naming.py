@@ -1,0 +1,104 @@
+"""Names for clusters: words that their titles have and their siblings' have not."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+SHOWN = 8  # typical words of a cluster
+LEAST = 0.05  # share of a cluster's titles that a typical word is in
+TOKEN = r"(?u)\b[^\W\d_][\w'-]+\b"  # words of two letters or more, no bare numbers
+
+
+def typical_words(
+    texts: Mapping[str, Sequence[str]], *, count: int = SHOWN
+) -> dict[str, list[str]]:
+    """Of each cluster the words that tell it from its siblings, the best first.
+
+    Class-based TF-IDF (Grootendorst 2022, https://arxiv.org/abs/2203.05794) of words
+    and pairs of words:
+
+        W(t, c) = tf(t, c) log(1 + A / f(t))
+
+    tf is the share of the cluster's titles with t, f(t) that of all siblings' titles
+    with it, summed over clusters of equal weight, and A the number of clusters. A word
+    in fewer than 5 % of the titles, such as a brand, is none, and neither is one that
+    the siblings have as often. A single word inside a pair that is as good is left out.
+
+    Args:
+      texts: cluster -> titles; '' counts as a title without words.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    names = [name for name, own in texts.items() if any(t.strip() for t in own)]
+    found = {name: [] for name in texts}
+    if not names:
+        return found
+    vectorizer = CountVectorizer(
+        binary=True, ngram_range=(1, 2), token_pattern=TOKEN, stop_words="english"
+    )
+    try:
+        vectorizer.fit(t for name in names for t in texts[name])
+    except ValueError:  # titles of numbers and stop words alone
+        return found
+    shares = np.stack(
+        [
+            np.asarray(vectorizer.transform(texts[name]).mean(axis=0)).ravel()
+            for name in names
+        ]
+    )
+    total = shares.sum(axis=0)
+    weights = shares * np.log1p(len(names) / np.maximum(total, 1e-12))
+    others = (total - shares) / max(len(names) - 1, 1)
+    weights[(shares < LEAST) | ((shares <= others) & (len(names) > 1))] = 0
+    words = vectorizer.get_feature_names_out()
+    for name, row in zip(names, weights, strict=True):
+        order = [i for i in np.argsort(-row, kind="stable") if row[i] > 0]
+        found[name] = _without_parts([str(words[i]) for i in order])[:count]
+    return found
+
+
+def _without_parts(words: list[str]) -> list[str]:
+    """Without single words that stand in a pair further up, and pairs that repeat two
+    words further up."""
+    kept: list[str] = []
+    for word in words:
+        parts = set(word.split())
+        said = {part for other in kept for part in other.split()}
+        if not parts <= said:
+            kept.append(word)
+    return kept
+
+
+def names_of(
+    words: Mapping[str, Sequence[str]], *, most: int, taken: Sequence[str] = ()
+) -> dict[str, str]:
+    """A name for each cluster, different from its siblings': typical words joined.
+
+    Args:
+      words: cluster -> its typical words, siblings alone.
+      most: words of a name at most.
+      taken: names that are already there.
+    """
+    names, used = {}, {name.casefold() for name in taken}
+    for number, (cluster, own) in enumerate(words.items(), 1):
+        for length in range(1, len(own) + 1):
+            name = _joined(own[:length], most)
+            if name and name.casefold() not in used:
+                break
+        else:
+            name = ""
+        if not name or name.casefold() in used:
+            name = next(
+                n
+                for n in (f"group {i}" for i in range(number, number + len(used) + 2))
+                if n not in used
+            )
+        names[cluster] = name
+        used.add(name.casefold())
+    return names
+
+
+def _joined(words: Sequence[str], most: int) -> str:
+    """Words once each, at most so many."""
+    single = list(dict.fromkeys(part for word in words for part in word.split()))
+    return " ".join(single[:most])

@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from hsjax.evaluation.clusters import ari, discovery_accuracy
 from hsjax.features import kmeans, row_blocks
 from hsjax.features.kmeans import assign, k_means
-from hsjax.features.seeding import seed_centres
+from hsjax.features.seeding import _draw, seed_centres
 
 
 def blobs(rows=600, classes=6, width=8, spread=1.0, apart=12.0, seed=0):
@@ -85,6 +85,22 @@ def test_block_size_and_a_second_run_change_nothing():
     assert len(inertias) == 3
     best = k_means(cloud, 8, restarts=3).inertia
     assert best <= k_means(cloud, 8, restarts=1).inertia * 1.05
+
+
+def test_seeds_of_many_rows_do_not_depend_on_the_block():
+    """20,000 rows without structure, 30 x 5 draws: the same rows are drawn."""
+    cloud = np.random.default_rng(0).normal(size=(20_000, 6)).astype(np.float32)
+    drawn = [k_means(cloud, 30, iterations=0, block=b).centres for b in (8192, 999)]
+    np.testing.assert_allclose(*drawn, atol=1e-5)
+
+
+def test_rows_are_drawn_by_their_mass():
+    """Shares of 4,000 draws over groups of rows, none of mass 0."""
+    mass = jnp.zeros((3, 1000)).at[0, 3].set(1.0).at[1, 500].set(2.0).at[2, 999].set(5)
+    rows = np.asarray(jax.jit(_draw, static_argnums=2)(jax.random.key(0), mass, 4000))
+    found, count = np.unique(rows, return_counts=True)
+    assert found.tolist() == [3, 1500, 2999]
+    np.testing.assert_allclose(count / 4000, [1 / 8, 2 / 8, 5 / 8], atol=0.025)
 
 
 def test_far_from_the_origin_is_as_good():

@@ -10,7 +10,7 @@ its centre, several of them at the next farthest. Where there are fewer differen
 than clusters, some stay empty.
 
 The same seed gives the same clusters on one machine. Another size of the blocks sums in
-another order: last bits differ, and with them a draw that falls between two rows.
+another order: last bits differ, and with them, rarely, a seed that was as good.
 """
 
 from functools import partial

@@ -8,6 +8,8 @@ from jaxtyping import Array, Float, Integer, Key
 
 from hsjax.features.row_blocks import Rows, class_sums, dot, nearest
 
+GROUP = 1024
+
 
 def seed_centres(
     rows: Rows, key: Key[Array, ""], *, clusters: int, known: int
@@ -55,13 +57,26 @@ def _class_means(rows: Rows, known: int) -> Float[Array, "known D"]:
 def _draw(
     key: Key[Array, ""], mass: Float[Array, "blocks block"], count: int
 ) -> Integer[Array, "count"]:
-    """Rows, each with its share of the mass; never one without any."""
-    mass = mass.reshape(-1)
-    upto = jnp.cumsum(mass)
-    target = jax.random.uniform(key, (count,)) * upto[-1]
-    # sums that round may rise at a row of mass 0, too
-    hit = (upto[None] > target[:, None]) & (mass > 0)[None]
-    return jnp.where(hit.any(axis=1), jnp.argmax(hit, axis=1), jnp.argmax(mass))
+    """Rows, each with its share of the mass; never one without any.
+
+    First a group of rows, then one of the group: of a million rows summed up, each is
+    as small as the rounding of the sum, which would decide, and differ by the block.
+    """
+    groups = jnp.pad(mass.reshape(-1), (0, -mass.size % GROUP)).reshape(-1, GROUP)
+    first, second = jax.random.split(key)
+    sums = groups.sum(axis=1)[None]
+    group = _draw_columns(first, jnp.broadcast_to(sums, (count, len(groups))))
+    return group * GROUP + _draw_columns(second, groups[group])
+
+
+def _draw_columns(
+    key: Key[Array, ""], mass: Float[Array, "count N"]
+) -> Integer[Array, "count"]:
+    upto = jnp.cumsum(mass, axis=1)
+    target = jax.random.uniform(key, (len(mass), 1)) * upto[:, -1:]
+    # sums that round may rise at a column of mass 0, too
+    hit = (upto > target) & (mass > 0)
+    return jnp.where(hit.any(axis=1), jnp.argmax(hit, axis=1), jnp.argmax(mass, axis=1))
 
 
 def _left_by(

@@ -314,9 +314,9 @@ def harden() -> ConfigDict:
 
 def recategorize() -> ConfigDict:
     c = ConfigDict()
-    c.branch = ""  # code of the node whose products are divided; '' = the whole catalogue
-    c.products = "ending"  # of the branch: ending (labels that end there) | all (deeper labels are hidden, and judge what is found)
-    c.truth = 0  # level of these hidden labels that clusters are compared with; 0 = none
+    c.branch = ""  # code of a node: products below it are divided, each node where their labels end by itself
+    c.keep = 0  # levels of labels that are looked at; deeper ones are hidden, as if unknown; 0 = all
+    c.truth = 0  # level of the hidden labels that clusters are compared with; 0 = none
     c.joint = ""  # WORKDIR of an aligned run whose common space joins data.features of model.modalities
     c.components = 100  # principal components of each modality, at most
     c.method = "cascade"  # cascade (filter, UMAP, linkage, again below) | k_means | known_k_means | parametric (SimGCD): these three in one level, and the last two know some classes

@@ -99,6 +99,35 @@ def check_harden(config) -> None:
             )
 
 
+def check_recategorize(config) -> None:
+    """Looks at the group `recategorize`, and at the texts that names are taken from.
+
+    Raises:
+      ConfigError: what it asks for is not there.
+    """
+    c = config.recategorize
+    _check_tables(config, "recategorize.")
+    for modality in config.model.modalities:
+        _check("model.modalities", modality, (*config.data.text.streams, IMAGE))
+        if modality != IMAGE:
+            _check_stream(config, modality)
+    _refuse(
+        [
+            (not c.branch, "recategorize.branch is empty: name the code of a node"),
+            (
+                c.truth and c.keep and c.truth <= c.keep,
+                f"recategorize.truth={c.truth} is not hidden by recategorize.keep="
+                f"{c.keep}: a level below is",
+            ),
+            (
+                c.method != "cascade" and c.levels > 1,
+                f"recategorize.method={c.method} has one level: set"
+                " recategorize.levels=1",
+            ),
+        ]
+    )
+
+
 def _check_tables(config, group: str = "") -> None:
     """`CHOICES`, `TUPLES` and `NUMBERS` of the keys that start so."""
     for key, known in CHOICES.items():

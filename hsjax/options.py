@@ -3,6 +3,9 @@
 from hsjax.baselines import BASELINES
 from hsjax.data.augment import STRENGTHS
 from hsjax.decodes import DECODES
+from hsjax.discovery_methods import METHODS
+from hsjax.features.cluster import FILTERS
+from hsjax.features.cluster_count import CRITERIA, LINKAGES
 from hsjax.losses import CONTRASTS
 from hsjax.losses.masks import MASKED, MASKS
 from hsjax.models.fusion import FUSIONS
@@ -44,6 +47,10 @@ CHOICES = {
     "baseline.kind": tuple(BASELINES),
     "baseline.analyzer": ANALYZERS,
     "extract.dtype": ("float32", "bfloat16"),
+    "recategorize.method": tuple(METHODS),
+    "recategorize.filter": FILTERS,
+    "recategorize.linkage": LINKAGES,
+    "recategorize.choice": CRITERIA,
     "extract.stored": ("float16", "float32"),
 }
 
@@ -145,6 +152,24 @@ NUMBERS = {
     "harden.words": COUNT,
     "harden.share": ("above 0, at most 1", lambda x: 0 < x <= 1),
     "harden.seed": NOT_NEGATIVE,
+    "recategorize.keep": NOT_NEGATIVE,
+    "recategorize.truth": NOT_NEGATIVE,
+    "recategorize.components": COUNT,
+    "recategorize.known": SHARE,
+    "recategorize.sample": ("100 or more", lambda x: x >= 100),
+    "recategorize.filter_clusters": COUNT,
+    "recategorize.filter_share": ("above 0, at most 1", lambda x: 0 < x <= 1),
+    "recategorize.neighbours": ("2 or more", lambda x: x >= 2),
+    "recategorize.dimensions": ("2 or more", lambda x: x >= 2),
+    "recategorize.min_dist": SHARE,
+    "recategorize.levels": COUNT,
+    "recategorize.clusters": ("2 or more", lambda x: x >= 2),
+    "recategorize.max_clusters": ("2 or more", lambda x: x >= 2),
+    "recategorize.min_size": ("2 or more", lambda x: x >= 2),
+    "recategorize.min_stability": ("from -1 to 1", lambda x: -1 <= x <= 1),
+    "recategorize.resamples": NOT_NEGATIVE,
+    "recategorize.names": COUNT,
+    "recategorize.shown": COUNT,
     "extract.tokens": COUNT,
     "extract.rows": COUNT,
 }

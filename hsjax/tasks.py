@@ -220,6 +220,14 @@ def harden(config, workdir: Path) -> None:
     write_hard(config, workdir)
 
 
+def recategorize(config, workdir: Path) -> None:
+    """Proposes new sub-categories of a branch; nothing is changed."""
+    from hsjax.recategorize import propose
+
+    set_up_jax(config)
+    propose(config, workdir)
+
+
 TASKS = {
     "train": train,
     "check": check,
@@ -228,4 +236,5 @@ TASKS = {
     "prepare": prepare,
     "extract": extract,
     "harden": harden,
+    "recategorize": recategorize,
 }

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Integer
 from hsjax.evaluation.cluster_stability import best_jaccard
 from hsjax.features.cluster_count import SCORED, Tried, agglomerated, best_count, trials
 
+FILTERS = ("distance", "silhouette", "none")
 REST = -1  # the cluster of a row that is in none
 
 

@@ -35,6 +35,8 @@ class Cascade(NamedTuple):
 
     Attributes:
       keys: (N,) the deepest cluster of each row, '' = of none.
+      spread: (N,) the same, and what is in none goes to where most of its neighbours
+        are; only the measures of a clustering use it.
       nodes: parents before their parts, siblings from the largest.
       tried: key of what was divided ('' = everything) -> what was measured.
       rows: (S,) the sample; points: (S, 2) their places on a map.
@@ -42,6 +44,7 @@ class Cascade(NamedTuple):
     """
 
     keys: Shaped[np.ndarray, "N"]
+    spread: Shaped[np.ndarray, "N"]
     nodes: tuple[Node, ...]
     tried: dict[str, tuple[Tried, ...]]
     rows: Integer[np.ndarray, "S"]
@@ -82,7 +85,11 @@ def find_clusters(vectors: Vectors, count: int, settings, *, seed: int) -> Casca
     others = np.setdiff1d(np.arange(count), rows, assume_unique=True)
     if len(others):
         everything[others] = _nearest(x[kept], keys[kept], vectors, others)
-    return Cascade(everything, tuple(nodes), tried, rows, points, kept, score)
+    spread = everything.copy()
+    lost = np.flatnonzero(everything == "")
+    if len(lost) and len(lost) < count:
+        spread[lost] = _nearest(x[keys != ""], keys[keys != ""], vectors, lost)
+    return Cascade(everything, spread, tuple(nodes), tried, rows, points, kept, score)
 
 
 def _divided(x, key: str, settings, seed: int, nodes: list, tried: dict) -> np.ndarray:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
+CRITERIA = ("silhouette", "gap", "stability")
+LINKAGES = ("ward", "average", "complete")
 SCORED = 3000  # rows at most that silhouettes, gaps and stabilities are measured on
 Labels = Integer[np.ndarray, "N"]
 

@@ -47,6 +47,7 @@ MAY_CHANGE = {
     "eval.topk",
 }
 LENGTHS = {"train.steps", "train.epochs"}
+OTHER_TASKS = ("extract.", "harden.", "recategorize.")
 # files that a config reads rows, labels and names from
 FILES = ("data.path", "data.label_map", "taxonomy.path", "taxonomy.names")
 
@@ -96,7 +97,7 @@ def other_settings(config: ConfigDict, workdir: Path) -> list[str]:
     free = set(MAY_CHANGE) | {
         key
         for key in differing
-        if key.startswith(("extract.", "harden."))
+        if key.startswith(OTHER_TASKS)
         or (key.startswith("data.features.") and old.get(key) and new.get(key))
     }
     if _is_reported(before, workdir) and not differing & LENGTHS:

@@ -12,11 +12,12 @@ from pathlib import Path
 from hsjax.choices import check_harden
 from hsjax.data.columns import checked_required, model_columns
 from hsjax.data.giveaway import GiveAway, Hiding
-from hsjax.data.hardening import GROUP, ID, SPLIT, Hardening, find_words, read_split
+from hsjax.data.hardening import Hardening, find_words, read_split
 from hsjax.data.quarantine import Quarantine, written_if_refused
 from hsjax.data.records import CatalogueError
-from hsjax.data.rewrite import pictures_outside, rewrite_catalogue
+from hsjax.data.rewrite import rewrite_catalogue
 from hsjax.data.sources import SYNTHETIC
+from hsjax.reading_keys import keys_told, reading_keys
 from hsjax.train.workdir import holds_results, write_config
 
 CATALOGUE, WORDS = "catalogue.parquet", "words.csv"
@@ -81,14 +82,14 @@ def told(config, workdir: Path, hardening: Hardening) -> list[str]:
     """What was done, and how a run reads the result, in lines for people."""
     n, emptied = hardening.tally, len(hardening.emptied)
     share = 100 * n["gone"] / max(n["words"], 1)
-    keys = reading_keys(config, workdir, hardening.added)
+    keys = reading_keys(config, workdir / CATALOGUE, hardening.same)
     lines = [
         f"taken out: {n['gone']:,} of {n['words']:,} words ({share:.1f} %), from"
         f" {n['changed']:,} of {n['rows']:,} rows",
         f"rows without text: {n['without']:,}, of which {emptied:,} lost their last"
         " word here",
         "a run has the same rows in train, val and test with the same config and",
-        *(f"  --config.{key}={value}" for key, value in keys.items()),
+        keys_told(keys),
     ]
     needed = checked_required(config.data)
     if emptied and any(name != "image" for name in needed):
@@ -97,17 +98,3 @@ def told(config, workdir: Path, hardening: Hardening) -> list[str]:
             " be dropped"
         )
     return lines
-
-
-def reading_keys(config, workdir: Path, added: Sequence[str]) -> dict[str, str]:
-    """{key: value} of what a config has to say otherwise for the new file."""
-    keys = {"data.path": str(workdir / CATALOGUE)}
-    if ID in added:
-        keys["data.columns.id"] = ID
-    if GROUP in added:
-        keys["data.columns.group"] = GROUP
-    if SPLIT in added:
-        keys |= {"data.columns.split": SPLIT, "data.split.by": "column"}
-    if not config.data.image_root and pictures_outside(config.data):
-        keys["data.image_root"] = str(Path(config.data.path).parent.resolve())
-    return keys

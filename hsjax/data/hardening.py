@@ -13,14 +13,13 @@ from hsjax.data.giveaway import GiveAway, Hiding, giveaway_words, without_words
 from hsjax.data.prepare import make_tree, read_parts
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import Record
-from hsjax.data.repeats import repeated_row
 from hsjax.data.rewrite import Changes
-from hsjax.data.sources import as_text, read_rows
+from hsjax.data.same_split import SameSplit
+from hsjax.data.sources import as_text
 from hsjax.data.text import stream_texts
 from hsjax.data.tree_labels import fit_labels
 
-# columns of the new file -> what they stand for in config.data.columns
-ID, GROUP, SPLIT = "hard_id", "hard_group", "hard_split"
+PREFIX = "hard"  # of the columns that are added
 _SOUND = (32, 32)  # pictures are decoded to know which are sound, at whatever size
 
 
@@ -85,33 +84,11 @@ def find_words(split: Split, columns: Sequence[str], *, count: int) -> list[Give
     return words
 
 
-def needed_columns(config, split: Split) -> tuple[str, ...]:
-    """What has to be added, so that a run divides the new file as it does the old one.
-
-    Groups that come from equal titles, and a split of rows by their content, would be
-    others; and so would ids, where they are row numbers of rows that are gone or are
-    told apart only by their texts.
-    """
-    data, own = config.data, config.data.columns.id
-    columns = {own, *data.columns.text}  # at least one, or there are no rows
-    rows = read_rows(data.path, Quarantine(), columns=columns, rows=data.rows)
-    ids = {
-        row: as_text(values.get(own)) or str(place)
-        for place, (row, values) in enumerate(rows, start=1)
-    }
-    renamed = any(ids[record.row] != record.id for record in split.records)
-    computed = not all(record.group for record in split.records)
-    # by date, which groups hang together is all that counts
-    divided = data.split.by == "row" or (computed and data.split.by != "date")
-    wanted = {ID: renamed, GROUP: computed, SPLIT: divided}
-    return tuple(name for name, needed in wanted.items() if needed)
-
-
 class Hardening:
     """Takes the words out of the rows of a catalogue, and counts what it did.
 
     Attributes:
-      added: see `needed_columns`.
+      same: columns that are added, so that rows are divided as before.
       tally: rows, those `changed`, `emptied` and `without` text; words, `gone` of them.
       emptied: (row, id) of rows that lost their last word.
     """
@@ -120,24 +97,15 @@ class Hardening:
         self, config, split: Split, hiding: Hiding, quarantine: Quarantine
     ) -> None:
         self.columns, self.hiding = model_columns(config), hiding
-        self.id, self.added = config.data.columns.id, needed_columns(config, split)
+        self.id, places = config.data.columns.id, split[:3]
+        self.same = SameSplit(config, *places, quarantine, prefix=PREFIX)
         self.tally: Counter[str] = Counter()
         self.emptied: list[tuple[int, str]] = []
-        rows = zip(split.records, split.groups, split.parts, strict=True)
-        # numbers of one length are sorted as text as they are as numbers
-        self.keys = {
-            r.row: {ID: r.id, GROUP: f"{group:09d}", SPLIT: str(part)}
-            for r, group, part in rows
-        }
-        # what repeats a row has to repeat it still, so that it is dropped again
-        for _, row, *_, reason, action in quarantine.rows:
-            if action == "dropped" and (first := repeated_row(reason)):
-                self.keys[row] = self.keys[first]
 
     def changes(self) -> Changes:
         """For `rewrite_catalogue`."""
         read = (*self.columns, *filter(None, [self.id]))
-        return Changes(read, self.columns, self.added, self.cells)
+        return Changes(read, self.columns, self.same.added, self.cells)
 
     def cells(self, row: int, values: Mapping[str, Any]) -> dict[str, Any]:
         """New cells of a row; those that lose nothing stay as they are."""
@@ -154,5 +122,4 @@ class Hardening:
         self.tally.update(rows=1, gone=gone, changed=bool(gone), without=not after)
         if before and not after:
             self.emptied.append((row, id))
-        known = self.keys.get(row, {})
-        return cells | {name: known.get(name) for name in self.added}
+        return cells | self.same.cells(row)

@@ -1,0 +1,50 @@
+"""Makes a new tree, and labels in it, of what a discovery proposed.
+
+python -m hsjax.refine --run=WORKDIR --output=DIR
+python -m hsjax.refine --run=WORKDIR --decisions=decisions.json,... --output=DIR
+python -m hsjax.refine --run=WORKDIR --diff=diff.json --output=DIR
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from hsjax.main import show_log
+
+RUN = flags.DEFINE_string(
+    "run", None, "Workdir of --config.task=recategorize.", required=True
+)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder of the new tree and catalogue.", required=True
+)
+DECISIONS = flags.DEFINE_list("decisions", [], "Files that review pages have given.")
+DIFF = flags.DEFINE_string("diff", "", "The run's diff.json as it was edited.")
+
+
+def run(argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    if DECISIONS.value and DIFF.value:
+        raise app.UsageError("give --decisions or --diff, not both")
+    from hsjax.refinement import refine
+    from hsjax.tasks import user_errors
+
+    with user_errors():
+        told = refine(
+            Path(RUN.value),
+            Path(OUTPUT.value),
+            decisions=[Path(path) for path in DECISIONS.value],
+            diff=Path(DIFF.value) if DIFF.value else None,
+        )
+    print(told)
+    print(f"all files: {OUTPUT.value}")
+
+
+def main() -> None:
+    show_log()
+    app.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

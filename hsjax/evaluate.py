@@ -10,6 +10,7 @@ python -m hsjax.evaluate --run=WORKDIR --corrupt=typos@3+no_image:0.5 --output=D
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --adapt=coral --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --audit-labels --output=DIR
 python -m hsjax.evaluate --compare=DIR,DIR --against=DIR,DIR --output=DIR
+python -m hsjax.evaluate --compare=DIR --against=DIR --tree=TAXONOMY --output=DIR
 """
 
 import sys
@@ -61,12 +62,15 @@ PLANTED = flags.DEFINE_float(
 COMPARE = flags.DEFINE_list("compare", [], "Folders with predictions, one per seed.")
 AGAINST = flags.DEFINE_list("against", [], "Folders of the reference.")
 METRICS = flags.DEFINE_list("metrics", [], "What to compare; default: the main ones.")
+TREE = flags.DEFINE_string(
+    "tree", "", "taxonomy.json: both sides of --compare are cut to its nodes."
+)
 
 
 # what each use of the command reads beside --run or --compare, and --output
 SCORING = (PART, INPUT, CORRUPT, SEED, CONFIDENCE, ZERO_SHOT, BY, FEATURES, ADAPT)
 DOUBTING = (AUDIT_LABELS, INPUT, SEED, PLANTED)
-COMPARING = (AGAINST, METRICS)
+COMPARING = (AGAINST, METRICS, TREE)
 
 
 def check_flags() -> None:
@@ -142,7 +146,11 @@ def run(argv) -> None:
             )
         else:
             compare_runs(
-                COMPARE.value, AGAINST.value, Path(OUTPUT.value), METRICS.value
+                COMPARE.value,
+                AGAINST.value,
+                Path(OUTPUT.value),
+                METRICS.value,
+                tree=Path(TREE.value) if TREE.value else None,
             )
 
 

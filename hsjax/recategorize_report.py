@@ -4,8 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hsjax.atomic import write_atomically
 from hsjax.evaluation.markdown import DASH, table
 from hsjax.evaluation.panels import Panels, line_style
@@ -77,18 +75,24 @@ def tried_markdown(cascade: Cascade) -> str:
 
 def scores_markdown(metrics: Mapping[str, float]) -> str:
     """Scores beside the hidden classes: of all products, and of those in a cluster."""
-    rows = []
+    kept = {k[5:]: v for k, v in metrics.items() if k.startswith("kept/")}
+    return scores_table(
+        metrics,
+        kept,
+        head=("", "all, what was left out by its neighbours", "those in a cluster"),
+    )
+
+
+def scores_table(*scores: Mapping[str, float], head: Sequence[str] = ("", "")) -> str:
+    """A column for each of `cluster_scores`."""
+    rows = [["clusters", *(str(int(s["clusters"])) for s in scores)]]
     for name, called in (SHARES | INDICES).items():
-        scale = 100 if name in SHARES else 1
-        cells = [metrics.get(f"{group}{name}", np.nan) for group in ("", "kept/")]
-        rows.append([called + (", %" if scale == 100 else "")])
-        rows[-1] += [f"{scale * x:.{1 if scale == 100 else 3}f}" for x in cells]
-    counts = [metrics.get(f"{group}clusters", 0) for group in ("", "kept/")]
-    rows.insert(0, ["clusters", *(str(int(x)) for x in counts)])
-    head = ["", "all, what was left out by its neighbours", "those in a cluster"]
+        share = name in SHARES
+        cells = [f"{100 * s[name]:.1f}" if share else f"{s[name]:.3f}" for s in scores]
+        rows.append([called + ", %" * share, *cells])
     note = (
         "Purity rises with the number of clusters by itself: read it beside that of"
-        " random clusters. Each cluster may stand for one class alone in the accuracy."
+        " random clusters. In the accuracy each cluster may stand for one class alone."
     )
     return f"{table(head, rows)}\n\n{note}"
 

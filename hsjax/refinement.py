@@ -220,22 +220,21 @@ def _paths(tree: Taxonomy) -> dict[str, tuple[str, ...]]:
 def _told(config, output: Path, same: SameSplit, old: Taxonomy, tree: Taxonomy) -> str:
     """How a run reads what was written."""
     keys = reading_keys(config, output / CATALOGUE, same)
-    keys |= {
-        "data.columns.label": f"\"('{LABEL}',)\"",
-        "data.columns.label_kind": "node",
-    }
+    kind = "path" if tree.separator else "node"
+    keys |= {"data.columns.label": _named(LABEL), "data.columns.label_kind": kind}
     keys["taxonomy.path"] = str(output / TREE)
+    before = {"data.columns.label": _named(OLD_LABEL)}
+    before["taxonomy.path"] = str(output / OLD_TREE)
     new = sum(tree.sizes) - sum(old.sizes)
-    before = keys | {
-        "data.columns.label": f"\"('{OLD_LABEL}',)\"",
-        "taxonomy.path": str(output / OLD_TREE),
-    }
     return (
         f"{new:+,} nodes: {old!r} -> {tree!r}\n"
         "a run learns the new tree, with the same rows in train, val and test, by the"
-        " same config and\n"
-        f"{keys_told(keys)}\n"
-        "and starts from one of the old tree by --config.init_from=WORKDIR; the old tree"
-        " is learnt by\n"
-        f"{keys_told({k: v for k, v in before.items() if keys[k] != v})}"
+        f" same config and\n{keys_told(keys)}\n"
+        "and starts from one of the old tree by --config.init_from=WORKDIR; that one is"
+        f" learnt by the same, but\n{keys_told(before)}"
     )
+
+
+def _named(column: str) -> str:
+    """As a flag, quoted for a shell."""
+    return f"\"('{column}',)\""

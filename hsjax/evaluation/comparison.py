@@ -19,12 +19,14 @@ from hsjax.evaluation.comparison_tables import (
     seeds_table,
     told_twins,
 )
+from hsjax.evaluation.in_tree import in_tree
 from hsjax.evaluation.intervals import Interval, bootstrap, seed_interval
 from hsjax.evaluation.metrics import answered, digit_aliases, labelled, statistic
 from hsjax.evaluation.predictions import Predictions, read_predictions
 from hsjax.evaluation.rarity import common_counts
 from hsjax.evaluation.row_order import align
 from hsjax.spelling import meant
+from hsjax.taxonomy import Taxonomy
 
 Runs = Predictions | Sequence[Predictions]  # one run, or one per seed
 
@@ -36,6 +38,8 @@ def compare_runs(
     against: Sequence[str],
     output: Path,
     metrics: Sequence[str] = (),
+    *,
+    tree: Path | None = None,
 ) -> None:
     """Writes `comparison.md` and `.json`: each side over its seeds, and the difference.
 
@@ -43,6 +47,7 @@ def compare_runs(
       compared: folders with predictions, one per seed.
       against: folders of the reference; none = only the means over the seeds.
       metrics: names as in report.json; none = those of the deepest level and hF1.
+      tree: a taxonomy.json; both sides are compared in it, see `in_tree`.
 
     Raises:
       CatalogueError: the runs cover other rows, a metric is unknown, or a run has
@@ -51,6 +56,9 @@ def compare_runs(
     sides = {
         name: [_read(Path(d)) for d in dirs] for name, dirs in _sides(compared, against)
     }
+    if tree:
+        known = Taxonomy.load(tree)
+        sides = {side: [in_tree(x, known) for x in of] for side, of in sides.items()}
     sides, cut = on_common_levels(sides, metrics)
     runs = [run for side in sides.values() for run in side]
     names = list(metrics) or _main_metrics(runs[0])

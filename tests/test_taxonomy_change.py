@@ -1,0 +1,186 @@
+"""Diffs of a tree: what each operation does, what stays as it was, what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hsjax.codes import TaxonomyError
+from hsjax.taxonomy import Taxonomy
+from hsjax.taxonomy_change import apply_diff, moved_path
+from hsjax.taxonomy_diff import Diff, Operation, read_diff, write_diff
+
+PATHS = [
+    ("Shoes", "Shoes > Boots", "Shoes > Boots > Ankle"),
+    ("Shoes", "Shoes > Boots", "Shoes > Boots > Knee"),
+    ("Shoes", "Shoes > Sandals"),
+    ("Shoes", "Shoes > Slippers"),
+    ("Bags", "Bags > Totes"),
+    ("Bags",),
+]
+
+
+@pytest.fixture
+def tree():
+    return Taxonomy.from_paths(PATHS, separator=" > ")
+
+
+def diff(*operations, **told):
+    return Diff("", operations, **told)
+
+
+def codes(tree):
+    return [level.tolist() for level in tree.codes]
+
+
+def test_a_leaf_that_is_split_keeps_its_id_and_new_nodes_come_last(tree):
+    into = (("Shoes > Sandals > flat", "flat"), ("Shoes > Sandals > high", "high"))
+    new = apply_diff(diff(Operation("split", "Shoes > Sandals", 2, into)), tree)
+    for level, old in enumerate(codes(tree)):
+        assert codes(new)[level][: len(old)] == old
+    assert codes(new)[2][-2:] == [code for code, _ in into]
+    labels, outside = new.encode(("Shoes", "Shoes > Sandals", "Shoes > Sandals > high"))
+    assert not outside
+    assert new.valid(labels[None]).all()
+    place = codes(new)[1].index("Shoes > Sandals")
+    assert not new.leaf[1][place]
+    assert new.edition == tree.edition
+
+
+def test_a_level_below_the_deepest_is_made(tree):
+    into = (("Shoes > Boots > Ankle > a", "a"), ("Shoes > Boots > Ankle > b", "b"))
+    new = apply_diff(diff(Operation("split", "Shoes > Boots > Ankle", 3, into)), tree)
+    assert new.num_levels == 4
+    assert codes(new)[3] == [code for code, _ in into]
+
+
+def test_an_inner_node_is_added_to_and_keeps_its_stop(tree):
+    add = Operation("add", "Bags", 1, (("Bags > Clutches", "Clutches"),))
+    new = apply_diff(diff(add), tree)
+    assert "Bags > Clutches" in codes(new)[1]
+    assert new.encode(("Bags",))[0].tolist() == tree.encode(("Bags",))[0].tolist()
+
+
+def test_a_name_changes_and_the_code_does_not(tree):
+    new = apply_diff(
+        diff(Operation("rename", "Bags > Totes", 2, name="Shoppers")), tree
+    )
+    assert codes(new) == codes(tree)
+    place = codes(tree)[1].index("Bags > Totes")
+    assert new.names[1][place] == "Shoppers"
+    assert tree.names[1][place] == "Totes"
+
+
+def test_merged_nodes_are_one_and_their_products_move(tree):
+    both = ("Shoes > Sandals", "Shoes > Slippers")
+    merge = Operation("merge", both[0], 2, name="Open shoes", codes=both)
+    new = apply_diff(diff(merge, edition="2027"), tree)
+    assert both[1] not in codes(new)[1]
+    assert new.names[1][codes(new)[1].index(both[0])] == "Open shoes"
+    assert new.edition == "2027"
+    assert moved_path(diff(merge), ("Shoes", both[1])) == ("Shoes", both[0])
+    assert moved_path(diff(merge), ("Bags", "Bags > Totes")) == ("Bags", "Bags > Totes")
+    for path in PATHS:
+        labels, outside = new.encode(moved_path(diff(merge), path))
+        assert not outside
+        assert new.valid(labels[None]).all()
+
+
+def test_children_of_merged_nodes_stay_below_the_one_that_is_left(tree):
+    stops = tree.with_stops([(0, codes(tree)[0].index("Shoes"))])
+    merge = Operation("merge", "Shoes", 1, codes=("Shoes", "Bags"))
+    new = apply_diff(diff(merge), stops)
+    assert codes(new)[0] == ["Shoes"]
+    assert set(np.unique(new.parents[1])) == {0}
+    assert new.stop[1].sum() == 1  # of two, one is left
+    assert new.encode(("Shoes", "Bags > Totes"))[1] is False
+    # one STOP child below the one that goes becomes that of the one that stays
+    other = apply_diff(diff(merge), tree)
+    assert other.codes[1][other.stop[1]].tolist() == ["Shoes > STOP"]
+
+
+def test_operations_build_on_each_other(tree):
+    split = Operation("split", "Shoes > Sandals", 2, (("x", "X"), ("y", "Y")))
+    again = Operation("split", "x", 3, (("x1", "one"), ("x2", "two")))
+    merge = Operation("merge", "x1", 4, name="both", codes=("x1", "x2"))
+    new = apply_diff(diff(split, again, merge), tree)
+    assert codes(new)[3] == ["x1"]
+    assert new.names[3].tolist() == ["both"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        (Operation("split", "Shoes > Sandel", 2), "Did you mean 'Shoes > Sandals'"),
+        (Operation("split", "Shoes > Boots", 2, (("a", "a"), ("b", "b"))), "children"),
+        (Operation("split", "Shoes > Sandals", 2, (("a", "a"),)), "two nodes or more"),
+        (Operation("add", "Shoes", 1, ()), "names no new node"),
+        (Operation("add", "Shoes", 1, (("Bags > Totes", "x"),)), "already"),
+        (Operation("add", "Shoes", 1, (("n", "Boots"),)), "a child called 'Boots'"),
+        (Operation("add", "Shoes", 1, (("n", " "),)), "a code and a name"),
+        (Operation("add", "Shoes", 1, (("n", "STOP"),)), "taken"),
+        (Operation("add", "Shoes", 7, (("n", "n"),)), "there is no level 7"),
+        (Operation("rename", "Shoes", 1, name=" "), "new name is empty"),
+        (Operation("merge", "Shoes", 1, codes=("Shoes",)), "two codes or more"),
+        (
+            Operation(
+                "merge", "Bags > Totes", 2, codes=("Bags > Totes", "Shoes > Boots")
+            ),
+            "different parents",
+        ),
+    ],
+)
+def test_what_is_impossible_is_said(tree, operation, told):
+    with pytest.raises(TaxonomyError, match="operation 1") as error:
+        apply_diff(diff(operation), tree)
+    assert told in str(error.value)
+
+
+def test_a_diff_of_another_tree_is_refused(tree):
+    other = diff()._replace(base="0" * 64)
+    with pytest.raises(TaxonomyError, match="made for the tree 00000000"):
+        apply_diff(other, tree)
+    assert apply_diff(diff()._replace(base=tree.hash), tree) == tree
+
+
+def test_a_diff_comes_back_from_its_file(tree, tmp_path):
+    into = (("a", "Ä"), ("b", "b"))
+    told = {"cluster": "1", "size": 20, "stability": 0.9}
+    split = Operation("split", "Shoes > Sandals", 2, into, provenance=told)
+    merge = Operation("merge", "a", 3, name="n", codes=("a", "b"))
+    whole = Diff(tree.hash, (split, merge), "2028", {"Shoes|1": "a"})
+    write_diff(whole, tmp_path / "diff.json")
+    found = read_diff(tmp_path / "diff.json")
+    assert found == whole
+    assert apply_diff(found, tree) == apply_diff(whole, tree)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"kind": "spilt"}, "Did you mean 'split'"),
+        ({"level": "2"}, "a level (a number)"),
+        ({"extra": 1}, "operation 1"),
+        ({"into": [{"code": "a"}]}, "objects of code and name"),
+        ({"name": 3}, "are text"),
+    ],
+)
+def test_a_broken_file_is_told(tmp_path, change, told):
+    operation = {"kind": "split", "level": 1, "code": "a", "from": {}} | change
+    path = tmp_path / "diff.json"
+    path.write_text(json.dumps({"format": 1, "operations": [operation]}))
+    with pytest.raises(TaxonomyError) as error:
+        read_diff(path)
+    assert told in str(error.value)
+    assert "diff.json" in str(error.value)
+
+
+def test_other_files_are_no_diffs(tmp_path):
+    with pytest.raises(TaxonomyError, match="no such file"):
+        read_diff(tmp_path / "none.json")
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(TaxonomyError, match="not JSON"):
+        read_diff(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(TaxonomyError, match="no diff of format 1"):
+        read_diff(tmp_path / "x.json")

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from hsjax.evaluation.cluster_stability import best_jaccard
-from hsjax.features.cluster_count import SCORED, Tried, agglomerated, best_count, trials
+from hsjax.features.cluster_count import SCORED, Tried, agglomerated, best_of, trials
 
 FILTERS = ("distance", "silhouette", "none")
 REST = -1  # the cluster of a row that is in none
@@ -26,13 +26,15 @@ class Division(NamedTuple):
       stability: (K,) mean over resamples of the largest Jaccard index with a cluster of
         the resample (Hennig 2007, https://doi.org/10.1016/j.csda.2006.11.025): above
         0.75 a cluster is stable, below 0.5 it dissolves.
-      tried: what was measured for each number of clusters.
+      tried: what was measured for each number of clusters; chosen: of the one taken,
+        None where nothing was divided.
     """
 
     clusters: Integer[np.ndarray, "N"]
     silhouette: Float[np.ndarray, "K"]
     stability: Float[np.ndarray, "K"]
     tried: tuple[Tried, ...]
+    chosen: Tried | None = None
 
 
 def consistent(
@@ -87,8 +89,7 @@ def mapped(
         n_components=dimensions,
         random_state=seed,
         n_jobs=1,
-        # spectral layout needs more rows than dimensions
-        init="spectral" if len(x) > 10 * dimensions else "random",
+        init="pca",  # a spectral start means nothing where groups do not hang together
     )
     return fit.fit_transform(x).astype(np.float32)
 
@@ -107,7 +108,7 @@ def divide(
 
     Args:
       counts: numbers of clusters to choose from; a single one is taken as it is.
-      choice: see `best_count`.
+      choice: see `best_of`.
       min_size: smaller clusters are REST.
 
     Returns:
@@ -126,13 +127,14 @@ def divide(
     if not sound:
         return nothing._replace(tried=tried)
     clean = [t for t in sound if t.least >= min_size]
-    best = best_count(clean or sound, choice)
-    clusters = _by_size(cut(best), min_size)
+    chosen = best_of(clean or sound, choice)
+    clusters = _by_size(cut(chosen.count), min_size)
     return Division(
         clusters,
         _silhouettes(x, clusters, seed),
-        _jaccards(clusters, [(rows, own[best]) for rows, own in drawn]),
+        _jaccards(clusters, [(rows, own[chosen.count]) for rows, own in drawn]),
         tried,
+        chosen,
     )
 
 

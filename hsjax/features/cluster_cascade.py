@@ -101,8 +101,8 @@ def _divided(x, key: str, settings, seed: int, nodes: list, tried: dict) -> np.n
     found = _division(x, level, settings, seed)
     tried[key] = found.tried
     log.info("%s", _told(key, len(x), found))
-    count = found.clusters.max() + 1
-    if not count or (key and not _is_stable(found, count, settings)):
+    count = int(found.clusters.max()) + 1
+    if not count or (key and found.chosen.stability < settings.min_stability):
         return keys
     parts = [f"{key}.{i + 1}" if key else str(i + 1) for i in range(count)]
     for i, part in enumerate(parts):
@@ -139,13 +139,6 @@ def _map(x: np.ndarray, settings, seed: int, *, dimensions: int) -> np.ndarray:
         min_dist=settings.min_dist,
         seed=seed,
     )
-
-
-def _is_stable(found: Division, count: int, settings) -> bool:
-    """Would the parts be found again? Where it was not measured, they stay."""
-    chosen = [t for t in found.tried if t.count >= count]
-    stability = chosen[0].stability if chosen else np.nan
-    return not stability < settings.min_stability
 
 
 def _told(key: str, rows: int, found: Division) -> str:

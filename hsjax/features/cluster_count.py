@@ -1,6 +1,6 @@
 """How many clusters there are: what is measured of each number, and which one wins."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Float, Integer
 CRITERIA = ("silhouette", "gap", "stability")
 LINKAGES = ("ward", "average", "complete")
 SCORED = 3000  # rows at most that silhouettes, gaps and stabilities are measured on
+STABLE = 0.8  # adjusted Rand index between a division and that of half its rows
 Labels = Integer[np.ndarray, "N"]
 
 
@@ -79,21 +80,26 @@ def trials(
     return tuple(tried), drawn
 
 
-def best_count(tried: Sequence[Tried], choice: str) -> int:
+def best_of(tried: Sequence[Tried], choice: str) -> Tried:
     """The number of clusters for which most speaks; of equals the smallest.
 
     Args:
-      choice: silhouette | gap | stability. Of gap it is the least K whose gap is at
-        least that of the next one less its standard error (Tibshirani et al. 2001).
+      choice: silhouette: the highest. gap: the least K whose gap is at least that of
+        the next one less its standard error (Tibshirani et al. 2001). stability: the
+        largest K that is still stable, as groups within groups are at every K
+        (Tibshirani & Walther 2005, who take 0.8), or else the most stable one.
     """
     if choice == "gap":
         pairs = zip(tried, tried[1:], strict=False)
-        sound = (t.count for t, n in pairs if t.gap >= n.gap - n.gap_error)
-        return next(sound, max(tried, key=lambda t: t.gap).count)
-    return max(tried, key=lambda t: (getattr(t, choice), -t.count)).count
+        sound = (t for t, n in pairs if t.gap >= n.gap - n.gap_error)
+        return next(sound, max(tried, key=lambda t: t.gap))
+    stable = [t for t in tried if t.stability >= STABLE]
+    if choice == "stability" and stable:
+        return stable[-1]
+    return max(tried, key=lambda t: (getattr(t, choice), -t.count))
 
 
-def _cuts(x: np.ndarray, counts: Sequence[int], linkage: str) -> dict[int, np.ndarray]:
+def _cuts(x: np.ndarray, counts: Iterable[int], linkage: str) -> dict[int, np.ndarray]:
     cut = agglomerated(x, linkage)
     return {k: cut(k) for k in counts}
 

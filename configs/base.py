@@ -322,7 +322,7 @@ def recategorize() -> ConfigDict:
     c.method = "cascade"  # cascade (filter, UMAP, linkage, again below) | k_means | known_k_means | parametric (SimGCD): these three in one level, and the last two know some classes
     c.known = 0.5  # known_k_means, parametric: share of the hidden classes that are known, by half of their products
     c.sample = 10_000  # products that clusters are found on; the others go to their nearest neighbours
-    c.filter = "distance"  # to a K-means centre, or silhouette: what fits nowhere is left out; none
+    c.filter = "distance"  # what fits nowhere is left out, by: distance (to a K-means centre) | silhouette | none
     c.filter_clusters = 20  # of this K-means
     c.filter_share = 0.9  # of products that stay
     c.neighbours = 30  # of UMAP
@@ -331,7 +331,7 @@ def recategorize() -> ConfigDict:
     c.linkage = "ward"  # ward | average | complete
     c.levels = 2  # further levels of the tree
     c.clusters = ()  # how many, one number for each level; () = chosen
-    c.choice = "silhouette"  # chooses: silhouette | gap | stability
+    c.choice = "silhouette"  # chooses how many: silhouette | gap | stability
     c.max_clusters = 12  # at most, of a node
     c.min_size = 50  # products of a cluster; smaller ones stay with the parent
     c.min_stability = 0.5  # below, a cluster is not divided further (adjusted Rand index between resamples)

@@ -52,7 +52,8 @@ def typical_words(
     weights[(shares < LEAST) | ((shares <= others) & (len(names) > 1))] = 0
     words = vectorizer.get_feature_names_out()
     for name, row in zip(names, weights, strict=True):
-        order = [i for i in np.argsort(-row, kind="stable") if row[i] > 0]
+        length = [len(word.split()) for word in words]  # of equals the single word
+        order = [i for i in np.lexsort((length, -row)) if row[i] > 0]
         found[name] = _without_parts([str(words[i]) for i in order])[:count]
     return found
 

@@ -133,7 +133,7 @@ def _settings(config) -> dict[str, str]:
     return told | {"seed": str(config.seed)}
 
 
-def _metrics(config, branch: Branch, found: Sequence[Found]) -> dict[str, float]:
+def _metrics(config, branch: Branch, found: Sequence[Found]) -> dict[str, float | int]:
     """Scores beside hidden classes, of the first new level of all nodes together.
 
     A node that was not divided is one cluster. Names that start with `kept/` are of the

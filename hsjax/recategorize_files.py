@@ -77,7 +77,7 @@ def write_clusters(workdir: Path, found: Sequence[Found]) -> None:
         writer = csv.writer(handle)
         writer.writerow(("row", "id", "node", "reason"))
         for f in found:
-            for place in np.flatnonzero(f.cascade.keys == ""):
+            for place in np.flatnonzero(f.cascade.keys == "").tolist():
                 record = f.records[place]
                 writer.writerow([record.row, record.id, f.code, _reason(f, place)])
 

@@ -18,6 +18,7 @@ SHARES = {
     "coverage": "products that are in a cluster",
 }
 INDICES = {"nmi": "NMI", "ari": "ARI"}
+Scores = Mapping[str, float | int]
 CLASS_WORDS = 3  # typical words of a line
 GREY = "#9a9a9a"
 
@@ -73,7 +74,7 @@ def tried_markdown(cascade: Cascade) -> str:
     return table(head, rows) if rows else "No number of clusters was compared."
 
 
-def scores_markdown(metrics: Mapping[str, float]) -> str:
+def scores_markdown(metrics: Scores) -> str:
     """Scores beside the hidden classes: of all products, and of those in a cluster."""
     kept = {k[5:]: v for k, v in metrics.items() if k.startswith("kept/")}
     return scores_table(
@@ -83,7 +84,7 @@ def scores_markdown(metrics: Mapping[str, float]) -> str:
     )
 
 
-def scores_table(*scores: Mapping[str, float], head: Sequence[str] = ("", "")) -> str:
+def scores_table(*scores: Scores, head: Sequence[str] = ("", "")) -> str:
     """A column for each of `cluster_scores`."""
     rows = [["clusters", *(str(int(s["clusters"])) for s in scores)]]
     for name, called in (SHARES | INDICES).items():

@@ -52,16 +52,7 @@ def refine(
     Raises:
       TaxonomyError, CatalogueError, WorkdirError: whatever a user can mend, in words.
     """
-    config = read_config(run)
-    if config.task != "recategorize" or not (run / "diff.json").exists():
-        raise WorkdirError(f"{run} is no finished run of task=recategorize")
-    if config.data.path == SYNTHETIC:
-        raise WorkdirError(
-            f"{run} is of the synthetic catalogue, which is no file: write one with"
-            " task=prepare and name it in config.data.path"
-        )
-    if (output / "config.json").exists():
-        raise WorkdirError(f"{output} is the workdir of a run; take a new --output")
+    config = _discovered(run, output)
     quarantine = Quarantine()
     branch = read_branch(config, quarantine)
     chosen = _chosen(run, branch.tree, config, decisions, diff)
@@ -93,6 +84,21 @@ def refine(
         ),
     )
     return _told(config, output, same, branch.tree, tree)
+
+
+def _discovered(run: Path, output: Path):
+    """The config of a discovery; WorkdirError where it has nothing to refine."""
+    config = read_config(run)
+    if config.task != "recategorize" or not (run / "diff.json").exists():
+        raise WorkdirError(f"{run} is no finished run of task=recategorize")
+    if config.data.path == SYNTHETIC:
+        raise WorkdirError(
+            f"{run} is of the synthetic catalogue, which is no file: write one with"
+            " task=prepare and name it in config.data.path"
+        )
+    if (output / "config.json").exists():
+        raise WorkdirError(f"{output} is the workdir of a run; take a new --output")
+    return config
 
 
 def _chosen(run: Path, tree: Taxonomy, config, decisions, diff: Path | None) -> Diff:

@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
     config = myntra.get_config()
     config.task = "recategorize"
     config.model.modalities = ("image",)
+    config.objective.contrastive = 0.0
     config.data.features.image = "features/image_states/pca"
     config.recategorize.branch = "Footwear"
     config.recategorize.keep = 2

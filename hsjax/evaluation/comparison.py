@@ -19,7 +19,7 @@ from hsjax.evaluation.comparison_tables import (
     seeds_table,
     told_twins,
 )
-from hsjax.evaluation.in_tree import in_tree
+from hsjax.evaluation.in_tree import in_same_tree
 from hsjax.evaluation.intervals import Interval, bootstrap, seed_interval
 from hsjax.evaluation.metrics import answered, digit_aliases, labelled, statistic
 from hsjax.evaluation.predictions import Predictions, read_predictions
@@ -57,8 +57,7 @@ def compare_runs(
         name: [_read(Path(d)) for d in dirs] for name, dirs in _sides(compared, against)
     }
     if tree:
-        known = Taxonomy.load(tree)
-        sides = {side: [in_tree(x, known) for x in of] for side, of in sides.items()}
+        sides = in_same_tree(sides, Taxonomy.load(tree))
     sides, cut = on_common_levels(sides, metrics)
     runs = [run for side in sides.values() for run in side]
     names = list(metrics) or _main_metrics(runs[0])

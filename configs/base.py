@@ -63,6 +63,7 @@ def data() -> ConfigDict:
     c.columns.platform = ""  # the shop
     c.columns.date = ""  # ISO date, for splits by time
     c.columns.split = ""  # official split: train | val | test
+    c.columns.edition = ""  # in which edition of taxonomy.correlation a row's label is written; '' = the tree's own, as is an empty field
     c.columns.metadata = ()  # columns carried along
     c.image_root = ""  # folder of image paths; '' = the folder of the catalogue
     c.label_map = ""  # CSV with the columns native,label: applied while loading
@@ -117,7 +118,10 @@ def taxonomy() -> ConfigDict:
     c.path = ""  # taxonomy.json, .csv (code,name[,parent]) or .txt (a path a line); '' = from training rows
     c.kind = "codes"  # of a .csv: codes (HS digits) | parents (code, parent)
     c.names = ""  # .csv (code,name) that names the codes of a tree from training rows
-    c.edition = ""  # free text, carried along: 'HS 2022'
+    c.edition = (
+        ""  # free text, carried along: 'HS 2022'; taxonomy.correlation goes by it
+    )
+    c.correlation = ()  # .csv (from_edition,from_code,to_edition,to_code,weight,source): what codes of other editions became; needs path
     c.digits = (2, 4, 6)  # levels of an HS code
     c.stop = "data"  # STOP children where training rows end (data) or at every inner node (all)
     c.min_products = 1  # rarer leaves are cut to their parent

@@ -4,6 +4,7 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ def load_taxonomy(config, *, separator: str) -> Taxonomy:
 def _read_document(path: Path, config) -> Taxonomy:
     """A `taxonomy.json`, with the STOP children that it has, or all of them."""
     tree = Taxonomy.load(path)
+    if config.edition and not tree.edition:
+        tree = replace(tree, edition=config.edition)
     if config.stop != "all":
         return tree
     leaves = enumerate(tree.leaf)

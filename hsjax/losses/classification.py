@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from hsjax.hierarchy import Logits
 from hsjax.losses.masks import masked_log_probs
+from hsjax.losses.sets import set_depths, set_log_probs
 from hsjax.taxonomy import Taxonomy
 
 
@@ -22,6 +23,7 @@ def hierarchical_cross_entropy(
     mask_on: str = "logits",
     class_weights: Sequence[np.ndarray] | None = None,
     adjustments: Sequence[np.ndarray] | None = None,
+    admissible: Int[Array, "B S"] | None = None,
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
     """-log p(path): at each present level, cross-entropy among the true siblings.
 
@@ -35,20 +37,36 @@ def hierarchical_cross_entropy(
         the node is the label: see `balanced_weights`.
       adjustments: per level (C,) float32 by id, added to the logits of the loss alone:
         see `logit_adjustments`.
+      admissible: sets of nodes of which one is right, see `hsjax.batch`; `labels` has
+        the path that they share. The row's loss is -log p(set), see `set_log_probs`:
+        what is left of it below the shared path has no class of its own, and so no
+        class weight. For `mean` its levels are those of its nodes, in their mean. Goes
+        with the true parent's mask alone.
 
     Returns:
-      Value and weight per example; a row without any label has weight 0.
+      Value and weight per example; a row without any label or set has weight 0.
+
+    Raises:
+      ValueError: sets under another mask.
     """
+    if admissible is not None and (mask, mask_on) != ("true", "logits"):
+        raise ValueError(f"a set has no probability with mask={mask}, on={mask_on}")
     if adjustments is not None:
         pairs = zip(logits, adjustments, tree.layout, strict=True)
         logits = [x + jnp.asarray(a[layout.ids])[None] for x, a, layout in pairs]
     per_level = -masked_log_probs(logits, labels, tree, mask=mask, on=mask_on)
+    shared = per_level.sum(axis=1)
     if class_weights is not None:
         columns = zip(class_weights, labels.T, strict=True)
         factors = [jnp.asarray(w)[jnp.maximum(label, 0)] for w, label in columns]
         per_level *= jnp.stack(factors, axis=1)
     levels = (labels >= 0).sum(axis=1).astype(jnp.float32)
     value = per_level.sum(axis=1)
+    if admissible is not None:
+        some = (admissible >= 0).any(axis=1)
+        rest = -set_log_probs(logits, admissible, tree) - shared
+        value += jnp.where(some, rest, 0.0)
+        levels = jnp.where(some, set_depths(admissible, tree), levels)
     if reduction == "mean":
         value = value / jnp.maximum(levels, 1.0)
     return value, jnp.where(levels > 0, weight, 0.0)

@@ -146,7 +146,9 @@ def topmost(nodes: set[Node], tree: Taxonomy) -> set[Node]:
 
 
 def covered(nodes: set[Node], tree: Taxonomy) -> set[Node]:
-    """The fewest nodes above the same leaves: a node in place of all its children.
+    """The fewest nodes above the same leaves: one in place of all its children.
+
+    An only child stays, as its label says more.
 
     >>> tree = Taxonomy.from_paths([("a", "a1"), ("a", "a2"), ("b", "b1"), ("b", "b2")])
     >>> sorted(covered({(1, 0), (1, 1), (1, 2)}, tree))
@@ -156,10 +158,10 @@ def covered(nodes: set[Node], tree: Taxonomy) -> set[Node]:
     for level, i in nodes:
         chosen[level][i] = True
     for level in range(tree.num_levels - 1, 0, -1):
-        missing = np.bincount(
-            tree.parents[level], ~chosen[level], minlength=tree.sizes[level - 1]
-        )
-        chosen[level - 1] |= (missing == 0) & ~tree.leaf[level - 1]
+        above, size = tree.parents[level], tree.sizes[level - 1]
+        missing = np.bincount(above, ~chosen[level], minlength=size)
+        several = np.bincount(above, minlength=size) > 1
+        chosen[level - 1] |= (missing == 0) & several
     levels = enumerate(chosen)
     found = {(level, int(i)) for level, own in levels for i in np.flatnonzero(own)}
     return topmost(found, tree)
@@ -198,10 +200,15 @@ def in_own_edition(
     labels = EditionLabels(tree, read_correlation(paths, [tree], nodes=nodes))
     options = {"config_data": config.data, "quarantine": quarantine}
     found = [_in_own(r, labels, labelled=labelled, **options) for r in records]
-    if not any(found):
+    kept = [record for record in found if record is not None]
+    others = sum(r.edition not in own for r in kept)
+    quarantine.tally["labels of another edition"] += others
+    sets = sum(r.admissible != () for r in kept)
+    quarantine.tally["labels with several admissible classes"] += sets
+    if not kept:
         told = ", ".join(map(repr, labels.correlation.editions))
         raise CatalogueError(f"{config.data.path}: no row is of the editions {told}")
-    return [record for record in found if record is not None]
+    return kept
 
 
 def _in_own(

@@ -60,11 +60,7 @@ def project_run(
     run, target = load_run(workdir, features=features), Taxonomy.load(taxonomy)
     if not gives_classes(run.config):
         raise CatalogueError(f"{workdir} was trained without classification")
-    config = run.config.copy_and_resolve_references().unlock()
-    config.taxonomy.correlation = tuple(correlation)
-    if label:
-        config.data.columns.label, config.data.label_map = tuple(label), ""
-        config.data.columns.edition = ""  # that of the run's own labels
+    config = _reading(run.config, correlation, label)
     nodes = label_nodes(config, target)
     tables = read_correlation(correlation, [run.tree, target], nodes=nodes)
     projection = Projection(tables, run.tree, target)
@@ -83,6 +79,16 @@ def project_run(
     if rows.unlabelled:
         return write_unscored(output, predictions, rows.unlabelled, context)
     write_results(output, predictions, config=config, tree=target, context=context)
+
+
+def _reading(config, correlation: Sequence[str], label: Sequence[str]):
+    """The run's config, by which the rows are read."""
+    config = config.copy_and_resolve_references().unlock()
+    config.taxonomy.correlation = tuple(correlation)
+    if label:
+        config.data.columns.label, config.data.label_map = tuple(label), ""
+        config.data.columns.edition = ""  # that of the run's own labels
+    return config.lock()
 
 
 def projected(run: Run, records: Sequence, projection: Projection, *, groups):

@@ -9,7 +9,7 @@ likelihood of partial labels (Jin and Ghahramani 2002, "Learning with multiple l
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from hsjax.hierarchy import Logits, node_log_probs
 from hsjax.taxonomy import Taxonomy
@@ -26,12 +26,28 @@ def set_log_probs(
     levels = node_log_probs(logits, tree)
     pairs = zip(levels, tree.layout, strict=True)
     by_number = jnp.concatenate([x[:, layout.slots] for x, layout in pairs], axis=1)
-    there, some = admissible >= 0, (admissible >= 0).any(axis=1)
+    there, some = admissible >= 0, some_set(admissible)
     # a row without a set takes any node: of no term at all the gradient would be NaN
     there |= ~some[:, None] & (jnp.arange(admissible.shape[1]) == 0)[None]
     values = jnp.take_along_axis(by_number, jnp.maximum(admissible, 0), axis=1)
     found = jax.nn.logsumexp(jnp.where(there, values, -jnp.inf), axis=1)
     return jnp.where(some, found, 0.0)
+
+
+def some_set(admissible: Int[Array, "B S"]) -> Bool[Array, "B"]:
+    """Which rows have a set."""
+    return (admissible >= 0).any(axis=1)
+
+
+def rest_of_sets(
+    logits: Logits,
+    admissible: Int[Array, "B S"],
+    tree: Taxonomy,
+    shared: Float[Array, "B"],
+) -> Float[Array, "B"]:
+    """What -log p(S) adds to the `shared` loss of the path down to the set's nodes."""
+    rest = -set_log_probs(logits, admissible, tree) - shared
+    return jnp.where(some_set(admissible), rest, 0.0)
 
 
 def set_depths(admissible: Int[Array, "B S"], tree: Taxonomy) -> Float[Array, "B"]:

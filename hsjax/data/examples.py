@@ -51,8 +51,7 @@ class Examples:
         return len(self.labels)
 
     def picture(self, i: int) -> np.ndarray | None:
-        limit = self.max_pixels
-        return decoded(self.images[i], resize=self.resize, max_pixels=limit)
+        return decoded(self.images[i], resize=self.resize, max_pixels=self.max_pixels)
 
 
 def decoded(image: Picture, *, resize: tuple[int, int], max_pixels: int) -> Picture:
@@ -182,12 +181,16 @@ def assemble(
         batch[f"has_{modality}"] = features.present(index)
         if f"{modality}_mask" in batch:
             batch[f"{modality}_mask"] = features.masks(index)
-    batch["labels"], batch["index"] = examples.labels[index], index.astype(np.int32)
-    if spec.admissible:
-        batch["admissible"] = examples.admissible[index]
-    batch["group"] = examples.group[index].astype(np.int32)
     batch["weight"][:] = 1.0
-    return batch
+    return batch | _known(examples, index)
+
+
+def _known(examples: Examples, index: np.ndarray) -> dict[str, np.ndarray]:
+    """What is known of the rows beside what a model reads."""
+    known = {"labels": examples.labels[index], "index": index.astype(np.int32)}
+    if examples.spec.admissible:
+        known["admissible"] = examples.admissible[index]
+    return known | {"group": examples.group[index].astype(np.int32)}
 
 
 def _kept_words(
@@ -212,9 +215,7 @@ def _kept_words(
     return kept
 
 
-def _draws(
-    numbers: np.ndarray, count: int, augmentation: Augmentation | None
-) -> np.ndarray:
+def _draws(numbers: np.ndarray, count: int, augmentation) -> np.ndarray:
     """(B, count) uniform: crop y and x, flip, rate of lost words, words, names."""
     draws = np.zeros((len(numbers), count))
     if augmentation:

@@ -106,30 +106,30 @@ def write_rehearsal(
     if "" in after:
         row = after.index("")
         raise CatalogueError(f"{change}: no rule of {before[row]!r} fits row {row + 1}")
-    groups = [row[group] for row in rows]
+    parts = [_part(row[group]) for row in rows]
+    drawn = [share_of("edition", row[group]) < 0.5 for row in rows]
+    old = [p == "train" and x for p, x in zip(parts, drawn, strict=True)]
     pairs = list(zip(before, after, strict=True))
-    parts = [_part(x) for x in groups]
-    learnt = [x for x, part in zip(pairs, parts, strict=True) if part == "train"]
-    counts, links = Counter(learnt), {x for x in pairs if x[0] in rules}
-    old = [
-        part == "train" and share_of("edition", x) < 0.5
-        for part, x in zip(parts, groups, strict=True)
-    ]
+    counts = Counter(x for x, p in zip(pairs, parts, strict=True) if p == "train")
     output.mkdir(parents=True, exist_ok=True)
-    for name, values in _columns(pairs, old, counts).items():
+    for name, values in ({"split": parts} | _columns(pairs, old, counts)).items():
         table = table.append_column(name, pa.array(values, pa.string()))
-    table = table.append_column("split", pa.array(parts, pa.string()))
     pq.write_table(table, output / "catalogue.parquet")
     for edition, codes in ((OLD, before), (NEW, after)):
         paths = sorted({split_path(code, SEPARATOR) for code in codes})
         tree = Taxonomy.from_paths(paths, edition=edition, separator=SEPARATOR)
         tree.save(output / f"{edition}.json")
-    _write_table(output / "correlation.csv", sorted(links), counts)
+    links = sorted({pair for pair in pairs if pair[0] in rules})
+    _write_table(output / "correlation.csv", links, counts)
+    return _facts(before, old, links)
+
+
+def _facts(before: Sequence[str], old: Sequence[bool], links) -> dict[str, int]:
     successors = Counter(code for code, _ in links)
-    mixed = [x for (x, _), of_old in zip(pairs, old, strict=True) if of_old]
+    mixed = [code for code, of_old in zip(before, old, strict=True) if of_old]
     return {
-        "products": len(rows),
-        "products of classes that change": sum(x in rules for x in before),
+        "products": len(before),
+        "products of classes that change": sum(code in successors for code in before),
         "training products with a label of the old edition": len(mixed),
         "of them of classes that are divided": sum(successors[x] > 1 for x in mixed),
     }

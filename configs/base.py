@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of parameters, order, augmentation and dropout, not of splits
     config.init_from = placeholder(str)  # WORKDIR whose best parameters start this run
     config.init_rules = ((".*", "load"),)  # (regex on parameter names, load | fresh)
+    config.init_classes = "fresh"  # new classes of init_from: fresh | predecessors (the mean of what they came from by taxonomy.correlation)
     config.data = data()
     config.taxonomy = taxonomy()
     config.model = model()

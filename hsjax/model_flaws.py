@@ -64,6 +64,16 @@ def edition_flaws(config) -> list[tuple[bool, str]]:
             " taxonomy.path",
         ),
         (
+            config.init_classes == "predecessors" and not (config.init_from and tables),
+            "init_classes is 'predecessors', and nothing says of which run, or what"
+            " came from what: name them in init_from and taxonomy.correlation",
+        ),
+        (
+            config.init_classes == "predecessors" and config.model.head.kind == "flat",
+            "init_classes is 'predecessors', which a flat head cannot: its new leaves"
+            " stay fresh",
+        ),
+        (
             bool(tables) and masked,
             f"objective.mask is {objective.mask!r}, objective.mask_on"
             f" {objective.mask_on!r}: of several admissible classes (taxonomy"

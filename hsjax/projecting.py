@@ -62,7 +62,8 @@ def project_run(
         raise CatalogueError(f"{workdir} was trained without classification")
     config = _reading(run.config, correlation, label)
     nodes = label_nodes(config, target)
-    tables = read_correlation(correlation, [run.tree, target], nodes=nodes)
+    options = {"nodes": nodes, "partial": () if config.taxonomy.path else (run.tree,)}
+    tables = read_correlation(correlation, [run.tree, target], **options)
     projection = Projection(tables, run.tree, target)
     places = {"flaws": output / FLAWS, "workdir": workdir}
     rows = other_rows(config, run._replace(tree=target), source, **places)

@@ -75,6 +75,19 @@ class Projection:
         """Marginals of the target's nodes, per level by id, of what `project` gives."""
         return [probs @ members for members in node_members(self.target)]
 
+    def node_shares(self) -> list[sparse.csr_array]:
+        """Per level (D nodes, C nodes) by id: which share of a source node went where.
+
+        The leaves of a node count alike.
+        """
+        pairs = zip(node_members(self.target), node_members(self.source), strict=False)
+        found = []
+        for into, of in pairs:
+            leaves = np.asarray(of.sum(axis=0)).ravel()
+            moved = (into.T @ self.matrix.T @ of).tocsr()
+            found.append(moved @ sparse.diags_array(1 / np.maximum(leaves, 1)).tocsr())
+        return [sparse.csr_array(x) for x in found]
+
 
 def node_members(tree: Taxonomy) -> list[sparse.csr_array]:
     """Per level (leaves, C) by id: does the path to a leaf lead through a node?"""

@@ -61,6 +61,7 @@ ARROWS = {
     "hsjax.projecting": EVERYTHING,
     "hsjax.projection": ("hsjax.data", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.rehearse": EVERYTHING,
+    "hsjax.growing": EVERYTHING,
     "hsjax.json_objects": ("hsjax.train.workdir",),
     "hsjax.table_kinds": EVERYTHING,
     "hsjax.sweep_tables": EVERYTHING,

@@ -8,10 +8,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hsjax.codes import TaxonomyError, hs_path, split_path
 from hsjax.data.columns import missing_column
-from hsjax.data.correlation import Correlation, Pair
+from hsjax.data.correlation import Correlation, Editions, Pair
 from hsjax.data.named_nodes import node_places
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import as_text, column_names, read_rows
@@ -22,11 +23,20 @@ COLUMNS = ("from_edition", "from_code", "to_edition", "to_code", "weight", "sour
 UNNAMED = "unnamed source"
 
 
+class _Known(NamedTuple):
+    """What codes are checked by; see `read_correlation`."""
+
+    trees: Sequence[Taxonomy]
+    partial: Sequence[Taxonomy]
+    nodes: Mapping[str, Sequence[str]]
+
+
 def read_correlation(
     paths: Iterable[Path | str],
     trees: Sequence[Taxonomy],
     *,
     nodes: Mapping[str, Sequence[str]] | None = None,
+    partial: Sequence[Taxonomy] = (),
 ) -> Correlation:
     """Reads tables; each file may hold several pairs of editions.
 
@@ -36,14 +46,16 @@ def read_correlation(
     Args:
       trees: of the editions that are at hand, whose codes are checked; at least one.
       nodes: own code -> path, of labels of the kind `node`.
+      partial: of these trees, those that were made of products: a table may name codes
+        that they lack.
 
     Raises:
       CatalogueError: names the file, the row and the column.
     """
-    tables: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    tables: dict[Editions, list[Pair]] = defaultdict(list)
     paths = [Path(path) for path in paths]
     for path in paths:
-        for editions, pair in _read(path, trees, nodes or {}):
+        for editions, pair in _read(path, _Known(trees, partial, nodes or {})):
             tables[editions].append(pair)
     _check_editions(paths, tables, trees)
     own = {tree.edition: node_places(tree) for tree in trees}
@@ -67,7 +79,7 @@ def _check_editions(paths: Sequence[Path], tables: Mapping, trees) -> None:
             )
 
 
-def _read(path: Path, trees, nodes) -> list[tuple[tuple[str, str], Pair]]:
+def _read(path: Path, known: _Known) -> list[tuple[Editions, Pair]]:
     """(editions, pair) of each row, checked by itself and against those before."""
     if not path.is_file():
         raise CatalogueError(f"taxonomy.correlation: there is no file {path}")
@@ -78,7 +90,7 @@ def _read(path: Path, trees, nodes) -> list[tuple[tuple[str, str], Pair]]:
     flaws, found, seen, weighed = Quarantine(), [], {}, {}
     for number, values in read_rows(path, flaws):
         where = f"{path}, row {number}"
-        editions, pair = _checked(where, values, trees, nodes)
+        editions, pair = _checked(where, values, known)
         first = seen.setdefault((editions, pair._replace(weight=None)), number)
         if first != number:
             raise CatalogueError(
@@ -99,7 +111,7 @@ def _read(path: Path, trees, nodes) -> list[tuple[tuple[str, str], Pair]]:
     return found
 
 
-def _checked(where: str, values: Mapping, trees, nodes) -> tuple[tuple[str, str], Pair]:
+def _checked(where: str, values: Mapping, known: _Known) -> tuple[Editions, Pair]:
     text = {column: as_text(values[column]) for column in COLUMNS}
     editions = text["from_edition"], text["to_edition"]
     for column in COLUMNS[:4]:
@@ -110,7 +122,7 @@ def _checked(where: str, values: Mapping, trees, nodes) -> tuple[tuple[str, str]
             f"{where}, column to_edition: {editions[1]!r} is from_edition as well"
         )
     codes = [
-        _code(f"{where}, column {column}", text[column], edition, trees, nodes)
+        _code(f"{where}, column {column}", text[column], edition, known)
         for column, edition in zip(("from_code", "to_code"), editions, strict=True)
     ]
     weight = _weight(where, text["weight"]) if text["weight"] else None
@@ -130,15 +142,15 @@ def _weight(where: str, text: str) -> float:
     return weight
 
 
-def _code(where: str, text: str, edition: str, trees, nodes) -> str:
+def _code(where: str, text: str, edition: str, known: _Known) -> str:
     """The code of a node as trees have it, and of a known tree one that is there."""
-    tree = next((tree for tree in trees if tree.edition == edition), None)
-    like = tree or trees[0]
+    tree = next((tree for tree in known.trees if tree.edition == edition), None)
     try:
-        code = read_code(text, like, nodes)
+        code = read_code(text, tree or known.trees[0], known.nodes)
     except TaxonomyError as error:
         raise CatalogueError(f"{where}: {error}") from None
-    if tree is not None and code not in node_places(tree):
+    whole = tree is not None and tree not in known.partial
+    if whole and code not in node_places(tree):
         near = meant(code, node_places(tree))
         raise CatalogueError(
             f"{where}: {text!r} is no node of the tree of {edition!r}.{near}"

@@ -41,6 +41,7 @@ LATER |= {"data.synthetic.shops": 0, "data.synthetic.style": 1.0}
 LATER |= {"data.image.augment": "", "data.image.views": 1, "model.view_width": 128}
 LATER |= {"objective.self_supervised": 0.0, "objective.self_temperature": 0.5}
 LATER |= {"taxonomy.correlation": (), "data.columns.edition": ""}
+LATER |= {"init_classes": "fresh"}
 # groups that had another name then
 RENAMED = {"svm": "baseline"}
 

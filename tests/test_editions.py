@@ -286,6 +286,15 @@ def test_the_command_answers_in_the_old_edition(rehearsal, workdir, tmp_path, ca
     report = (tmp_path / "old" / "report.md").read_text()
     assert "leaves that were divided | 1" in report
     assert "before" in report
+    both = (*options["correlation"], str(rehearsal / "back.csv"))
+    project_run(
+        workdir,
+        tmp_path / "back",
+        label=("label_before",),
+        **options | {"correlation": both},
+    )
+    told = (tmp_path / "back" / "report.md").read_text()
+    assert "codes that the tables name | 2" in told
     # without columns of their own, rows have labels of the edition that they name
     project_run(workdir, tmp_path / "mixed", **options)
     answers = read_predictions(tmp_path / "mixed" / "predictions.parquet")

@@ -78,14 +78,15 @@ def share_of(seed: str, group: str) -> float:
 def write_rehearsal(
     source: Path, change: Path, output: Path, *, levels: Sequence[str], group: str
 ) -> dict[str, int]:
-    """Writes `catalogue.parquet`, `before.json`, `after.json` and `correlation.csv`.
+    """Writes `catalogue.parquet`, `before.json`, `after.json` and two tables.
 
     The catalogue has all columns of the source and these: `split`, 70:15:15 by the hash
     of the group; `label` and `label_before`, of both editions; `edition`, which is the
     old one for half of the training groups; `label_mixed`, in that edition;
     `label_left`, of the new edition, empty for the old half; and `label_likeliest`,
-    where the old half has the most frequent successor of its code. The weights of the
-    table are shares of training rows.
+    where the old half has the most frequent successor of its code. `correlation.csv`
+    says what codes became and `back.csv` what they were, both with shares of training
+    rows as weights.
 
     Args:
       levels: columns of the label, coarsest first.
@@ -115,13 +116,21 @@ def write_rehearsal(
     for name, values in ({"split": parts} | _columns(pairs, old, counts)).items():
         table = table.append_column(name, pa.array(values, pa.string()))
     pq.write_table(table, output / "catalogue.parquet")
-    for edition, codes in ((OLD, before), (NEW, after)):
-        paths = sorted({split_path(code, SEPARATOR) for code in codes})
-        tree = Taxonomy.from_paths(paths, edition=edition, separator=SEPARATOR)
-        tree.save(output / f"{edition}.json")
+    _write_tree(output, OLD, before)
+    _write_tree(output, NEW, after)
     links = sorted({pair for pair in pairs if pair[0] in rules})
-    _write_table(output / "correlation.csv", links, counts)
+    _write_table(output / "correlation.csv", (OLD, NEW), links, counts)
+    others = {other for _, other in links}
+    back = sorted({(b, a) for a, b in pairs if b in others})
+    turned = Counter({(b, a): n for (a, b), n in counts.items()})
+    _write_table(output / "back.csv", (NEW, OLD), back, turned)
     return _facts(before, old, links)
+
+
+def _write_tree(output: Path, edition: str, codes: Sequence[str]) -> None:
+    paths = sorted({split_path(code, SEPARATOR) for code in codes})
+    tree = Taxonomy.from_paths(paths, edition=edition, separator=SEPARATOR)
+    tree.save(output / f"{edition}.json")
 
 
 def _facts(before: Sequence[str], old: Sequence[bool], links) -> dict[str, int]:
@@ -168,7 +177,7 @@ def _columns(pairs: Sequence[tuple[str, str]], old: Sequence[bool], counts: Coun
     }
 
 
-def _write_table(path: Path, links: Sequence[tuple[str, str]], counts: Counter) -> None:
+def _write_table(path: Path, editions, links, counts: Counter) -> None:
     """A correlation table; a pair that no training row has counts for half a row."""
     totals: Counter[str] = Counter()
     for code, other in links:
@@ -178,4 +187,5 @@ def _write_table(path: Path, links: Sequence[tuple[str, str]], counts: Counter) 
         writer.writerow(COLUMNS)
         for code, other in links:
             weight = (counts[code, other] or 0.5) / totals[code]
-            writer.writerow((OLD, code, NEW, other, f"{weight:.6g}", SOURCE))
+            pair = editions[0], code, editions[1], other
+            writer.writerow((*pair, f"{weight:.6g}", SOURCE))

@@ -213,3 +213,28 @@ def test_another_file_is_read_by_the_tables_of_the_run(tmp_path):
     assert len(found.records) == 2  # no table is asked for
     with pytest.raises(CatalogueError, match="there is no file"):
         read_another(config, config.data.path, tree=TREE, quarantine=Quarantine())
+
+
+def test_the_edition_of_a_tree_is_its_own_or_the_config_s(tmp_path):
+    keys = shop(tmp_path, ROWS)
+    assert read_catalogue(run_config(keys, taxonomy__edition=NEW)).tree.edition == NEW
+    with pytest.raises(CatalogueError, match="is 'HS 2028', and .* is of 'HS 2022'"):
+        read_catalogue(run_config(keys, taxonomy__edition="HS 2028"))
+    bare = tree_of("851762", "851771", "851779", "854900", "610910", edition="")
+    bare.save(tmp_path / "tree.json")
+    with pytest.raises(CatalogueError, match="no row names ''"):
+        read_catalogue(run_config(keys))
+    named = read_catalogue(run_config(keys, taxonomy__edition=NEW)).tree
+    assert named.edition == NEW
+    assert named.sizes == bare.sizes
+
+
+def test_what_is_left_out_or_unlabelled_is_in_no_set(tmp_path):
+    keys = shop(tmp_path, ROWS)
+    left = read_catalogue(run_config(keys, data__leave_out=("851779",)))
+    red = [i for i, r in enumerate(left.records) if r.texts["title"].startswith("red")]
+    assert not {"train", "val"} & set(left.parts[red].tolist())
+    bare = read_catalogue(run_config(keys, data__label_share=0.2))
+    lost = (bare.labels < 0).all(axis=1)
+    assert lost.any()
+    assert (bare.admissible[lost] < 0).all()

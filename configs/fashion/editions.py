@@ -3,11 +3,14 @@
 python -m hsjax.rehearse --input=.../myntra.parquet
     --change=configs/fashion/editions/change.csv --output=editions
 
-12 leaves are divided by gender or use, others merged, some both (editions/change.csv);
-19,000 of 37,000 products are of classes that change. A row whose old code may now be
-one of several learns from the set of them. Rows and seeds stand in editions.jsonl: all
-labels of the new edition, none but those of the new half, the most frequent successor.
-Validation and test are always of the new edition. Features as of paper_b.py.
+26 leaves change (editions/change.csv): 11 are divided by gender or use, others merged,
+some both; 19,428 of 37,285 products are of these. A row whose old code may now be one of several
+learns from the set of them. Rows and seeds stand in editions.jsonl: all labels of the
+new edition, sets, the most frequent successor of an old code, the new half alone, and
+the old edition alone. Validation and test are of the new edition. Features as of
+paper_b.py.
+
+Leaf accuracy, 3 seeds: 0.951 with all labels of the new edition, 0.947 with sets.
 """
 
 from ml_collections import ConfigDict

@@ -4,11 +4,11 @@ python -m hsjax.rehearse --input=.../myntra.parquet
     --change=configs/fashion/editions/change.csv --output=editions
 
 26 leaves change (editions/change.csv): 11 are divided by gender or use, others merged,
-some both; 19,428 of 37,285 products are of these. A row whose old code may now be one of several
-learns from the set of them. Rows and seeds stand in editions.jsonl: all labels of the
-new edition, sets, the most frequent successor of an old code, the new half alone, and
-the old edition alone. Validation and test are of the new edition. Features as of
-paper_b.py.
+some both; 19,428 of 37,285 products are of these. A row whose old code may now be one
+of several learns from the set of them. Rows and seeds stand in editions.jsonl: all
+labels of the new edition, sets, the most frequent successor of an old code, the new
+half alone, and the old edition alone. Validation and test are of the new edition.
+Features as of paper_b.py.
 
 Leaf accuracy, 3 seeds: 0.951 with all labels of the new edition, 0.947 with sets.
 """

@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of parameters, order, augmentation and dropout, not of splits
     config.init_from = placeholder(str)  # WORKDIR whose best parameters start this run
     config.init_rules = ((".*", "load"),)  # (regex on parameter names, load | fresh)
+    config.init_classes = "fresh"  # new classes of init_from: fresh | predecessors (the mean of what they came from by taxonomy.correlation)
     config.data = data()
     config.taxonomy = taxonomy()
     config.model = model()
@@ -64,6 +65,7 @@ def data() -> ConfigDict:
     c.columns.platform = ""  # the shop
     c.columns.date = ""  # ISO date, for splits by time
     c.columns.split = ""  # official split: train | val | test
+    c.columns.edition = ""  # in which edition of taxonomy.correlation a row's label is written; '' = the tree's own, as is an empty field
     c.columns.metadata = ()  # columns carried along
     c.image_root = ""  # folder of image paths; '' = the folder of the catalogue
     c.label_map = ""  # CSV with the columns native,label: applied while loading
@@ -118,7 +120,10 @@ def taxonomy() -> ConfigDict:
     c.path = ""  # taxonomy.json, .csv (code,name[,parent]) or .txt (a path a line); '' = from training rows
     c.kind = "codes"  # of a .csv: codes (HS digits) | parents (code, parent)
     c.names = ""  # .csv (code,name) that names the codes of a tree from training rows
-    c.edition = ""  # free text, carried along: 'HS 2022'
+    c.edition = (
+        ""  # free text, carried along: 'HS 2022'; taxonomy.correlation goes by it
+    )
+    c.correlation = ()  # .csv (from_edition,from_code,to_edition,to_code,weight,source): what codes of other editions became; needs path
     c.digits = (2, 4, 6)  # levels of an HS code
     c.stop = "data"  # STOP children where training rows end (data) or at every inner node (all)
     c.min_products = 1  # rarer leaves are cut to their parent

@@ -7,6 +7,11 @@ image           (B, V, H, W, 3) uint8
 {modality}_mask     (B, T) bool beside (B, T, D) features; True = a token or patch
 has_{modality}  (B,) bool      is the modality there? its content is ignored otherwise
 labels          (B, L) int32   node ids, -1 = none at this level
+admissible      (B, S) int32   numbers of the nodes of which one is right, -1 = padding:
+                               the id of a node + the sizes of all coarser levels, STOP
+                               children included; none lies below another. A row of -1
+                               has its `labels` alone; the others share `labels`. Only
+                               where some row of the catalogue has such a set
 group           (B,) int32     equal for the same product listed twice
 weight          (B,) float32   0 = padding
 index           (B,) int32     position in its part of the split, -1 = padding
@@ -31,12 +36,14 @@ class BatchSpec:
       image: (V, H, W), or None without pictures.
       levels: L.
       features: (modality, shape of one item) of those that come from a feature store.
+      admissible: S, 0 = no row has a set.
     """
 
     lengths: tuple[tuple[str, int], ...]
     image: tuple[int, int, int] | None
     levels: int
     features: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    admissible: int = 0
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -63,6 +70,8 @@ class BatchSpec:
         for modality in self.modalities:
             shapes[f"has_{modality}"] = (rows,), np.bool_
         shapes["labels"] = (rows, self.levels), np.int32
+        if self.admissible:
+            shapes["admissible"] = (rows, self.admissible), np.int32
         shapes["group"] = (rows,), np.int32
         shapes["weight"] = (rows,), np.float32
         shapes["index"] = (rows,), np.int32
@@ -71,7 +80,8 @@ class BatchSpec:
     def padding(self, rows: int) -> dict[str, np.ndarray]:
         """Rows of weight 0 that hold nothing."""
         batch = {k: np.zeros(shape, d) for k, (shape, d) in self.shapes(rows).items()}
-        batch["labels"] -= 1
+        for name in batch.keys() & {"labels", "admissible"}:
+            batch[name] -= 1
         batch["index"] -= 1
         return batch
 

@@ -129,7 +129,8 @@ def _tree(catalogue: Catalogue) -> str:
 
 
 def _classes(catalogue: Catalogue) -> str:
-    ends = [catalogue.records[i].path[-1] for i in catalogue.rows("train")]
+    paths = [catalogue.records[i].path for i in catalogue.rows("train")]
+    ends = [path[-1] for path in paths if path]
     codes, counts = np.unique(ends, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     shown = order if len(order) <= 2 * SHOWN else [*order[:SHOWN], *order[-SHOWN:]]

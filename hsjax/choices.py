@@ -3,11 +3,11 @@
 import re
 
 from hsjax.batch import IMAGE
-from hsjax.data.columns import label_columns, model_columns
+from hsjax.data.columns import SINGLE, label_columns, model_columns
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, check_fractions
 from hsjax.features.labels import LABELS
-from hsjax.model_flaws import fusion_flaws, stream_flaws
+from hsjax.model_flaws import edition_flaws, fusion_flaws, stream_flaws
 from hsjax.options import CHOICES, LENGTH, NUMBERS, RULES, TUPLES
 from hsjax.spelling import meant
 from hsjax.train.workdir import ConfigError
@@ -88,8 +88,7 @@ def check_harden(config) -> None:
         _check("model.modalities", stream, (*config.data.text.streams, IMAGE))
         _check_stream(config, stream)
     columns = config.data.columns
-    single = ("id", "image", "group", "platform", "date", "split")
-    used = {columns[key]: key for key in single}
+    used = {columns[key]: key for key in SINGLE}
     used |= dict.fromkeys(label_columns(config.data), "label")
     for column in model_columns(config):
         if column in used:
@@ -213,6 +212,7 @@ def _check_sizes(config) -> None:
             " objective.classification; name loss or a metric of retrieval/",
         ),
         *fusion_flaws(config),
+        *edition_flaws(config),
         (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
         *((True, flaw) for flaw in stream_flaws(config)),
     ]

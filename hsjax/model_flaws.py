@@ -47,6 +47,42 @@ def fusion_flaws(config) -> list[tuple[bool, str]]:
     ]
 
 
+def edition_flaws(config) -> list[tuple[bool, str]]:
+    """What labels of several editions cannot be without."""
+    tables, objective = config.taxonomy.correlation, config.objective
+    masked = (objective.mask, objective.mask_on) != ("true", "logits")
+    column = config.data.columns.edition
+    return [
+        (
+            bool(column) and not tables,
+            f"data.columns.edition is {column!r}, and no table says what codes of"
+            " another edition became: name it in taxonomy.correlation",
+        ),
+        (
+            bool(tables) and not config.taxonomy.path,
+            "taxonomy.correlation leads to the codes of one edition: name its tree in"
+            " taxonomy.path",
+        ),
+        (
+            config.init_classes == "predecessors" and not (config.init_from and tables),
+            "init_classes is 'predecessors', and nothing says of which run, or what"
+            " came from what: name them in init_from and taxonomy.correlation",
+        ),
+        (
+            config.init_classes == "predecessors" and config.model.head.kind == "flat",
+            "init_classes is 'predecessors', which a flat head cannot: its new leaves"
+            " stay fresh",
+        ),
+        (
+            bool(tables) and masked,
+            f"objective.mask is {objective.mask!r}, objective.mask_on"
+            f" {objective.mask_on!r}: of several admissible classes (taxonomy"
+            ".correlation) only the tree distribution has a probability; leave them at"
+            " 'true' and 'logits'",
+        ),
+    ]
+
+
 def _head_flaws(config) -> list[tuple[bool, str]]:
     """What head and objective cannot be together."""
     model, objective = config.model, config.objective

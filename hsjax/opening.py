@@ -219,6 +219,7 @@ def examples_at(config, catalogue: Catalogue, rows: np.ndarray) -> Examples:
         tokenizer=catalogue.tokenizer,
         spec=catalogue.spec,
         labels=catalogue.labels[rows],
+        admissible=catalogue.admissible[rows],
         groups=catalogue.groups[rows],
     )
 
@@ -231,7 +232,6 @@ def training_parts(config, catalogue: Catalogue) -> TrainingParts:
         part is only looked at after hours.
     """
     features_of(config, catalogue.records)
-
     train, val = (catalogue.rows(name) for name in ("train", "val"))
     learnt = [catalogue.records[i] for i in train]
     return TrainingParts(

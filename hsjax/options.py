@@ -17,6 +17,7 @@ from hsjax.text_baseline import ANALYZERS
 
 # what `data` reads is checked there, beside the catalogue
 CHOICES = {
+    "init_classes": ("fresh", "predecessors"),
     "taxonomy.stop": ("data", "all"),
     "data.image.augment": ("", *STRENGTHS),
     "model.dtype": ("float32", "bfloat16"),

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from hsjax.codes import TaxonomyError
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.features.frozen_encoder import fingerprint
+from hsjax.growing import source_classes
 from hsjax.inference.predict import load_run
 from hsjax.interrupts import interrupts_told
 from hsjax.models.published_files import PublishedError
@@ -142,12 +142,15 @@ def report(config, workdir: Path, catalogue: Catalogue, predictions, facts) -> N
 
 
 def source_parameters(config, tree: Taxonomy):
-    """Fresh parameters -> those of `config.init_from`, classes by code."""
+    """Fresh parameters -> those of `config.init_from`, classes by code.
+
+    Raises:
+      ConfigError, CatalogueError: see `source_classes`.
+    """
     run = load_run(Path(config.init_from), answering=False)
     told = f"{config.init_from}, step {run.step:,}"
     return warm_start(
-        jax.tree.map(np.asarray, (run.params, run.stats)),
-        run.tree,
+        *source_classes(config, run, tree),
         tree,
         heads=(run.config.model.head, config.model.head),
         rules=config.init_rules,

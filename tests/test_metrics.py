@@ -701,3 +701,19 @@ def test_runs_of_fewer_levels_are_compared_on_those_that_all_have(tmp_path, caps
         compare_runs(*sides, tmp_path / "x", ["leaf/accuracy"])
     with pytest.raises(CatalogueError, match="'level3/accuracy'"):
         compare_runs(*sides, tmp_path / "x", ["level3/accuracy"])
+
+
+def test_a_set_is_answered_by_one_of_its_nodes_or_below():
+    sets = np.full((4, 2), "", object)
+    sets[0] = "A > x", "A > y"  # answered A > y
+    sets[1, 0] = "B"  # answered A > x
+    sets[3] = "A", "B > z"  # answered A > x, which lies below A
+    truth = np.array([["A", ""], ["", ""], ["A", "A > x"], ["", ""]], object)
+    answer = np.array([["A", "A > y"], *[["A", "A > x"]] * 3], object)
+    found = make_predictions(truth, answer, admissible=sets)
+    measured = score(found, bootstrap=10)
+    assert measured["set/accuracy"] == pytest.approx(2 / 3)
+    assert measured["count/set_rows"] == 3
+    assert measured["set/accuracy_low"] <= 2 / 3 <= measured["set/accuracy_high"]
+    assert measured["count/rows"] == 2  # the others share no node
+    assert "set/accuracy" not in score(found.select([2]), bootstrap=0)

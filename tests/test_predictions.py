@@ -46,6 +46,17 @@ def predictions() -> Predictions:
     )
 
 
+def test_sets_come_back_as_they_were(predictions, tmp_path):
+    path, sets = tmp_path / "predictions.parquet", np.full((3, 2), "", object)
+    sets[1] = "A > B", "C"
+    write_predictions(dataclasses.replace(predictions, admissible=sets), path)
+    assert pq.read_table(path)["admissible"].to_pylist() == [[], ["A > B", "C"], []]
+    assert (read_predictions(path).admissible == sets).all()
+    write_predictions(dataclasses.replace(predictions, admissible=sets[:, :0]), path)
+    assert "admissible" not in pq.read_table(path).column_names
+    assert read_predictions(path).admissible is None
+
+
 def test_columns(predictions, tmp_path):
     write_predictions(predictions, tmp_path / "predictions.parquet")
     table = pq.read_table(tmp_path / "predictions.parquet")

@@ -76,6 +76,11 @@ ARROWS = {
     "hsjax.taxonomy_change": (
         *("hsjax.codes", "hsjax.nodes", "hsjax.taxonomy", "hsjax.taxonomy_diff"),
     ),
+    "hsjax.editions": EVERYTHING,
+    "hsjax.projecting": EVERYTHING,
+    "hsjax.projection": ("hsjax.data", "hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.rehearse": EVERYTHING,
+    "hsjax.growing": EVERYTHING,
     "hsjax.json_objects": ("hsjax.train.workdir",),
     "hsjax.table_kinds": EVERYTHING,
     "hsjax.sweep_tables": EVERYTHING,

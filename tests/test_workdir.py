@@ -222,9 +222,9 @@ def without(workdir, *keys):
     path = workdir / "config.json"
     document = json.loads(path.read_text())
     for key in keys:
-        group, _, name = key.rpartition(".")
+        *groups, name = key.split(".")
         values = document["config"]
-        for part in group.split("."):
+        for part in groups:
             values = values[part]
         del values[name]
     path.write_text(json.dumps(document))

@@ -20,6 +20,9 @@ _SYNTHETIC_COLUMNS = {
 
 DRAWN = ("id", "title", "brand", "hs_code", "shop", "group")  # of its rows
 
+# keys of columns that a file has one of
+SINGLE = ("id", "image", "group", "platform", "date", "split", "edition")
+
 # what each of these splits goes by
 SPLIT_COLUMNS = {"date": "date", "platform": "platform", "column": "split"}
 
@@ -104,7 +107,7 @@ def columns_for(config, path, quarantine: Quarantine):
     if not Path(path).exists():
         raise CatalogueError(f"{path}: no such file")
     present = column_names(path, wanted=wanted_columns(data))
-    for key in ("id", "image", "group", "platform", "date", "split"):
+    for key in SINGLE:
         if columns[key] and columns[key] not in present:
             instead = "the row number stands in" if key == "id" else "all rows lack it"
             reason = f"column absent: {instead}"
@@ -119,8 +122,7 @@ def columns_for(config, path, quarantine: Quarantine):
 def wanted_columns(config) -> dict[str, str]:
     """{column: key of config.data.columns that names it}."""
     c = config.columns
-    single = ("id", "image", "group", "platform", "date", "split")
-    wanted = {getattr(c, key): key for key in single if getattr(c, key)}
+    wanted = {getattr(c, key): key for key in SINGLE if getattr(c, key)}
     wanted |= dict.fromkeys(c.metadata, "metadata")
     wanted |= dict.fromkeys(label_columns(config), "label")
     return wanted | dict.fromkeys(c.text, "text")
@@ -146,7 +148,7 @@ def checked_columns(config, labelled: bool) -> tuple[str, ...]:
         )
     wanted = wanted_columns(config)
     names = column_names(config.path, wanted=wanted)
-    optional = () if labelled else ("label", "group", "platform", "date", "split")
+    optional = () if labelled else ("label", *SINGLE[2:])
     for column, key in wanted.items():
         if column not in names and key not in optional:
             key = f"config.data.columns.{key}"

@@ -17,6 +17,8 @@ from hsjax.data.store import store_shape
 from hsjax.data.text import Tokens, drop_tokens
 from hsjax.taxonomy import Taxonomy
 
+Picture = np.ndarray | bytes | Path | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
@@ -27,7 +29,7 @@ class Examples:
       images: decoded (H, W, 3) uint8, encoded bytes, a path, or None.
       resize: (height, width) of decoded pictures.
       strength: of the random views of a picture, '' = there are none.
-      labels: (N, L) int32.
+      labels: (N, L) int32; admissible: (N, S) int32, None = no row has a set.
       group: (N,) int.
       names: stream -> (N, W) bool, words that training may drop as names.
       features: modality -> vectors that stand for it in place of the raw input.
@@ -35,12 +37,13 @@ class Examples:
 
     spec: BatchSpec
     tokens: Mapping[str, Tokens]
-    images: Sequence[np.ndarray | bytes | Path | None]
+    images: Sequence[Picture]
     resize: tuple[int, int]
     max_pixels: int
     strength: str = ""
     labels: np.ndarray
     group: np.ndarray
+    admissible: np.ndarray | None = None
     names: Mapping[str, np.ndarray] = field(default_factory=dict)
     features: Mapping[str, Features] = field(default_factory=dict)
 
@@ -48,13 +51,10 @@ class Examples:
         return len(self.labels)
 
     def picture(self, i: int) -> np.ndarray | None:
-        how = {"resize": self.resize, "max_pixels": self.max_pixels}
-        return decoded(self.images[i], **how)
+        return decoded(self.images[i], resize=self.resize, max_pixels=self.max_pixels)
 
 
-def decoded(
-    image: np.ndarray | bytes | Path | None, *, resize: tuple[int, int], max_pixels: int
-) -> np.ndarray | None:
+def decoded(image: Picture, *, resize: tuple[int, int], max_pixels: int) -> Picture:
     """A record's picture as (H, W, 3) uint8; what is decoded or absent stays so."""
     if isinstance(image, Path):
         image = image.read_bytes()
@@ -84,6 +84,7 @@ def make_examples(
     config_image,
     names: Mapping[str, np.ndarray] = MappingProxyType({}),
     features: Mapping[str, Features] = MappingProxyType({}),
+    admissible: np.ndarray | None = None,
 ) -> Examples:
     """Joins records with their tokens and labels."""
     return Examples(
@@ -97,6 +98,7 @@ def make_examples(
         group=group,
         names=names,
         features=features,
+        admissible=admissible,
     )
 
 
@@ -179,10 +181,16 @@ def assemble(
         batch[f"has_{modality}"] = features.present(index)
         if f"{modality}_mask" in batch:
             batch[f"{modality}_mask"] = features.masks(index)
-    batch["labels"], batch["index"] = examples.labels[index], index.astype(np.int32)
-    batch["group"] = examples.group[index].astype(np.int32)
     batch["weight"][:] = 1.0
-    return batch
+    return batch | _known(examples, index)
+
+
+def _known(examples: Examples, index: np.ndarray) -> dict[str, np.ndarray]:
+    """What is known of the rows beside what a model reads."""
+    known = {"labels": examples.labels[index], "index": index.astype(np.int32)}
+    if examples.spec.admissible:
+        known["admissible"] = examples.admissible[index]
+    return known | {"group": examples.group[index].astype(np.int32)}
 
 
 def _kept_words(
@@ -207,9 +215,7 @@ def _kept_words(
     return kept
 
 
-def _draws(
-    numbers: np.ndarray, count: int, augmentation: Augmentation | None
-) -> np.ndarray:
+def _draws(numbers: np.ndarray, count: int, augmentation) -> np.ndarray:
     """(B, count) uniform: crop y and x, flip, rate of lost words, words, names."""
     draws = np.zeros((len(numbers), count))
     if augmentation:
@@ -234,16 +240,10 @@ def _views(examples: Examples, picture, number, draws, augmentation):
     return np.stack(views)
 
 
-def _crop(
-    picture: np.ndarray,
-    size: tuple[int, int],
-    draws: np.ndarray,
-    augmentation: Augmentation | None,
-) -> np.ndarray:
+def _crop(picture, size: tuple[int, int], draws, augmentation) -> np.ndarray:
     room = np.array(picture.shape[:2]) - size
     where = draws[:2] if augmentation and augmentation.crop else np.array([0.5, 0.5])
     y, x = np.minimum((where * (room + 1)).astype(int), room)
     view = picture[y : y + size[0], x : x + size[1]]
-    return (
-        view[:, ::-1] if augmentation and augmentation.flip and draws[2] < 0.5 else view
-    )
+    flipped = augmentation and augmentation.flip and draws[2] < 0.5
+    return view[:, ::-1] if flipped else view

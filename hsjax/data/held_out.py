@@ -133,7 +133,8 @@ def hold_out(
 def _without(asked: HoldOut, records, parts, tree: Taxonomy):
     """(parts, counts) without the classes of `leave_out`."""
     nodes = find_nodes(asked.codes, tree, node_paths(tree) if asked.own else {})
-    below = np.array([not nodes.isdisjoint(r.path) for r in records], bool)
+    paths = ({*r.path, *sum(r.admissible, ())} for r in records)
+    below = np.array([not nodes.isdisjoint(path) for path in paths], bool)
     gone = below & (parts != "test")
     parts = np.where(gone, LEFT_OUT, parts)
     for part, name in (("train", "training"), ("val", "validation")):
@@ -170,7 +171,7 @@ def hold_labels_out(
     gone = train & ~kept
     _tell("label_share", share, kept.sum() / train.sum(), quarantine)
     found = [
-        replace(record, path=(), complete=False) if bare else record
+        replace(record, path=(), complete=False, admissible=()) if bare else record
         for record, bare in zip(records, gone.tolist(), strict=True)
     ]
     return found, {"training rows without their label (label_share)": int(gone.sum())}

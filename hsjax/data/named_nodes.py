@@ -1,11 +1,24 @@
 """Nodes of a tree by their codes, as somebody has written them."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from hsjax.codes import TaxonomyError, split_path
 from hsjax.data.records import CatalogueError
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
+
+
+@functools.lru_cache(8)
+def node_places(tree: Taxonomy) -> Mapping[str, tuple[int, int]]:
+    """Code -> (level, id) of every node; STOP children are none."""
+    levels = enumerate(zip(tree.codes, tree.stop, strict=True))
+    return {
+        code: (level, i)
+        for level, (codes, stop) in levels
+        for i, code in enumerate(codes.tolist())
+        if not stop[i]
+    }
 
 
 def find_nodes(

@@ -4,6 +4,7 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,14 @@ def load_taxonomy(config, *, separator: str) -> Taxonomy:
 def _read_document(path: Path, config) -> Taxonomy:
     """A `taxonomy.json`, with the STOP children that it has, or all of them."""
     tree = Taxonomy.load(path)
+    own = tree.edition or config.edition
+    if config.correlation and config.edition not in ("", own):
+        raise CatalogueError(
+            f"taxonomy.edition is {config.edition!r}, and {path} is of {own!r}: leave"
+            " the key empty, or name the tree of that edition"
+        )
+    if config.edition and not tree.edition:
+        tree = replace(tree, edition=config.edition)
     if config.stop != "all":
         return tree
     leaves = enumerate(tree.leaf)

@@ -1,7 +1,7 @@
 """From a config to a catalogue that is ready to train on, and files to arrays."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
 from hsjax.data.columns import label_separator, model_columns, sees_pictures
+from hsjax.data.edition_labels import in_own_edition
 from hsjax.data.examples import Examples, batch_spec, make_examples
 from hsjax.data.features import (
     EncodeMissing,
@@ -31,7 +32,7 @@ from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import LEFT_OUT, PARTS, assign_splits, manifest_of
 from hsjax.data.text import rare_words, stream_texts, tokenize_streams
 from hsjax.data.totals import has_text, record_facts
-from hsjax.data.tree_labels import fit_labels, with_ends
+from hsjax.data.tree_labels import encode_sets, fit_labels, with_ends
 from hsjax.taxonomy import Taxonomy
 
 
@@ -41,7 +42,8 @@ class Catalogue:
 
     Attributes:
       records: usable rows; parts: (N,) train | val | test | out; groups: (N,).
-      labels: (N, L); outside: (N,) bool, labels that leave the tree.
+      labels: (N, L); outside: (N,) bool, labels that leave the tree; admissible:
+        (N, S) numbers of nodes, S = 0 where no row has a set: see `encode_sets`.
       streams: text stream -> its columns.
       cut: code -> products of leaves that were cut as too rare.
       left_out: rows that `hold_out` left out, by their names for people.
@@ -54,6 +56,7 @@ class Catalogue:
     tree: Taxonomy
     labels: np.ndarray
     outside: np.ndarray
+    admissible: np.ndarray
     streams: Mapping[str, tuple[str, ...]]
     tokenizer: Tokenizer | None
     spec: BatchSpec
@@ -78,10 +81,9 @@ class Catalogue:
             tokenizer=self.tokenizer,
             quarantine=self.quarantine,
         )
-        parts = {f"{part} rows": len(self.rows(part)) for part in PARTS}
+        facts |= {f"{part} rows": len(self.rows(part)) for part in PARTS}
         used = self.parts != LEFT_OUT
-        told = group_facts(self.groups[used], self.parts[used])
-        return facts | parts | self.left_out | told
+        return facts | self.left_out | group_facts(self.groups[used], self.parts[used])
 
 
 def read_catalogue(
@@ -104,16 +106,16 @@ def read_catalogue(
     """
     quarantine = Quarantine()
     with written_if_refused(quarantine, flaws):
-        return _read_catalogue(config, quarantine, source_run, published)
+        sources = {"source_run": source_run, "published": published}
+        return _read_catalogue(config, quarantine, **sources)
 
 
-def _read_catalogue(config, quarantine, source_run, published) -> Catalogue:
+def _read_catalogue(config, quarantine, **sources) -> Catalogue:
     columns, pictures = model_columns(config), sees_pictures(config)
     asked = read_hold_out(config.data)  # a mistake there shows at once
     records, groups, parts = read_parts(config, quarantine)
-    tree, cut = make_tree(
-        config, [records[i] for i in np.flatnonzero(parts == "train")]
-    )
+    learnt = [records[i] for i in np.flatnonzero(parts == "train")]
+    tree, cut = make_tree(config, learnt)
     parts, left_out = hold_out(
         asked, records, groups, parts, tree=tree, quarantine=quarantine
     )
@@ -130,7 +132,8 @@ def _read_catalogue(config, quarantine, source_run, published) -> Catalogue:
     )
     if (labels[parts == "train"] < 0).all():
         raise CatalogueError(f"no label of the training part is in the tree {tree!r}")
-    spec = batch_spec(config, tree)
+    admissible = encode_sets(records, tree)
+    spec = replace(batch_spec(config, tree), admissible=admissible.shape[1])
     warn_of_components(config, records, parts, quarantine)
     return Catalogue(
         records=records,
@@ -139,10 +142,9 @@ def _read_catalogue(config, quarantine, source_run, published) -> Catalogue:
         tree=tree,
         labels=labels,
         outside=outside,
+        admissible=admissible,
         streams=config.data.text.streams.to_dict(),
-        tokenizer=run_tokenizer(
-            config, training, spec.streams, source_run=source_run, published=published
-        ),
+        tokenizer=run_tokenizer(config, training, spec.streams, **sources),
         spec=spec,
         quarantine=quarantine,
         cut=cut,
@@ -170,6 +172,7 @@ def read_parts(
         stored=stored_pictures(config),
         nodes=label_nodes(config),
     )
+    records = in_own_edition(records, config, quarantine=quarantine, labelled=True)
     groups = group_keys(records)
     ends = [r.path[-1] if r.path else "" for r in records]
     leaves = np.unique(ends, return_inverse=True)[1]
@@ -187,9 +190,8 @@ def make_tree(config, training: Sequence[Record]) -> tuple[Taxonomy, Mapping[str
         from hsjax.data.synthetic import names as synthetic_names
 
         names = synthetic_names() | names
-    return tree_from_records(
-        training, config.taxonomy, separator=separator, names=names
-    )
+    options = {"separator": separator, "names": names}
+    return tree_from_records(training, config.taxonomy, **options)
 
 
 def label_nodes(config, tree: Taxonomy | None = None) -> Mapping[str, tuple[str, ...]]:
@@ -220,6 +222,7 @@ def examples_of(
     spec: BatchSpec,
     labels: np.ndarray,
     groups: np.ndarray,
+    admissible: np.ndarray | None = None,
     encode: EncodeMissing | None = None,
 ) -> Examples:
     """Records as arrays, tokenized.
@@ -228,11 +231,10 @@ def examples_of(
       encode: see `features_of`; None = feature stores must hold everything.
     """
     streams = {s: config.data.text.streams[s] for s in spec.streams}
-    tokens = tokenize_streams(
-        records, tokenizer, streams=streams, lengths=dict(spec.lengths)
-    )
+    lengths = dict(spec.lengths)
+    tokens = tokenize_streams(records, tokenizer, streams=streams, lengths=lengths)
     names = {
-        s: rare_words(stream_texts(records, columns), dict(spec.lengths)[s])
+        s: rare_words(stream_texts(records, columns), lengths[s])
         for s, columns in (streams if config.data.text.name_drop else {}).items()
     }
     return make_examples(
@@ -241,6 +243,7 @@ def examples_of(
         names=names,
         spec=spec,
         labels=labels,
+        admissible=admissible,
         group=groups,
         config_image=config.data.image,
         features=features_of(config, records, encode=encode),

@@ -52,6 +52,8 @@ class Record:
         as far as the file tells: see `fit_labels` for what the tree tells.
       group: value of the group column; '' = to be computed.
       platform, date, split: values of these columns; the date is ISO (2024-01-31).
+      edition: of the label as the file says, '' = the tree's own; admissible: paths of
+        nodes of which one is right, `path` is what they share. See `EditionLabels`.
       extra: metadata column -> text.
     """
 
@@ -67,6 +69,8 @@ class Record:
     date: str
     split: str
     extra: Mapping[str, str]
+    edition: str = ""
+    admissible: tuple[tuple[str, ...], ...] = ()
 
 
 def load_records(
@@ -173,6 +177,7 @@ class Loader:
             platform=as_text(values.get(columns.platform)),
             date=as_text(values.get(columns.date)),
             split=as_text(values.get(columns.split)),
+            edition=as_text(values.get(columns.edition)),
             extra={name: as_text(values.get(name)) for name in columns.metadata},
         )
 
@@ -231,9 +236,6 @@ class Loader:
                 return None
         if self.labelled and (reason := self.repeats.contradicted(record)):
             self.note(record, reason, column=",".join(self.labels.columns))
-        return self.with_unique_id(record)
-
-    def with_unique_id(self, record: Record) -> Record:
         id = self.repeats.unique(record.id)
         if id == record.id:
             return record

@@ -186,6 +186,7 @@ def manifest_of(
         records, parts.tolist(), groups.tolist(), strict=True
     ):
         key = (record.id, *record.texts.values(), record.image_key, record.path)
+        key += (record.admissible,) if record.admissible else ()
         digest.update(repr((key, known.index(part), group)).encode())
     return digest.hexdigest()
 

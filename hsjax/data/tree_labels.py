@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Int
 
 from hsjax.data.columns import label_columns, label_kind
 from hsjax.data.records import Quarantine, Record
@@ -17,6 +18,24 @@ def encode_labels(
     pairs = [tree.encode(r.path, r.complete) for r in records]
     labels = np.array([p[0] for p in pairs], np.int32).reshape(-1, tree.num_levels)
     return labels, np.array([p[1] for p in pairs], bool)
+
+
+def encode_sets(records: Sequence[Record], tree: Taxonomy) -> Int[np.ndarray, "N S"]:
+    """Numbers of the nodes of which one is right, -1 = none: see `hsjax.batch`.
+
+    S is the size of the largest set of a record, 0 where none has one.
+    """
+    first = np.cumsum([0, *tree.sizes])  # number of a level's node 0
+    sets = []
+    for record in records:
+        ends = [
+            (len(p) - 1, tree.encode(p, complete=False)[0]) for p in record.admissible
+        ]
+        sets.append([first[level] + labels[level] for level, labels in ends])
+    found = np.full((len(sets), max(map(len, sets), default=0)), -1, np.int32)
+    for row, numbers in enumerate(sets):
+        found[row, : len(numbers)] = numbers
+    return found
 
 
 def fit_labels(

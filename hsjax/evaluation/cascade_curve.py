@@ -184,6 +184,7 @@ def merged(
     return Predictions(
         **{k: getattr(cheap, k) for k in ("row", "id", "group", "truth", "complete")},
         outside=cheap.outside,
+        admissible=cheap.admissible,
         decoded={
             MAIN: joined(cheap.decoded[cheap.main], strong.decoded[strong.main], "")
         },

@@ -23,6 +23,8 @@ class Rows(NamedTuple):
       row, id, group: (N,).
       truth: (N, L) node codes, '' = none.
       complete, outside: (N,) bool.
+      admissible: (N, S) codes of nodes of which one is right, '' = fewer; None = no row
+        has a set.
     """
 
     row: np.ndarray
@@ -31,6 +33,7 @@ class Rows(NamedTuple):
     truth: np.ndarray
     complete: np.ndarray
     outside: np.ndarray
+    admissible: np.ndarray | None = None
 
 
 def describe_rows(
@@ -41,6 +44,10 @@ def describe_rows(
     for i, record in enumerate(records):
         codes = record.path[:levels]
         truth[i, : len(codes)] = codes
+    sets = [[path[-1] for path in record.admissible] for record in records]
+    admissible = np.full((len(sets), max(map(len, sets), default=0)), "", object)
+    for i, codes in enumerate(sets):
+        admissible[i, : len(codes)] = codes
     return Rows(
         row=np.array([r.row for r in records], np.int64),
         id=np.array([r.id for r in records], object),
@@ -48,6 +55,7 @@ def describe_rows(
         truth=truth,
         complete=np.array([r.complete for r in records], bool),
         outside=np.asarray(outside, bool),
+        admissible=admissible,
     )
 
 

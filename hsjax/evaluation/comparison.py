@@ -13,20 +13,19 @@ import numpy as np
 from hsjax.atomic import write_atomically
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.common_levels import on_common_levels
+from hsjax.evaluation.compared_sides import read_sides
 from hsjax.evaluation.comparison_tables import (
     comparison_table,
     footnote,
     seeds_table,
     told_twins,
 )
-from hsjax.evaluation.in_tree import in_same_tree
 from hsjax.evaluation.intervals import Interval, bootstrap, seed_interval
-from hsjax.evaluation.metrics import answered, digit_aliases, labelled, statistic
-from hsjax.evaluation.predictions import Predictions, read_predictions
+from hsjax.evaluation.metrics import digit_aliases, labelled, statistic
+from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.rarity import common_counts
 from hsjax.evaluation.row_order import align
 from hsjax.spelling import meant
-from hsjax.taxonomy import Taxonomy
 
 Runs = Predictions | Sequence[Predictions]  # one run, or one per seed
 
@@ -53,12 +52,7 @@ def compare_runs(
       CatalogueError: the runs cover other rows, a metric is unknown, or a run has
         no answers.
     """
-    sides = {
-        name: [_read(Path(d)) for d in dirs] for name, dirs in _sides(compared, against)
-    }
-    if tree:
-        sides = in_same_tree(sides, Taxonomy.load(tree))
-    sides, cut = on_common_levels(sides, metrics)
+    sides, cut = on_common_levels(read_sides(compared, against, tree), metrics)
     runs = [run for side in sides.values() for run in side]
     names = list(metrics) or _main_metrics(runs[0])
     try:
@@ -197,45 +191,6 @@ def measurable(
 
 def _runs(runs: Runs) -> list[Predictions]:
     return [runs] if isinstance(runs, Predictions) else list(runs)
-
-
-def _sides(compared: Sequence[str], against: Sequence[str]):
-    """(title, folders) of each side, the titles as short as they stay apart.
-
-    Raises:
-      CatalogueError: both are the same folders.
-    """
-    if list(compared) == list(against):
-        raise CatalogueError(
-            "--compare and --against name the same folders: nothing can differ"
-        )
-    both = [list(compared), list(against)] if against else [list(compared)]
-    short = [" + ".join(map(_called, dirs)) for dirs in both]
-    long = [" + ".join(dirs) for dirs in both]
-    return zip(short if len({*short}) == len(both) else long, both, strict=True)
-
-
-def _called(folder: str) -> str:
-    """The folder's name, of one seed of a row both names."""
-    path = Path(folder)
-    of_row = path.name.startswith("seed") and path.parent.name
-    return f"{path.parent.name}/{path.name}" if of_row else path.name
-
-
-def _read(folder: Path) -> Predictions:
-    """Of a run or a report; CatalogueError: there are no answers, or no labels."""
-    found = read_predictions(folder / "predictions.parquet")
-    if not answered(found):
-        raise CatalogueError(
-            f"{folder} has no answers to compare: it was trained without"
-            " classification; its retrieval stands in report.json"
-        )
-    if not len(labelled(found)):
-        raise CatalogueError(
-            f"{folder} answers rows without labels, which cannot be compared: score a"
-            " labelled file by --input"
-        )
-    return found
 
 
 def _of(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Answers and labels in a smaller tree: what a refined model says of old classes."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,13 +28,6 @@ def in_tree(predictions: Predictions, tree: Taxonomy) -> Predictions:
         prob=p.prob[:, :levels],
         level_topk=p.level_topk[:, :levels],
     )
-
-
-def in_same_tree(
-    sides: Mapping[str, Sequence[Predictions]], tree: Taxonomy
-) -> dict[str, list[Predictions]]:
-    """Every run of every side: see `in_tree`."""
-    return {side: [in_tree(run, tree) for run in of] for side, of in sides.items()}
 
 
 def _cut(

@@ -45,8 +45,9 @@ def score(
 ) -> dict[str, float]:
     """All metrics by name, each with `NAME_low` and `NAME_high`; nan = not measured.
 
-    Levels count from 1; HS trees have `digits6/...` beside `level3/...`. Counts
-    (`count/...`, `labels/outside_tree`, `unseen/rows`) have no interval.
+    Levels count from 1; HS trees have `digits6/...` beside `level3/...`. Rows whose
+    label is a set have `set/accuracy`, too. Counts (`count/...`, `labels/outside_tree`,
+    `unseen/rows`) have no interval.
 
     Args:
       bootstrap: resamples of groups; 0 = no intervals, which is what a training loop
@@ -57,7 +58,7 @@ def score(
         leaves, and on those without any.
     """
     scored = labelled(predictions)
-    result = counts(scored)
+    result = counts(scored) | set_scores(predictions, bootstrap=bootstrap, seed=seed)
     if not len(scored):
         return result
     result |= unseen_counts(scored, train_counts or {})
@@ -109,6 +110,31 @@ def statistic(
         return {k: v for family in families for k, v in family(weights).items()}
 
     return measure
+
+
+def set_scores(
+    predictions: Predictions, *, bootstrap: int = 1000, seed: int = 0
+) -> dict[str, float]:
+    """`set/accuracy`: is the answer one of the admissible nodes, or below one?
+
+    Over the rows whose label is a set of nodes, {} where there is none. What their
+    nodes share is a label as of any other row.
+    """
+    p = predictions
+    if p.admissible is None or not p.admissible.shape[1]:
+        return {}
+    p = p.select(np.flatnonzero(p.admissible[:, 0] != ""))
+    if not len(p):
+        return {}
+    answer = p.decoded[p.main][:, :, None]
+    hit = ((answer == p.admissible[:, None]) & (answer != "")).any(axis=(1, 2))
+    measure = ratio_statistic({"set/accuracy": (hit, np.ones(len(p)))})
+    found = intervals.bootstrap(measure, p.group, count=bootstrap, seed=seed)
+    value, low, high = found["set/accuracy"]
+    result = {"count/set_rows": float(len(p)), "set/accuracy": value}
+    if bootstrap:
+        result |= {"set/accuracy_low": low, "set/accuracy_high": high}
+    return result
 
 
 def answered(predictions: Predictions) -> bool:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Integer, Shaped
 
 from hsjax.atomic import finished
 from hsjax.data.records import CatalogueError
+from hsjax.evaluation.list_columns import filled, list_column, padded, plain_column
 
 FORMAT = 1
 
@@ -46,6 +47,8 @@ class Predictions:
       separator: between the parts of a code, the last of which is its name; '' for HS.
       confident: code of the deepest node as probable as was asked for, '' = none is;
         None = not asked.
+      admissible: codes of the nodes of which one is right, '' = fewer; no code where
+        the label says it all. None, or S = 0: no row has such a set.
     """
 
     row: Integer[np.ndarray, "N"]
@@ -67,6 +70,7 @@ class Predictions:
     main: str
     separator: str
     confident: Shaped[np.ndarray, "N"] | None = None
+    admissible: Shaped[np.ndarray, "N S"] | None = None
 
     def __post_init__(self):
         if self.main not in self.decoded:
@@ -139,14 +143,17 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     columns |= {f"label_level{k + 1}": p.truth[:, k] for k in levels}
     columns |= {f"pred_level{k + 1}": p.decoded[p.main][:, k] for k in levels}
     columns |= {f"prob_level{k + 1}": p.prob[:, k].astype(np.float32) for k in levels}
-    kept = _count(p.topk_codes)
+    kept = filled(p.topk_codes)
     columns["log_prob"] = p.log_prob.astype(np.float32)
-    columns["topk_codes"] = _lists(p.topk_codes, kept)
-    columns["topk_probs"] = _lists(p.topk_probs.astype(np.float32), kept)
+    columns["topk_codes"] = list_column(p.topk_codes, kept)
+    columns["topk_probs"] = list_column(p.topk_probs.astype(np.float32), kept)
     columns |= {f"has_{name}": values for name, values in p.present.items()}
     columns |= {"stage": p.stage, "complete": p.complete, "outside": p.outside}
     if p.confident is not None:
         columns["pred_confident"] = p.confident
+    sets = p.admissible is not None and p.admissible.shape[1]
+    if sets:
+        columns["admissible"] = list_column(p.admissible, filled(p.admissible))
     for name in p.decoded:
         columns[f"valid_{name}"] = p.valid[name]
         if name != p.main:
@@ -154,7 +161,7 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
             columns |= {f"pred_{name}_level{k + 1}": codes[:, k] for k in levels}
     for k in levels:
         nodes = p.level_topk[:, k]
-        columns[f"topk_level{k + 1}"] = _lists(nodes, _count(nodes))
+        columns[f"topk_level{k + 1}"] = list_column(nodes, filled(nodes))
     header = {
         "format": FORMAT,
         "main": p.main,
@@ -164,8 +171,9 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
         "modalities": list(p.present),
         "topk": p.topk_codes.shape[1],
         "level_topk": p.level_topk.shape[2],
+        **({"admissible": sets} if sets else {}),
     }
-    table = pa.table({name: _column(values) for name, values in columns.items()})
+    table = pa.table({name: plain_column(values) for name, values in columns.items()})
     table = table.replace_schema_metadata({"hsjax": json.dumps(header)})
     with finished(path) as partial:
         pq.write_table(table, partial, compression="zstd")
@@ -201,7 +209,8 @@ def read_predictions(path: Path | str) -> Predictions:
 
     decodes, width = header["decodes"], header["level_topk"]
     asked = "pred_confident" in table.column_names
-    tops = [_pad(table[f"topk_level{k}"], width, "") for k in levels]
+    sets = header.get("admissible", 0)
+    tops = [padded(table[f"topk_level{k}"], width, "") for k in levels]
     return Predictions(
         **{name: flat(name) for name in ("row", "id", "group", "complete", "outside")},
         truth=by_level("label_level{}"),
@@ -209,8 +218,8 @@ def read_predictions(path: Path | str) -> Predictions:
         valid={name: flat(f"valid_{name}") for name in decodes},
         prob=by_level("prob_level{}"),
         log_prob=flat("log_prob"),
-        topk_codes=_pad(table["topk_codes"], header["topk"], ""),
-        topk_probs=_pad(table["topk_probs"], header["topk"], 0.0).astype(np.float32),
+        topk_codes=padded(table["topk_codes"], header["topk"], ""),
+        topk_probs=padded(table["topk_probs"], header["topk"], 0.0).astype(np.float32),
         level_topk=np.stack(tops, axis=1),
         present={name: flat(f"has_{name}") for name in header["modalities"]},
         embeddings={},
@@ -218,33 +227,5 @@ def read_predictions(path: Path | str) -> Predictions:
         main=main,
         separator=header["separator"],
         confident=flat("pred_confident") if asked else None,
+        admissible=padded(table["admissible"], sets, "") if sets else None,
     )
-
-
-def _column(values) -> pa.Array:
-    if isinstance(values, pa.Array):
-        return values
-    text = values.dtype.kind in "UO"
-    return pa.array(values.tolist(), pa.string()) if text else pa.array(values)
-
-
-def _count(codes: np.ndarray) -> np.ndarray:
-    """How many codes each row has before its '' padding."""
-    return (codes != "").sum(axis=1)
-
-
-def _lists(values: np.ndarray, counts: np.ndarray) -> pa.ListArray:
-    """Rows of (N, K) cut to their counts, as a list column."""
-    kept = values[np.arange(values.shape[1]) < counts[:, None]]
-    offsets = np.append(0, np.cumsum(counts)).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, _column(kept))
-
-
-def _pad(column: pa.ChunkedArray, width: int, fill) -> np.ndarray:
-    """The inverse of `_lists`: (N, K), filled up at the end."""
-    lists = column.combine_chunks()
-    counts = np.diff(lists.offsets.to_numpy())
-    rows = np.full((len(lists), width), fill, object if fill == "" else np.float32)
-    values = lists.flatten().to_numpy(zero_copy_only=False)
-    rows[np.arange(width) < counts[:, None]] = values
-    return rows

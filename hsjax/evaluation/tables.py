@@ -97,6 +97,11 @@ def _header(p: Predictions, metrics: Mapping, context: Mapping) -> str:
         ["groups", metrics.get("count/groups", math.nan)],
         ["labels outside the tree", metrics.get("labels/outside_tree", math.nan)],
     ]
+    if "set/accuracy" in metrics:
+        rows += [
+            ["rows with a set of admissible classes", metrics["count/set_rows"]],
+            ["of them answered by one of the set", cell(metrics, "set/accuracy")],
+        ]
     note = (
         "Shares are in %. Brackets hold 95 % intervals from resampled groups; a dash"
         " says that nothing was measured. Nodes are compared as nodes, STOP never"

@@ -18,6 +18,7 @@ from hsjax.data.columns import (
     sees_pictures,
     wanted_columns,
 )
+from hsjax.data.edition_labels import in_own_edition
 from hsjax.data.features import stored_pictures
 from hsjax.data.prepare import label_nodes
 from hsjax.data.quarantine import (
@@ -65,7 +66,8 @@ def read_another(
     missing = () if label_columns(data) else label
     before = len(quarantine.rows)
     found = _fitted(config, tree, data, name=str(source), notes=quarantine)
-    records, without = found[0], sum(not record.path for record in found[0])
+    records = found[0]
+    without = sum(not (record.path or record.admissible) for record in records)
     told = f"no column {', '.join(map(repr, missing))}" if missing else ""
     if without == len(records):
         notes = quarantine.rows[before:]
@@ -147,6 +149,9 @@ def _fitted(config, tree: Taxonomy, data, *, name: str, notes):
         pictures=sees_pictures(config),
         stored=stored_pictures(config),
         nodes=label_nodes(config, tree),
+    )
+    records = in_own_edition(
+        records, config, tree=tree, quarantine=notes, labelled=False
     )
     return fit_labels(records, tree, config=config, quarantine=notes, file=name)
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from hsjax.hierarchy import Logits
 from hsjax.losses.masks import masked_log_probs
+from hsjax.losses.sets import rest_of_sets, set_depths, some_set
 from hsjax.taxonomy import Taxonomy
 
 
@@ -22,36 +23,53 @@ def hierarchical_cross_entropy(
     mask_on: str = "logits",
     class_weights: Sequence[np.ndarray] | None = None,
     adjustments: Sequence[np.ndarray] | None = None,
+    admissible: Int[Array, "B S"] | None = None,
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
     """-log p(path): at each present level, cross-entropy among the true siblings.
 
     Args:
       labels: ids, -1 where there is none; STOP children count as classes.
       weight: 0 = padding.
-      reduction: `sum` over present levels, the likelihood of the tree distribution, or
-        `mean`.
+      reduction: of present levels: `sum`, the tree's likelihood, or `mean`.
       mask, mask_on: what a level's softmax is taken over: see `masked_log_probs`.
       class_weights: per level (C,) float32 by id, times a level's cross-entropy where
         the node is the label: see `balanced_weights`.
       adjustments: per level (C,) float32 by id, added to the logits of the loss alone:
         see `logit_adjustments`.
+      admissible: sets of nodes, see `hsjax.batch`: the loss is -log p(set); below their
+        shared path without class weights. `mean`: over the mean of their levels.
 
     Returns:
-      Value and weight per example; a row without any label has weight 0.
+      Value and weight per example; a row without any label or set has weight 0.
+
+    Raises:
+      ValueError: sets with another mask than the true parent's.
     """
+    if admissible is not None and (mask, mask_on) != ("true", "logits"):
+        raise ValueError(f"a set has no probability with mask={mask}, on={mask_on}")
     if adjustments is not None:
         pairs = zip(logits, adjustments, tree.layout, strict=True)
         logits = [x + jnp.asarray(a[layout.ids])[None] for x, a, layout in pairs]
     per_level = -masked_log_probs(logits, labels, tree, mask=mask, on=mask_on)
+    shared = per_level.sum(axis=1)
     if class_weights is not None:
-        columns = zip(class_weights, labels.T, strict=True)
-        factors = [jnp.asarray(w)[jnp.maximum(label, 0)] for w, label in columns]
-        per_level *= jnp.stack(factors, axis=1)
+        per_level *= _of_labels(class_weights, labels)
     levels = (labels >= 0).sum(axis=1).astype(jnp.float32)
     value = per_level.sum(axis=1)
+    if admissible is not None:
+        value += rest_of_sets(logits, admissible, tree, shared)
+        levels = jnp.where(some_set(admissible), set_depths(admissible, tree), levels)
     if reduction == "mean":
         value = value / jnp.maximum(levels, 1.0)
     return value, jnp.where(levels > 0, weight, 0.0)
+
+
+def _of_labels(
+    weights: Sequence[np.ndarray], labels: Int[Array, "B L"]
+) -> Float[Array, "B L"]:
+    columns = zip(weights, labels.T, strict=True)
+    factors = [jnp.asarray(w)[jnp.maximum(label, 0)] for w, label in columns]
+    return jnp.stack(factors, axis=1)
 
 
 def label_counts(

@@ -40,31 +40,35 @@ LATER |= {"model.text.random": False, "model.image.random": False}
 LATER |= {"data.synthetic.shops": 0, "data.synthetic.style": 1.0}
 LATER |= {"data.image.augment": "", "data.image.views": 1, "model.view_width": 128}
 LATER |= {"objective.self_supervised": 0.0, "objective.self_temperature": 0.5}
-LATER |= {"recategorize.branch": ""}
-LATER |= {"recategorize.choice": "silhouette"}
-LATER |= {"recategorize.clusters": ()}
-LATER |= {"recategorize.components": 100}
-LATER |= {"recategorize.dimensions": 5}
-LATER |= {"recategorize.filter": "distance"}
-LATER |= {"recategorize.filter_clusters": 20}
-LATER |= {"recategorize.filter_share": 0.9}
-LATER |= {"recategorize.joint": ""}
-LATER |= {"recategorize.keep": 0}
-LATER |= {"recategorize.known": 0.5}
-LATER |= {"recategorize.levels": 2}
-LATER |= {"recategorize.linkage": "ward"}
-LATER |= {"recategorize.max_clusters": 12}
-LATER |= {"recategorize.method": "cascade"}
-LATER |= {"recategorize.min_dist": 0.0}
-LATER |= {"recategorize.min_size": 50}
-LATER |= {"recategorize.min_stability": 0.5}
-LATER |= {"recategorize.names": 3}
-LATER |= {"recategorize.neighbours": 30}
-LATER |= {"recategorize.resamples": 10}
-LATER |= {"recategorize.sample": 10000}
-LATER |= {"recategorize.shown": 8}
-LATER |= {"recategorize.truth": 0}
-LATER |= {"recategorize.vocabulary": ""}
+LATER |= {
+    "recategorize.branch": "",
+    "recategorize.choice": "silhouette",
+    "recategorize.clusters": (),
+    "recategorize.components": 100,
+    "recategorize.dimensions": 5,
+    "recategorize.filter": "distance",
+    "recategorize.filter_clusters": 20,
+    "recategorize.filter_share": 0.9,
+    "recategorize.joint": "",
+    "recategorize.keep": 0,
+    "recategorize.known": 0.5,
+    "recategorize.levels": 2,
+    "recategorize.linkage": "ward",
+    "recategorize.max_clusters": 12,
+    "recategorize.method": "cascade",
+    "recategorize.min_dist": 0.0,
+    "recategorize.min_size": 50,
+    "recategorize.min_stability": 0.5,
+    "recategorize.names": 3,
+    "recategorize.neighbours": 30,
+    "recategorize.resamples": 10,
+    "recategorize.sample": 10000,
+    "recategorize.shown": 8,
+    "recategorize.truth": 0,
+    "recategorize.vocabulary": "",
+}
+LATER |= {"taxonomy.correlation": (), "data.columns.edition": ""}
+LATER |= {"init_classes": "fresh"}
 # groups that had another name then
 RENAMED = {"svm": "baseline"}
 

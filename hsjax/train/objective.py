@@ -98,6 +98,7 @@ def _make_terms(config, tree: Taxonomy, modalities, train_labels) -> Callable:
                 reduction=config.level_reduction,
                 mask=config.mask,
                 mask_on=config.mask_on,
+                admissible=batch.get("admissible"),
                 **long_tail,
             )
         if config.contrastive:

@@ -153,6 +153,8 @@ def source_files(config: ConfigDict) -> dict[str, tuple[Path, int, int]]:
     paths = {key: Path(config[key]) for key in FILES if config[key]}
     listed = [str(x) for x in config.data.leave_out if str(x).endswith(".csv")]
     paths |= {f"data.leave_out {path}": Path(path) for path in listed}
+    tables = config.taxonomy.correlation
+    paths |= {f"taxonomy.correlation {path}": Path(path) for path in tables}
     stats = {key: (p, p.stat()) for key, p in paths.items() if p.is_file()}
     return {key: (p, x.st_size, x.st_mtime_ns) for key, (p, x) in stats.items()}
 

@@ -1,0 +1,62 @@
+"""Answers products in another edition of the nomenclature than a run was trained on.
+
+python -m hsjax.editions --run=WORKDIR --input=FILE --taxonomy=OTHER.json
+    --correlation=TABLE.csv --output=DIR
+
+The whole distribution of each product is moved along the correlation: no mass is lost.
+Writes predictions.parquet in the codes of the other edition, and a report where the
+file has labels: in the edition of data.columns.edition, or in the one that is answered.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from hsjax.main import show_log
+
+RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.", required=True)
+INPUT = flags.DEFINE_string(
+    "input", None, "Catalogue with the run's columns.", required=True
+)
+TAXONOMY = flags.DEFINE_string(
+    "taxonomy", None, "taxonomy.json of the edition to be answered in.", required=True
+)
+CORRELATION = flags.DEFINE_list(
+    "correlation", None, "CSV files of the tables between the editions.", required=True
+)
+LABEL = flags.DEFINE_list(
+    "label", [], "Columns of labels of that edition; default: the run's labels."
+)
+OUTPUT = flags.DEFINE_string("output", None, "Folder of the report.", required=True)
+FEATURES = flags.DEFINE_multi_string(
+    "features", [], "MODALITY=DIR of a feature store of the run that has moved."
+)
+
+
+def run(argv) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+    from hsjax.data.run_stores import read_places
+    from hsjax.projecting import project_run
+    from hsjax.tasks import user_errors
+
+    with user_errors():
+        project_run(
+            Path(RUN.value),
+            Path(OUTPUT.value),
+            source=INPUT.value,
+            taxonomy=Path(TAXONOMY.value),
+            correlation=tuple(CORRELATION.value),
+            label=tuple(LABEL.value),
+            features=read_places(FEATURES.value),
+        )
+
+
+def main() -> None:
+    show_log()
+    app.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,9 +20,6 @@ def get_config() -> ConfigDict:
     config.data.synthetic.duplicates = 0.0  # nothing of the new shop is seen elsewhere
     config.data.split.by = "platform"
     config.data.split.test_platforms = ("shop00",)
-    config.data.text.word_drop = 0.0
-    config.model.modality_dropout = 0.0
     config.model.fusion.kind = "late"
-    config.objective.contrastive = 0.0
-    config.train.epochs = 8.0
+    config.train.epochs = 12.0
     return config

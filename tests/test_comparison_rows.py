@@ -163,3 +163,57 @@ def test_a_table_without_a_reference_has_no_differences(compared, tmp_path):
         compare_rows(rows[1:2], [ACCURACY])
     with pytest.raises(CatalogueError, match=r"report\.json cannot be read"):
         compare_rows([Row("gone", (tmp_path / "gone",), 1)], [ACCURACY])
+
+
+def drawn(root, name, shares, shift=100):
+    """A run per seed, each on products of its own."""
+    folders = []
+    for seed, share in enumerate(shares):
+        own = answers_right(share, 10 * seed + len(name))
+        own = replace(own, row=TRUTH.row + shift * seed)
+        folders.append(write_run(root / name / f"seed{seed}", own))
+    return tuple(folders)
+
+
+def test_seeds_with_products_of_their_own_are_paired_by_seed(tmp_path):
+    """Each seed's draw is as hard for both, which the difference does not feel."""
+    easy = (0.9, 0.7, 0.5)
+    rows = [
+        Row("base", drawn(tmp_path, "base", easy), 3),
+        Row("better", drawn(tmp_path, "better", [x + 0.08 for x in easy]), 3, "base"),
+    ]
+    found = compare_rows(rows, (ACCURACY, RETRIEVAL), count=50)
+    figure = found.figures["better"][ACCURACY]
+    values = [
+        [json.loads((f / "report.json").read_text())["metrics"][ACCURACY] for f in r[1]]
+        for r in rows
+    ]
+    assert figure.paired == seed_interval(np.subtract(*reversed(values)).tolist())
+    assert figure.paired == figure.seeds
+    assert figure.paired.low > 0  # where the means over the seeds overlap widely
+    assert seed_difference(*reversed(values)).low < 0
+    assert "each seed has products of its own" in found.notes[0]
+
+
+def test_other_products_of_one_seed_are_not_compared(tmp_path):
+    rows = [
+        Row("base", drawn(tmp_path, "base", (0.5, 0.6, 0.7)), 3),
+        Row("other", drawn(tmp_path, "other", (0.5, 0.6, 0.7), shift=7), 3, "base"),
+    ]
+    found = compare_rows(rows, (ACCURACY,), count=50)
+    assert found.figures["other"][ACCURACY].paired is None
+    assert "is not compared with base" in found.notes[0]
+
+
+def test_reports_without_answers_are_paired_by_seed(tmp_path):
+    folders = {}
+    for name, better in (("a", 0.0), ("b", 0.1)):
+        folders[name] = tuple(tmp_path / name / f"seed{i}" for i in range(3))
+        for i, folder in enumerate(folders[name]):
+            folder.mkdir(parents=True)
+            report = {"metrics": {"ari": 0.3 + 0.1 * i + better}, "context": {}}
+            (folder / "report.json").write_text(json.dumps(report))
+    rows = [Row("a", folders["a"], 3), Row("b", folders["b"], 3, "a")]
+    figure = compare_rows(rows, ("ari",)).figures["b"]["ari"]
+    assert figure.paired == pytest.approx((0.1, 0.1, 0.1))
+    assert figure.verdict == "yes"

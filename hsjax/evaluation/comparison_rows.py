@@ -19,6 +19,7 @@ from hsjax.evaluation.comparison import measurable, paired_difference
 from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval, verdict
 from hsjax.evaluation.predictions import Predictions, read_predictions
 from hsjax.evaluation.rarity import common_counts
+from hsjax.evaluation.row_order import align
 
 
 class Row(NamedTuple):
@@ -48,7 +49,8 @@ class Figure(NamedTuple):
       paired: mean minus that of the reference row with the 95 % interval over resampled
         groups of products; None = not compared.
       seeds: the same with Welch's 95 % interval over the seeds; None = a side has fewer
-        than 3 runs.
+        than 3 runs. Where each seed has rows of its own, both are the mean over the
+        seeds of one run minus the other, with its t-interval: see `seed_pairs`.
     """
 
     runs: int
@@ -106,10 +108,8 @@ def compare_rows(
         figures[row.name] = {
             n: Figure(len(v), seed_interval(v)) for n, v in own.items()
         }
-        if row.reference in ("", row.name):
-            continue
-        other = by_name[row.reference]
-        if not (row.folders and other.folders):
+        other = by_name.get(row.reference, row)
+        if other is row or not (row.folders and other.folders):
             continue
         try:
             if other.name not in held:
@@ -117,10 +117,13 @@ def compare_rows(
             sides = _predictions(row), held[other.name]
             found = _differences(row, other, sides, metrics, count)
         except CatalogueError as error:
-            notes.append(f"{row.name} is not compared with {other.name}: {error}.")
-            continue
-        for name, paired in found.items():
-            seeds = seed_difference(own[name], values[other.name][name])
+            pairs = seed_pairs(row, other, metrics)
+            notes.append(_told_pairs(row, other, error, bool(pairs)))
+            both = {name: (pair, pair) for name, pair in pairs.items()}
+        else:
+            there = values[other.name]
+            both = {n: (p, seed_difference(own[n], there[n])) for n, p in found.items()}
+        for name, (paired, seeds) in both.items():
             plain = figures[row.name][name]
             figures[row.name][name] = plain._replace(paired=paired, seeds=seeds)
     return Comparison(tuple(rows), figures, notes)
@@ -142,6 +145,54 @@ def seed_difference(a: Sequence[float], b: Sequence[float]) -> Interval | None:
     below = sum(p**2 / (len(x) - 1) for p, x in zip(parts, (a, b), strict=True))
     half = float(stats.t.ppf(0.975, error**2 / below) * math.sqrt(error))
     return Interval(value, value - half, value + half)
+
+
+def seed_pairs(row: Row, other: Row, metrics: Sequence[str]) -> dict[str, Interval]:
+    """Metric -> the mean difference of the runs of one seed; {} below 3 seeds.
+
+    For runs that draw their own catalogue by their seed, and for those whose report has
+    no answer for each product, such as clusters. Runs of one seed are folders of one
+    name; where both have answers they have to be for the same products.
+    """
+    mine, theirs = ({x.name: x for x in side.folders} for side in (row, other))
+    common = [name for name in mine if name in theirs]
+    if len(common) < MIN_RUNS or not all(
+        _same_products(mine[name], theirs[name]) for name in common
+    ):
+        return {}
+    found = {}
+    for metric in metrics:
+        values = [
+            [_json(x[name] / "report.json").get("metrics", {}).get(metric) for x in of]
+            for name, of in ((name, (mine, theirs)) for name in common)
+        ]
+        known = [a - b for a, b in values if a is not None and b is not None]
+        if len(known) >= MIN_RUNS:
+            found[metric] = seed_interval(known)
+    return found
+
+
+def _told_pairs(row: Row, other: Row, error: CatalogueError, paired: bool) -> str:
+    if not paired:
+        return f"{row.name} is not compared with {other.name}: {error}."
+    return (
+        f"{row.name} − {other.name}: each seed has products of its own, or reports say"
+        " nothing of each product, so that runs of one seed are subtracted and the"
+        " interval is Student's t over the seeds."
+    )
+
+
+def _same_products(one: Path, other: Path) -> bool:
+    """Have both no answers, or answers for the same rows?"""
+    paths = [folder / "predictions.parquet" for folder in (one, other)]
+    there = [path.exists() for path in paths]
+    if not all(there):
+        return not any(there)
+    try:
+        align(*map(read_predictions, paths))
+    except CatalogueError:
+        return False
+    return True
 
 
 def _reported(row: Row, metrics: Sequence[str]) -> dict[str, list[float]]:

@@ -5,6 +5,7 @@ python -m hsjax.bench input --config=FILE     loader alone, step alone, both tog
 python -m hsjax.bench encode --config=FILE    a frozen encoder, against PyTorch's
 python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR   a product, row by row
 python -m hsjax.bench heads --config=FILE     heads on features, against HiClass
+python -m hsjax.bench discover --config=FILE  clusters of generated vectors, one turn
 """
 
 import itertools
@@ -25,7 +26,10 @@ TAXONOMY = flags.DEFINE_string(
     "taxonomy", None, "taxonomy.json, or .csv with HS codes."
 )
 ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `tree`.")
-ITEMS = flags.DEFINE_integer("items", 2048, "Texts or pictures of `encode`; 0 = all.")
+ITEMS = flags.DEFINE_integer(
+    "items", 2048, "Items of `encode` (0 = all) and `discover`."
+)
+WIDTH = flags.DEFINE_integer("width", 64, "Numbers of a vector of `discover`.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
 TRAIN_ROWS = flags.DEFINE_integer("train_rows", 4000, "Of `heads`; 0 = all.")
 RUNS = flags.DEFINE_string("runs", None, "Of `cost`, as launch/sweep.py reads it.")
@@ -163,10 +167,19 @@ def bench_classifiers() -> dict:
     return bench_heads(CONFIG.value, rows=TRAIN_ROWS.value, rounds=ROUNDS.value)
 
 
+def bench_discovery() -> dict:
+    """A cascade of clusters, and K-means against scikit-learn's."""
+    from hsjax.bench_discover import bench_discover
+
+    settings = CONFIG.value.recategorize
+    return bench_discover(settings, rows=ITEMS.value, width=WIDTH.value)
+
+
 BENCHES = {"tree": bench_tree, "input": bench_input, "encode": bench_encoder}
 BENCHES |= {"cost": bench_costs, "heads": bench_classifiers}
+BENCHES |= {"discover": bench_discovery}
 NEEDED = {"tree": (TAXONOMY,), "input": (CONFIG,), "encode": (CONFIG,)}
-NEEDED |= {"cost": (RUNS, ROOT), "heads": (CONFIG,)}
+NEEDED |= {"cost": (RUNS, ROOT), "heads": (CONFIG,), "discover": (CONFIG,)}
 
 
 def run(argv) -> None:

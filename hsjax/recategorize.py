@@ -15,9 +15,11 @@ import numpy as np
 from hsjax.atomic import write_atomically
 from hsjax.choices import check_recategorize
 from hsjax.data.quarantine import Quarantine, written_if_refused
+from hsjax.data.run_stores import described_stores
 from hsjax.discovery import Branch, branch_vectors, read_branch, titles_of
 from hsjax.discovery_methods import found_clusters, known_labels
 from hsjax.evaluation.clusters import cluster_scores, discovery_accuracy
+from hsjax.opening import resolved
 from hsjax.proposals import level_keys, make_proposals, proposed_diff
 from hsjax.recategorize_files import Found, write_clusters, write_page
 from hsjax.recategorize_report import (
@@ -29,6 +31,7 @@ from hsjax.recategorize_report import (
 )
 from hsjax.taxonomy_diff import Diff, write_diff
 from hsjax.train.environment import environment
+from hsjax.train.kept import keep_stores
 from hsjax.train.workdir import config_hash, is_done, write_config
 from hsjax.vocabulary import nearest_names
 
@@ -41,6 +44,7 @@ def propose(config, workdir: Path) -> None:
     Raises:
       CatalogueError, ConfigError: whatever a user can mend, in words.
     """
+    config, _ = resolved(config, workdir)
     if is_done(config, workdir):
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
@@ -52,6 +56,7 @@ def propose(config, workdir: Path) -> None:
         branch = read_branch(config, quarantine)
     quarantine.write(flaws)
     write_config(config, workdir)
+    keep_stores(described_stores(config), workdir)
     branch.tree.save(workdir / "taxonomy.json")
     found = []
     for (level, code), rows in branch.nodes.items():

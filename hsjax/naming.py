@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float, Integer
 
 SHOWN = 8  # typical words of a cluster
 LEAST = 0.05  # share of a cluster's titles that a typical word is in
@@ -42,26 +43,32 @@ def typical_words(
         vectorizer.fit(t for name in names for t in texts[name])
     except ValueError:  # titles of numbers and stop words alone
         return found
-    shares = np.stack(
-        [
-            np.asarray(vectorizer.transform(texts[name]).mean(axis=0)).ravel()
-            for name in names
-        ]
-    )
-    total = shares.sum(axis=0)
-    weights = shares.copy()
-    if len(names) > 1:
-        weights *= np.log1p(len(names) / np.maximum(total, 1e-12))
-    others = (total - shares) / max(len(names) - 1, 1)
+    shares = [vectorizer.transform(texts[name]).mean(axis=0) for name in names]
     words = vectorizer.get_feature_names_out()
     length = np.array([len(word.split()) for word in words])
-    weights[:, length == 2] *= PAIR
-    weights[(shares < LEAST) | ((shares <= others) & (len(names) > 1))] = 0
+    weights = _weights(np.concatenate([np.asarray(x) for x in shares]), length)
     for name, row in zip(names, weights, strict=True):
         # of equals the single word
         order = [i for i in np.lexsort((length, -row)) if row[i] > 0]
         found[name] = _without_parts([str(words[i]) for i in order])[:count]
     return found
+
+
+def _weights(
+    shares: Float[np.ndarray, "K W"], length: Integer[np.ndarray, "W"]
+) -> Float[np.ndarray, "K W"]:
+    """W(t, c) of shares of titles with each word; 0 of what is not typical.
+
+    Args:
+      length: words of each.
+    """
+    count, total = len(shares), shares.sum(axis=0)
+    weights = shares * np.where(length == 2, PAIR, 1.0)
+    if count > 1:
+        weights *= np.log1p(count / np.maximum(total, 1e-12))
+        weights[shares <= (total - shares) / (count - 1)] = 0
+    weights[shares < LEAST] = 0
+    return weights
 
 
 def _without_parts(words: list[str]) -> list[str]:

@@ -202,6 +202,8 @@ def settings(folder, **changes):
 
 def test_the_rehearsal_knows_both_labels(rehearsal):
     rows = pq.read_table(rehearsal / "catalogue.parquet").to_pylist()
+    test = pq.read_table(rehearsal / "test.parquet").to_pylist()
+    assert test == [row for row in rows if row["split"] == "test"]
     for row in rows:
         red = row["colour"] in ("red", "pink")
         new = {"Mugs": "Red mugs" if red else "Other mugs", "Cups": "Other mugs"}

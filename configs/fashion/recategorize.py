@@ -25,4 +25,5 @@ def get_config() -> ConfigDict:
     config.recategorize.branch = "Footwear"
     config.recategorize.keep = 2
     config.recategorize.truth = 3
+    config.recategorize.min_size = 400  # 5 % of the branch
     return config

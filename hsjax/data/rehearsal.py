@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished
@@ -78,14 +79,14 @@ def share_of(seed: str, group: str) -> float:
 def write_rehearsal(
     source: Path, change: Path, output: Path, *, levels: Sequence[str], group: str
 ) -> dict[str, int]:
-    """Writes `catalogue.parquet`, `before.json`, `after.json` and two tables.
+    """Writes `catalogue.parquet`, its `test.parquet`, two trees and two tables.
 
     The catalogue has all columns of the source and these: `split`, 70:15:15 by the hash
     of the group; `label` and `label_before`, of both editions; `edition`, which is the
     old one for half of the training groups; `label_mixed`, in that edition;
     `label_left`, of the new edition, empty for the old half; and `label_likeliest`,
     where the old half has the most frequent successor of its code. `correlation.csv`
-    says what codes became and `back.csv` what they were, both with shares of training
+    says what codes of `before.json` became in `after.json`, and `back.csv` what they were, both with shares of training
     rows as weights.
 
     Args:
@@ -116,6 +117,8 @@ def write_rehearsal(
     for name, values in ({"split": parts} | _columns(pairs, old, counts)).items():
         table = table.append_column(name, pa.array(values, pa.string()))
     pq.write_table(table, output / "catalogue.parquet")
+    test = table.filter(pc.field("split") == "test")
+    pq.write_table(test, output / "test.parquet")
     _write_tree(output, OLD, before)
     _write_tree(output, NEW, after)
     links = sorted({pair for pair in pairs if pair[0] in rules})

@@ -86,8 +86,8 @@ def write_rehearsal(
     old one for half of the training groups; `label_mixed`, in that edition;
     `label_left`, of the new edition, empty for the old half; and `label_likeliest`,
     where the old half has the most frequent successor of its code. `correlation.csv`
-    says what codes of `before.json` became in `after.json`, and `back.csv` what they were, both with shares of training
-    rows as weights.
+    says what codes of `before.json` became in `after.json`, and `back.csv` what they
+    were, both with shares of training rows as weights.
 
     Args:
       levels: columns of the label, coarsest first.
@@ -116,9 +116,7 @@ def write_rehearsal(
     output.mkdir(parents=True, exist_ok=True)
     for name, values in ({"split": parts} | _columns(pairs, old, counts)).items():
         table = table.append_column(name, pa.array(values, pa.string()))
-    pq.write_table(table, output / "catalogue.parquet")
-    test = table.filter(pc.field("split") == "test")
-    pq.write_table(test, output / "test.parquet")
+    _write_rows(table, output)
     _write_tree(output, OLD, before)
     _write_tree(output, NEW, after)
     links = sorted({pair for pair in pairs if pair[0] in rules})
@@ -128,6 +126,13 @@ def write_rehearsal(
     turned = Counter({(b, a): n for (a, b), n in counts.items()})
     _write_table(output / "back.csv", (NEW, OLD), back, turned)
     return _facts(before, old, links)
+
+
+def _write_rows(table: pa.Table, output: Path) -> None:
+    """All rows, and those of the test part again."""
+    pq.write_table(table, output / "catalogue.parquet")
+    test = table.filter(pc.field("split") == "test")
+    pq.write_table(test, output / "test.parquet")
 
 
 def _write_tree(output: Path, edition: str, codes: Sequence[str]) -> None:

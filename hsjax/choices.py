@@ -21,18 +21,18 @@ def check_choices(config) -> None:
         number that is out of bounds.
       CatalogueError: fractions of the split that are none.
     """
-    _check_tables(config)
+    check_tables(config)
     modalities = tuple(config.model.modalities)
     if not modalities:
         raise ConfigError(
             "model.modalities is empty; name text streams, image, or both"
         )
     for name in modalities:
-        _check("model.modalities", name, (*config.data.text.streams, IMAGE))
+        check_word("model.modalities", name, (*config.data.text.streams, IMAGE))
     if len(set(modalities)) < len(modalities):
         raise ConfigError(f"model.modalities names one twice: {modalities}")
     for part in config.eval.parts:
-        _check("eval.parts", part, PARTS)
+        check_word("eval.parts", part, PARTS)
     for key, (words, fits) in RULES.items():
         for rule in config[key]:
             if not _is_rule(rule, fits):
@@ -49,9 +49,9 @@ def check_extract(config) -> None:
       ConfigError: what it asks for is not there.
     """
     c, columns, path = config.extract, config.data.columns, config.data.path
-    _check_tables(config, "extract.")
+    check_tables(config, "extract.")
     streams = tuple(config.data.text.streams)
-    _check("extract.modality", c.modality, (*streams, IMAGE, LABELS))
+    check_word("extract.modality", c.modality, (*streams, IMAGE, LABELS))
     image, labels = c.modality == IMAGE, c.modality == LABELS
     wrong = [
         (not c.encoder, "extract.encoder is empty: name a directory or a hub name"),
@@ -70,9 +70,9 @@ def check_extract(config) -> None:
             "data.columns.image is empty: name the column of pictures",
         ),
     ]
-    _refuse(wrong)
+    refuse(wrong)
     if not (image or labels):
-        _check_stream(config, c.modality)
+        check_stream(config, c.modality)
 
 
 def check_harden(config) -> None:
@@ -81,12 +81,12 @@ def check_harden(config) -> None:
     Raises:
       ConfigError: there are none, or they are more than texts.
     """
-    _check_tables(config, "harden.")
+    check_tables(config, "harden.")
     streams = [m for m in config.model.modalities if m != IMAGE]
-    _refuse([(not streams, "model.modalities names no text stream to take words from")])
+    refuse([(not streams, "model.modalities names no text stream to take words from")])
     for stream in streams:
-        _check("model.modalities", stream, (*config.data.text.streams, IMAGE))
-        _check_stream(config, stream)
+        check_word("model.modalities", stream, (*config.data.text.streams, IMAGE))
+        check_stream(config, stream)
     columns = config.data.columns
     used = {columns[key]: key for key in SINGLE}
     used |= dict.fromkeys(label_columns(config.data), "label")
@@ -98,40 +98,11 @@ def check_harden(config) -> None:
             )
 
 
-def check_recategorize(config) -> None:
-    """Looks at the group `recategorize`, and at the texts that names are taken from.
-
-    Raises:
-      ConfigError: what it asks for is not there.
-    """
-    c = config.recategorize
-    _check_tables(config, "recategorize.")
-    for modality in config.model.modalities:
-        _check("model.modalities", modality, (*config.data.text.streams, IMAGE))
-        if modality != IMAGE:
-            _check_stream(config, modality)
-    _refuse(
-        [
-            (not c.branch, "recategorize.branch is empty: name the code of a node"),
-            (
-                c.truth and c.keep and c.truth <= c.keep,
-                f"recategorize.truth={c.truth} is not hidden by recategorize.keep="
-                f"{c.keep}: a level below is",
-            ),
-            (
-                c.method != "cascade" and c.levels > 1,
-                f"recategorize.method={c.method} has one level: set"
-                " recategorize.levels=1",
-            ),
-        ]
-    )
-
-
-def _check_tables(config, group: str = "") -> None:
+def check_tables(config, group: str = "") -> None:
     """`CHOICES`, `TUPLES` and `NUMBERS` of the keys that start so."""
     for key, known in CHOICES.items():
         if key.startswith(group):
-            _check(key, config[key], known)
+            check_word(key, config[key], known)
     for key, count in TUPLES.items():
         if key.startswith(group) and len(config[key]) != count:
             raise ConfigError(f"{key} is {tuple(config[key])}; it has {count} numbers")
@@ -145,15 +116,16 @@ def _check_texts(config) -> None:
     text = config.data.text
     for modality, folder in config.data.features.items():
         if folder:
-            _check("data.features", modality, (*text.streams, IMAGE))
+            check_word("data.features", modality, (*text.streams, IMAGE))
     for stream, length in text.lengths.items():
-        _check("data.text.lengths", stream, tuple(text.streams))
+        check_word("data.text.lengths", stream, tuple(text.streams))
         _check_number(f"data.text.lengths.{stream}", length, *LENGTH)
     for stream in config.model.modalities:
-        _check_stream(config, stream)
+        check_stream(config, stream)
 
 
-def _check_stream(config, stream: str) -> None:
+def check_stream(config, stream: str) -> None:
+    """ConfigError: a text stream of columns that are not read."""
     columns = tuple(config.data.columns.text)
     for column in config.data.text.streams.get(stream, ()):
         if column not in columns:
@@ -216,10 +188,10 @@ def _check_sizes(config) -> None:
         (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
         *((True, flaw) for flaw in stream_flaws(config)),
     ]
-    _refuse(wrong)
+    refuse(wrong)
 
 
-def _refuse(wrong) -> None:
+def refuse(wrong) -> None:
     """Raises the first sentence whose flaw is there."""
     for flaw, sentence in wrong:
         if flaw:
@@ -231,7 +203,8 @@ def _check_number(key: str, value, words: str, fits) -> None:
         raise ConfigError(f"{key} is {value!r}; it must be {words}")
 
 
-def _check(key: str, value: str, known) -> None:
+def check_word(key: str, value: str, known) -> None:
+    """ConfigError: none of the known words."""
     if value not in known:
         told = f"{key} is {value!r}.{meant(str(value), known)}"
         raise ConfigError(f"{told} Known: {', '.join(known)}")

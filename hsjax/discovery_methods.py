@@ -14,15 +14,29 @@ from hsjax.train.workdir import ConfigError
 RESTARTS = 5  # of K-means: one gets stuck where there are many clusters
 
 
-def found_clusters(config, vectors: Mixed, truth: Shaped[np.ndarray, "N"]) -> Cascade:
+def found_clusters(
+    config,
+    vectors: Mixed,
+    truth: Shaped[np.ndarray, "N"],
+    told: Shaped[np.ndarray, "N"],
+) -> Cascade:
     """By `recategorize.method`, of the rows that have a vector; the others are in none.
 
     Args:
-      truth: hidden classes; only baselines of category discovery see some.
+      truth: hidden classes; baselines take their number where none is asked for.
+      told: of `told_classes`; only baselines of category discovery see it.
+
+    Raises:
+      ConfigError: a number of clusters that cannot be.
     """
     settings, here = config.recategorize, vectors.present
     find = METHODS[settings.method]
-    cascade = find(lambda rows: vectors(here[rows]), truth[here], config)
+    try:
+        cascade = find(
+            lambda rows: vectors(here[rows]), truth[here], told[here], config
+        )
+    except ValueError as error:
+        raise ConfigError(f"recategorize.method={settings.method}: {error}") from None
     found = {}
     for name in ("keys", "spread"):
         found[name] = np.full(len(truth), "", dtype=cascade.keys.dtype)
@@ -30,29 +44,29 @@ def found_clusters(config, vectors: Mixed, truth: Shaped[np.ndarray, "N"]) -> Ca
     return cascade._replace(**found, rows=here[cascade.rows])
 
 
-def _cascade(vectors, truth, config) -> Cascade:
+def _cascade(vectors, truth, told, config) -> Cascade:
     return find_clusters(vectors, len(truth), config.recategorize, seed=config.seed)
 
 
-def _k_means(vectors, truth, config) -> Cascade:
+def _k_means(vectors, truth, told, config) -> Cascade:
+    x, options = vectors(np.arange(len(truth))), _options(config)
+    return _flat(k_means(x, _count(config, truth), **options).assignment)
+
+
+def _known_k_means(vectors, truth, told, config) -> Cascade:
+    x, options = vectors(np.arange(len(truth))), _options(config)
+    found = k_means(x, _count(config, truth), labels=_numbers(told), **options)
+    return _flat(found.assignment)
+
+
+def _parametric(vectors, truth, told, config) -> Cascade:
     x = vectors(np.arange(len(truth)))
-    count = _count(config, truth)
-    found = k_means(x, count, seed=config.seed, restarts=RESTARTS)
-    return _flat(found.assignment, len(truth))
+    found = discover(x, _numbers(told), _count(config, truth), seed=config.seed)
+    return _flat(found.assignment)
 
 
-def _known_k_means(vectors, truth, config) -> Cascade:
-    x, known = vectors(np.arange(len(truth))), known_labels(truth, config)
-    found = k_means(
-        x, _count(config, truth), labels=known, seed=config.seed, restarts=RESTARTS
-    )
-    return _flat(found.assignment, len(truth))
-
-
-def _parametric(vectors, truth, config) -> Cascade:
-    x, known = vectors(np.arange(len(truth))), known_labels(truth, config)
-    found = discover(x, known, _count(config, truth), seed=config.seed)
-    return _flat(found.assignment, len(truth))
+def _options(config) -> dict[str, int]:
+    return {"seed": config.seed, "restarts": RESTARTS}
 
 
 METHODS: Mapping[str, Callable] = {
@@ -75,23 +89,33 @@ def _count(config, truth: np.ndarray) -> int:
     return asked[0] if asked else classes
 
 
-def known_labels(truth: Shaped[np.ndarray, "N"], config) -> Integer[np.ndarray, "N"]:
-    """Classes that a baseline is told, 0, 1, ...; -1 where it has to find out.
+def told_classes(truth: Shaped[np.ndarray, "N"], config) -> Shaped[np.ndarray, "N"]:
+    """Classes that a baseline is told of a branch's products, '' where it is not.
 
-    Of the classes in alphabetical order every `1 / known`-th is known (half of them:
-    every other one), and of these half of the products, drawn by the seed.
+    Of all hidden classes in alphabetical order a share `known` is, spread evenly, and
+    of these half of the products, at least one, drawn by the seed.
     """
-    settings = config.recategorize
     classes = sorted(set(truth.tolist()) - {""})
-    count = max(1, round(settings.known * len(classes)))
+    told = np.full(len(truth), "", dtype=truth.dtype)
+    if not classes:
+        return told
+    count = max(1, round(config.recategorize.known * len(classes)))
     places = np.linspace(0, len(classes) - 1, count).round().astype(int)
-    known = {classes[i]: number for number, i in enumerate(dict.fromkeys(places))}
-    drawn = np.random.default_rng(config.seed).random(len(truth)) < 0.5
-    labels = np.array([known.get(t, -1) for t in truth.tolist()], np.int32)
-    return np.where(drawn, labels, -1).astype(np.int32)
+    rng = np.random.default_rng(config.seed)
+    for place in dict.fromkeys(places.tolist()):
+        rows = rng.permutation(np.flatnonzero(truth == classes[place]))
+        told[rows[: max(1, len(rows) // 2)]] = classes[place]
+    return told
 
 
-def _flat(assignment: np.ndarray, count: int) -> Cascade:
+def _numbers(told: Shaped[np.ndarray, "N"]) -> Integer[np.ndarray, "N"]:
+    """0, 1, ... of the classes that are told among these products, -1 elsewhere."""
+    classes = sorted(set(told.tolist()) - {""})
+    number = {name: i for i, name in enumerate(classes)} | {"": -1}
+    return np.array([number[name] for name in told.tolist()], np.int32)
+
+
+def _flat(assignment: np.ndarray) -> Cascade:
     """One level of clusters, the largest first; no map and nothing left out."""
     sizes = np.bincount(assignment)
     order = np.argsort(-sizes, kind="stable")
@@ -100,6 +124,7 @@ def _flat(assignment: np.ndarray, count: int) -> Cascade:
     keys = np.array([names[c] for c in assignment.tolist()])
     nan = float("nan")
     nodes = tuple(Node(name, "", nan, nan) for name in names.values())
+    count = len(keys)
     rows, empty = np.arange(count), np.zeros((count, 2), np.float32)
     kept, score = np.ones(count, bool), np.zeros(count)
     return Cascade(keys, keys, nodes, {}, rows, empty, kept, score)

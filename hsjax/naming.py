@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Shaped
 
 SHOWN = 8  # typical words of a cluster
+MORE = 1.25  # times as often as in its siblings' titles is typical
 LEAST = 0.05  # share of a cluster's titles that a typical word is in
 PAIR = 1.5  # "sports shoes", in a third of the titles, says more than "white" in a half
 TOKEN = r"(?u)\b[^\W\d_][\w'-]+\b"  # words of two letters or more, no bare numbers
@@ -24,8 +25,9 @@ def typical_words(
     tf is the share of the cluster's titles with t, f(t) that of all siblings' titles
     with it, summed over clusters of equal weight, and A the number of clusters. A word
     in fewer than 5 % of the titles, such as a brand, is none, and neither is one that
-    the siblings have as often. Pairs count 1.5 times, as a name rather is `sports
-    shoes` than `white`; words that stand in a pair further up are left out.
+    the siblings have nearly as often. Pairs whose first word is typical count 1.5
+    times, as a name rather is `sports shoes` than `white`; words that stand in a pair
+    further up are left out.
 
     Args:
       texts: cluster -> titles; '' counts as a title without words.
@@ -45,8 +47,8 @@ def typical_words(
         return found
     shares = [vectorizer.transform(texts[name]).mean(axis=0) for name in names]
     words = vectorizer.get_feature_names_out()
-    length = np.array([len(word.split()) for word in words])
-    weights = _weights(np.concatenate([np.asarray(x) for x in shares]), length)
+    weights = _weights(np.concatenate([np.asarray(x) for x in shares]), words)
+    length = [len(word.split()) for word in words]
     for name, row in zip(names, weights, strict=True):
         # of equals the single word
         order = [i for i in np.lexsort((length, -row)) if row[i] > 0]
@@ -55,20 +57,21 @@ def typical_words(
 
 
 def _weights(
-    shares: Float[np.ndarray, "K W"], length: Integer[np.ndarray, "W"]
+    shares: Float[np.ndarray, "K W"], words: Shaped[np.ndarray, "W"]
 ) -> Float[np.ndarray, "K W"]:
-    """W(t, c) of shares of titles with each word; 0 of what is not typical.
-
-    Args:
-      length: words of each.
-    """
+    """W(t, c) of shares of titles with each word; 0 of what is not typical."""
     count, total = len(shares), shares.sum(axis=0)
-    weights = shares * np.where(length == 2, PAIR, 1.0)
+    typical = shares >= LEAST
+    weights = shares.copy()
     if count > 1:
+        typical &= shares > MORE * (total - shares) / (count - 1)
         weights *= np.log1p(count / np.maximum(total, 1e-12))
-        weights[shares <= (total - shares) / (count - 1)] = 0
-    weights[shares < LEAST] = 0
-    return weights
+    place = {word: i for i, word in enumerate(words.tolist())}
+    for i, word in enumerate(words.tolist()):
+        first, _, rest = word.partition(" ")
+        if rest:  # a first word that all siblings have, such as a brand, adds nothing
+            weights[:, i] *= np.where(typical[:, place[first]], PAIR, 1.0)
+    return np.where(typical, weights, 0)
 
 
 def _without_parts(words: list[str]) -> list[str]:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from hsjax.atomic import write_atomically
-from hsjax.choices import check_recategorize
 from hsjax.data.quarantine import Quarantine, written_if_refused
 from hsjax.data.run_stores import described_stores
 from hsjax.discovery import Branch, branch_vectors, read_branch, titles_of
-from hsjax.discovery_methods import found_clusters, known_labels
+from hsjax.discovery_choices import check_recategorize
+from hsjax.discovery_methods import found_clusters, told_classes
 from hsjax.evaluation.clusters import cluster_scores, discovery_accuracy
 from hsjax.opening import resolved
 from hsjax.proposals import level_keys, make_proposals, proposed_diff
@@ -36,6 +36,8 @@ from hsjax.train.workdir import config_hash, is_done, write_config
 from hsjax.vocabulary import nearest_names
 
 log = logging.getLogger("hsjax")
+
+KNOWING = ("known_k_means", "parametric")  # methods that are told some classes
 
 
 def propose(config, workdir: Path) -> None:
@@ -58,16 +60,16 @@ def propose(config, workdir: Path) -> None:
     write_config(config, workdir)
     keep_stores(described_stores(config), workdir)
     branch.tree.save(workdir / "taxonomy.json")
-    found = []
+    found, told = [], _told(config, branch)
     for (level, code), rows in branch.nodes.items():
         if len(rows) < 2 * config.recategorize.min_size:
             log.info("%s: %d products are too few to divide", code, len(rows))
             continue
-        found.append(_divided(config, workdir, branch, level, code, rows))
+        found.append(_divided(config, workdir, branch, (level, code), rows, told))
     write_clusters(workdir, found)
     write_diff(_diff(branch, found, workdir), workdir / "diff.json")
     plot_maps(workdir / "map.png", {f.code: (f.cascade, f.proposals) for f in found})
-    metrics = _metrics(config, branch, found)
+    metrics = _metrics(config, branch, found, told)
     context = {
         "branch": config.recategorize.branch,
         "config_hash": config_hash(config),
@@ -79,11 +81,20 @@ def propose(config, workdir: Path) -> None:
     print(f"all files: {workdir}")
 
 
-def _divided(config, workdir: Path, branch: Branch, level, code, rows) -> Found:
+def _told(config, branch: Branch) -> np.ndarray:
+    """(R,) of all rows: see `told_classes`."""
+    inside = np.concatenate(list(branch.nodes.values()))
+    told = np.full(len(branch.truth), "", dtype=branch.truth.dtype)
+    told[inside] = told_classes(branch.truth[inside], config)
+    return told
+
+
+def _divided(config, workdir: Path, branch: Branch, node, rows, told) -> Found:
     """A node's clusters, and its page."""
+    level, code = node
     records = [branch.records[i] for i in rows]
     vectors, truth = branch_vectors(config, records), branch.truth[rows]
-    cascade = found_clusters(config, vectors, truth)
+    cascade = found_clusters(config, vectors, truth, told[rows])
     titles = titles_of(config, records)
     proposals = make_proposals(
         cascade,
@@ -138,7 +149,9 @@ def _settings(config) -> dict[str, str]:
     return told | {"seed": str(config.seed)}
 
 
-def _metrics(config, branch: Branch, found: Sequence[Found]) -> dict[str, float | int]:
+def _metrics(
+    config, branch: Branch, found: Sequence[Found], told: np.ndarray
+) -> dict[str, float | int]:
     """Scores beside hidden classes, of the first new level of all nodes together.
 
     A node that was not divided is one cluster. Names that start with `kept/` are of the
@@ -151,7 +164,7 @@ def _metrics(config, branch: Branch, found: Sequence[Found]) -> dict[str, float 
     for (_, code), rows in branch.nodes.items():
         of = next((f for f in found if f.code == code), None)
         own = np.zeros(len(rows), int)
-        inside = np.ones(len(rows), bool)
+        inside = np.zeros(len(rows), bool)
         if of is not None and of.cascade.nodes:
             keys = level_keys(of.cascade.spread, 0)
             own = np.unique(keys, return_inverse=True)[1]
@@ -159,11 +172,11 @@ def _metrics(config, branch: Branch, found: Sequence[Found]) -> dict[str, float 
         truth.append(branch.truth[rows])
         spread.append(own + number)
         kept.append(inside)
-        free.append(known_labels(branch.truth[rows], config) < 0)
+        free.append(told[rows] == "")
         number += own.max() + 1
     truth, spread, kept, free = map(np.concatenate, (truth, spread, kept, free))
-    told = config.recategorize.method in ("known_k_means", "parametric")
-    scored = free if told else np.ones(len(truth), bool)
+    knowing = config.recategorize.method in KNOWING
+    scored = free if knowing else np.ones(len(truth), bool)
     metrics = cluster_scores(truth[scored], spread[scored])
     inside = np.where(kept, spread, -1)[scored]
     metrics |= {

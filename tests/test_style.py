@@ -66,6 +66,7 @@ ARROWS = {
     "hsjax.recategorize_report": EVERYTHING,
     "hsjax.discovery": EVERYTHING,
     "hsjax.discovery_methods": EVERYTHING,
+    "hsjax.discovery_choices": ("hsjax.batch", "hsjax.choices"),
     "hsjax.proposals": EVERYTHING,
     "hsjax.naming": (),
     "hsjax.vocabulary": EVERYTHING,

@@ -102,7 +102,8 @@ def _divided(x, key: str, settings, seed: int, nodes: list, tried: dict) -> np.n
     tried[key] = found.tried
     log.info("%s", _told(key, len(x), found))
     count = int(found.clusters.max()) + 1
-    if not count or (key and found.chosen.stability < settings.min_stability):
+    # not measured is nan, and no reason to stop
+    if not count or found.chosen.stability < settings.min_stability:
         return keys
     parts = [f"{key}.{i + 1}" if key else str(i + 1) for i in range(count)]
     for i, part in enumerate(parts):

@@ -30,9 +30,10 @@ from hsjax.recategorize_report import (
     write_report,
 )
 from hsjax.taxonomy_diff import Diff, write_diff
+from hsjax.train.config import WorkdirError, config_hash, plain, read_config
 from hsjax.train.environment import environment
 from hsjax.train.kept import keep_stores
-from hsjax.train.workdir import config_hash, is_done, write_config
+from hsjax.train.workdir import is_done, write_config
 from hsjax.vocabulary import nearest_names
 
 log = logging.getLogger("hsjax")
@@ -51,6 +52,7 @@ def propose(config, workdir: Path) -> None:
         print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
     check_recategorize(config)
+    _refuse(config, workdir)
     start = time.perf_counter()
     workdir.mkdir(parents=True, exist_ok=True)
     quarantine, flaws = Quarantine(), workdir / "quarantine.csv"
@@ -79,6 +81,16 @@ def propose(config, workdir: Path) -> None:
     }
     print(write_report(workdir, _sections(found, metrics, context), metrics, context))
     print(f"all files: {workdir}")
+
+
+def _refuse(config, workdir: Path) -> None:
+    """WorkdirError where another run, or another discovery, would be written over."""
+    path = workdir / "config.json"
+    if path.exists() and plain(read_config(workdir)) != plain(config):
+        raise WorkdirError(
+            f"{workdir} holds another run, or what was found by other settings; take a"
+            " new --workdir"
+        )
 
 
 def _told(config, branch: Branch) -> np.ndarray:

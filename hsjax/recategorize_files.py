@@ -46,8 +46,10 @@ class Found:
 
     @property
     def page(self) -> str:
-        """Name of its review page."""
-        return f"review_{re.sub(r'[^A-Za-z0-9]+', '_', self.code).strip('_')}.html"
+        """Name of its review page, another for each node whatever its letters."""
+        digest = hashlib.sha256(f"{self.level} {self.code}".encode()).hexdigest()[:6]
+        letters = re.sub(r"\W+", "_", self.code).strip("_")
+        return f"review_{letters}_{digest}.html"
 
 
 def write_clusters(workdir: Path, found: Sequence[Found]) -> None:

@@ -16,6 +16,7 @@ from hsjax.discovery import read_branch
 from hsjax.evaluation.in_tree import in_tree
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.new_classes import score_new_classes
+from hsjax.recategorize_files import Found
 from hsjax.refinement import refine
 from hsjax.taxonomy import Taxonomy
 from hsjax.taxonomy_diff import read_diff
@@ -107,7 +108,8 @@ def test_planted_classes_are_found_below_the_branch_alone(run):
 
 
 def proposals(workdir, node="Shoes_Closed"):
-    return json.loads((workdir / f"proposals_{node}.json").read_text())
+    (path,) = workdir.glob(f"proposals_{node}_*.json")
+    return json.loads(path.read_text())
 
 
 def test_what_is_left_out_is_listed_and_labels_below_are_not_seen(run):
@@ -126,7 +128,8 @@ def test_what_is_left_out_is_listed_and_labels_below_are_not_seen(run):
 
 def test_every_cluster_is_on_the_review_page(run):
     workdir, _ = run
-    page = (workdir / "review_Shoes_Closed.html").read_text()
+    (path,) = workdir.glob("review_Shoes_Closed_*.html")
+    page = path.read_text()
     for name in ("boots", "loafers", "sneakers"):
         assert name in page
     assert proposals(workdir)["digest"] in page
@@ -138,6 +141,19 @@ def test_the_same_seed_proposes_the_same_and_is_done(run, shop, tmp_path):
     assert "is done" in again
     train_run(found_config(shop), tmp_path / "b")
     assert proposals(tmp_path / "b") == proposals(workdir)
+
+
+def test_what_was_found_by_other_settings_is_not_written_over(run, shop):
+    workdir, _ = run
+    told = sentence(found_config(shop, recategorize__min_size=30), workdir)
+    assert "take a new --workdir" in told
+
+
+def test_every_node_has_a_page_of_its_own():
+    pages = [
+        Found(c, 1, [], [], None, [], [], []).page for c in ("A & B", "A/B", "Б", "В")
+    ]
+    assert len(set(pages)) == 4
 
 
 def decide(workdir, path, **changes):

@@ -165,22 +165,23 @@ def test_a_table_without_a_reference_has_no_differences(compared, tmp_path):
         compare_rows([Row("gone", (tmp_path / "gone",), 1)], [ACCURACY])
 
 
-def drawn(root, name, shares, shift=100):
-    """A run per seed, each on products of its own."""
+def drawn(root, name, shares, shift=100, below=""):
+    """A run per seed, each on products of its own; or an evaluation below it."""
     folders = []
     for seed, share in enumerate(shares):
         own = answers_right(share, 10 * seed + len(name))
         own = replace(own, row=TRUTH.row + shift * seed)
-        folders.append(write_run(root / name / f"seed{seed}", own))
+        folders.append(write_run(root / name / f"seed{seed}" / below, own))
     return tuple(folders)
 
 
-def test_seeds_with_products_of_their_own_are_paired_by_seed(tmp_path):
+@pytest.mark.parametrize("below", ["", "elsewhere"])
+def test_seeds_with_products_of_their_own_are_paired_by_seed(tmp_path, below):
     """Each seed's draw is as hard for both, which the difference does not feel."""
-    easy = (0.9, 0.7, 0.5)
+    easy, better = (0.9, 0.7, 0.5), (0.98, 0.78, 0.58)
     rows = [
-        Row("base", drawn(tmp_path, "base", easy), 3),
-        Row("better", drawn(tmp_path, "better", [x + 0.08 for x in easy]), 3, "base"),
+        Row("base", drawn(tmp_path, "base", easy, below=below), 3),
+        Row("better", drawn(tmp_path, "better", better, below=below), 3, "base"),
     ]
     found = compare_rows(rows, (ACCURACY, RETRIEVAL), count=50)
     figure = found.figures["better"][ACCURACY]

@@ -151,25 +151,26 @@ def seed_pairs(row: Row, other: Row, metrics: Sequence[str]) -> dict[str, Interv
     """Metric -> the mean difference of the runs of one seed; {} below 3 seeds.
 
     For runs that draw their own catalogue by their seed, and for those whose report has
-    no answer for each product, such as clusters. Runs of one seed are folders of one
-    name; where both have answers they have to be for the same products.
+    no answer for each product, such as clusters. Where both runs of a seed have answers
+    they have to be for the same products.
     """
-    mine, theirs = ({x.name: x for x in side.folders} for side in (row, other))
-    common = [name for name in mine if name in theirs]
-    if len(common) < MIN_RUNS or not all(
-        _same_products(mine[name], theirs[name]) for name in common
-    ):
+    mine, theirs = ({_seed(x): x for x in side.folders} for side in (row, other))
+    pairs = [(mine[seed], theirs[seed]) for seed in mine if seed in theirs]
+    if len(pairs) < MIN_RUNS or not all(_same_products(*pair) for pair in pairs):
         return {}
     found = {}
-    for metric in metrics:
-        values = [
-            [_json(x[name] / "report.json").get("metrics", {}).get(metric) for x in of]
-            for name, of in ((name, (mine, theirs)) for name in common)
-        ]
-        known = [a - b for a, b in values if a is not None and b is not None]
-        if len(known) >= MIN_RUNS:
-            found[metric] = seed_interval(known)
+    values = [[_metrics(folder) for folder in pair] for pair in pairs]
+    for name in metrics:
+        both = [(a[name], b[name]) for a, b in values if name in a and name in b]
+        if len(both) >= MIN_RUNS:
+            found[name] = seed_interval([a - b for a, b in both])
     return found
+
+
+def _seed(folder: Path) -> str:
+    """`seed3` of ROOT/ROW/seed3, and of an evaluation below it; '' without one."""
+    parts = reversed(folder.parts)
+    return next((part for part in parts if part.startswith("seed")), "")
 
 
 def _told_pairs(row: Row, other: Row, error: CatalogueError, paired: bool) -> str:
@@ -199,18 +200,21 @@ def _reported(row: Row, metrics: Sequence[str]) -> dict[str, list[float]]:
     """Metric -> its values in the reports of a row, where it was measured."""
     values: dict[str, list[float]] = {name: [] for name in metrics}
     for folder in row.folders:
-        found = _json(folder / "report.json").get("metrics", {})
+        found = _metrics(folder)
         for name in metrics:
-            if found.get(name) is not None:
-                values[name].append(float(found[name]))
+            if name in found:
+                values[name].append(found[name])
     return values
 
 
-def _json(path: Path) -> dict:
+def _metrics(folder: Path) -> dict[str, float]:
+    """Those of a report that were measured."""
+    path = folder / "report.json"
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text()).get("metrics", {})
     except (OSError, ValueError) as error:
         raise CatalogueError(f"{path} cannot be read: {error}") from None
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _predictions(row: Row) -> list[Predictions]:

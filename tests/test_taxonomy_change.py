@@ -162,7 +162,16 @@ def test_a_diff_comes_back_from_its_file(tree, tmp_path):
         ({"level": "2"}, "a level (a number)"),
         ({"extra": 1}, "operation 1"),
         ({"into": [{"code": "a"}]}, "objects of code and name"),
-        ({"name": 3}, "are text"),
+        ({"name": 3}, "`name` is 3 and has to be a text"),
+        ({"into": {"a": "b"}}, "`into` is {'a': 'b'} and has to be a list"),
+        ({"into": ["ab"]}, "objects of code and name"),
+        ({"into": [{"code": "a", "name": None}]}, "are text"),
+        ({"codes": "abc"}, "`codes` is 'abc' and has to be a list"),
+        ({"codes": ["a", 1]}, "are text"),
+        ({"from": []}, "`from` is [] and has to be an object"),
+        ({"code": None}, "a code (text)"),
+        ({"level": True}, "a level (a number)"),
+        ({"nmae": "a"}, "'nmae' is unknown. Did you mean 'name'?"),
     ],
 )
 def test_a_broken_file_is_told(tmp_path, change, told):
@@ -175,7 +184,39 @@ def test_a_broken_file_is_told(tmp_path, change, told):
     assert "diff.json" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"operations": {}}, "`operations` is {} and has to be a list"),
+        ({"operations": ["merge"]}, "operation 1: it is 'merge'"),
+        ({"clusters": ["a"]}, "`clusters` is ['a'] and has to be an object"),
+        ({"clusters": {"Shoes|1": None}}, "the code of a node"),
+        ({"base": 3}, "`base` is 3"),
+        ({"operation": []}, "'operation' is unknown. Did you mean 'operations'?"),
+    ],
+)
+def test_a_broken_document_is_told(tmp_path, change, told):
+    path = tmp_path / "diff.json"
+    path.write_text(json.dumps({"format": 1, "operations": []} | change))
+    with pytest.raises(TaxonomyError) as error:
+        read_diff(path)
+    assert told in str(error.value)
+    assert "diff.json" in str(error.value)
+
+
+def test_what_is_null_in_a_file_is_absent(tmp_path):
+    names = ("into", "name", "codes", "from")
+    operation = {"kind": "merge", "level": 1, "code": "a"} | dict.fromkeys(names)
+    document = {"format": 1, "operations": [operation]}
+    document |= dict.fromkeys(("base", "edition", "clusters"))
+    path = tmp_path / "diff.json"
+    path.write_text(json.dumps(document), encoding="utf-8-sig")  # and a mark before it
+    assert read_diff(path) == Diff("", (Operation("merge", "a", 1),))
+
+
 def test_other_files_are_no_diffs(tmp_path):
+    with pytest.raises(TaxonomyError, match="cannot be read"):
+        read_diff(tmp_path)
     with pytest.raises(TaxonomyError, match="no such file"):
         read_diff(tmp_path / "none.json")
     (tmp_path / "x.json").write_text("{")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hsjax.codes import TaxonomyError, join_levels
+from hsjax.codes import TaxonomyError, check_name
 from hsjax.spelling import meant
 
 ACCEPT, REJECT, MERGE = ACTIONS = ("accept", "reject", "merge")
@@ -152,7 +152,7 @@ def _flaws(
             yield f"{key!r} has no name: give one, or reject it"
             continue
         try:
-            join_levels([x.name], separator)
+            check_name(x.name, separator)
         except TaxonomyError as error:
             yield f"{key!r}: {error}: give another name"
         # to a reader of the tree they are the same

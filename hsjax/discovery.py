@@ -44,7 +44,8 @@ def read_branch(config, quarantine: Quarantine) -> Branch:
     """Products below `config.recategorize.branch`, by the node where labels end.
 
     Raises:
-      CatalogueError: no product has such a label, or a hidden one.
+      CatalogueError: no product has such a label, or a hidden one; or the tree, which
+        is that of the training rows, has no such node.
     """
     settings = config.recategorize
     records, groups, parts = read_parts(config, quarantine)
@@ -67,13 +68,19 @@ def read_branch(config, quarantine: Quarantine) -> Branch:
             records[i], path=cut, complete=records[i].complete and not hidden
         )
     tree, _ = make_tree(config, [records[i] for i in np.flatnonzero(parts == "train")])
-    records, _, _ = fit_labels(
+    records, labels, _ = fit_labels(
         records, tree, config=config, quarantine=quarantine, file=config.data.path
     )
     nodes: dict[tuple[int, str], list[int]] = {}
     for i in inside:
-        end = len(records[i].path) - 1
-        nodes.setdefault((end, records[i].path[-1]), []).append(i)
+        path = tree.decode(labels[i])  # up to where the tree knows the label
+        if len(path) > level:
+            nodes.setdefault((len(path) - 1, path[-1]), []).append(i)
+    if not nodes:
+        raise CatalogueError(
+            f"recategorize.branch: the tree has no {settings.branch!r}: its products"
+            " are in validation and test alone, or fewer than taxonomy.min_products"
+        )
     found = {node: np.array(rows) for node, rows in sorted(nodes.items())}
     return Branch(records, groups, parts, tree, found, truth.astype(str))
 

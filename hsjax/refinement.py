@@ -1,6 +1,6 @@
 """Proposals that were accepted, made into a new tree and a relabelled catalogue."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsjax.chosen_diff import chosen_diff
@@ -50,30 +50,29 @@ def refine(
     records = branch.records, branch.groups, branch.parts
     prefix = {"prefix": f"refined{number}", "relabelled": True}
     same = SameSplit(config, *records, quarantine, **prefix)
-
-    def cells(row: int, values) -> dict[str, str | None]:
-        old, new = (of.get(row) for of in (labels.old, labels.new))
-        found = {label: new[-1] if new else None, old_label: old[-1] if old else None}
-        return found | same.cells(row)
-
     output.mkdir(parents=True, exist_ok=True)
     tree.save(output / TREE)
     branch.tree.save(output / OLD_TREE)
     write_diff(chosen, output / "diff.json")
-    added = (label, old_label, *same.added)
-    read = label_columns(config.data)  # of none there would be no rows
-    changes = Changes(read=read, changed=(), added=added, cells=cells)
+    columns = {label: labels.new, old_label: labels.old}
     # the catalogue last: where it is, all of it was done
-    rewrite_catalogue(config.data, output / CATALOGUE, changes)
+    rewrite_catalogue(config.data, output / CATALOGUE, _added(config, columns, same))
     keys = {"task": "train"} | reading_keys(config, output / CATALOGUE, same)
-    return "\n".join(
-        [
-            *_told(config, branch, tree, labels),
-            *_how(
-                config, keys, (label, tree, TREE), (old_label, branch.tree, OLD_TREE)
-            ),
-        ]
-    )
+    files = (label, tree, TREE), (old_label, branch.tree, OLD_TREE)
+    told = [*_told(config, branch, tree, labels), *_how(config, keys, *files)]
+    return "\n".join(told)
+
+
+def _added(config, columns: Mapping[str, Mapping[int, tuple]], same: SameSplit):
+    """The columns of labels, by the rows' paths, and those of the same split."""
+
+    def cells(row: int, values) -> dict[str, str | None]:
+        ends = {name: paths.get(row, ()) for name, paths in columns.items()}
+        codes = {name: path[-1] if path else None for name, path in ends.items()}
+        return codes | same.cells(row)
+
+    read = label_columns(config.data)  # of none there would be no rows
+    return Changes(read=read, changed=(), added=(*columns, *same.added), cells=cells)
 
 
 def _discovered(run: Path, output: Path):

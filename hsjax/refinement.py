@@ -175,7 +175,8 @@ def _how(config, keys: dict[str, str], new: tuple, old: tuple) -> list[str]:
     before["taxonomy.path"] = str(output / name)
     return [
         "a run learns the new tree, with the same rows in train, val and test, by the"
-        f" config of the discovery and\n{keys_told(keys)}",
+        " config of the discovery, what it was told beside it, and\n"
+        f"{keys_told(keys)}",
         "and starts from one of the old tree by --config.init_from=WORKDIR; that one is"
         f" learnt by the same, but\n{keys_told(before)}",
     ]

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hsjax.losses.classification import hierarchical_cross_entropy
-from hsjax.losses.contrastive import CONTRASTS, Pairs, info_nce, tree_similarity
+from hsjax.losses.contrastive import CONTRASTS, info_nce
+from hsjax.losses.pairs import Pairs, kin_of, tree_similarity
 from hsjax.losses.views import nt_xent
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Pairs",
     "hierarchical_cross_entropy",
     "info_nce",
+    "kin_of",
     "nt_xent",
     "tree_similarity",
     "weighted_mean",

@@ -10,8 +10,8 @@ from hsjax.losses import (
     CONTRASTS,
     Pairs,
     hierarchical_cross_entropy,
+    kin_of,
     nt_xent,
-    tree_similarity,
     weighted_mean,
 )
 from hsjax.losses.classification import (
@@ -130,16 +130,15 @@ def make_pairs(config, batch, tree: Taxonomy, *, weight, bias) -> Pairs:
     """
     branch = config.negatives == "branch"
     reads_labels = branch or config.contrastive_kind in LABEL_AWARE
-    near = tree_similarity(batch["labels"], tree) if reads_labels else None
     # a row that is drawn twice into a batch is still itself
     own = batch["index"] if config.negatives == "every" else batch["group"]
     return Pairs(
         group=own,
         weight=weight,
         direction=config.direction,
-        mask=near > 0 if branch else None,
         hardest=config.hardest,
-        near=near,
+        kin=kin_of(batch["labels"], tree) if reads_labels else None,
+        branch=branch,
         softness=config.tree_softness,
         bias=bias,
     )

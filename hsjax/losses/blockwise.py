@@ -1,14 +1,16 @@
 """The contrastive family without its (B, B) matrices, in blocks that pass by.
 
-The loss stays that of the whole batch, with its masks; what is kept of it is (B,) and
-(B, E). `chunked` takes the pictures `size` at a time past all texts. `ring` does so on
-many devices: each keeps its own texts while the pictures of all go from device to
-device, with the sums and gradients that are theirs, until they are home again. So do
-softmax losses in the manner of the online log-sum-exp (Milakov and Gimelshein 2018,
-https://arxiv.org/abs/1805.02867), and the chunked sigmoid loss of SigLIP, sec. 3.3.
+The loss is that of the whole batch, with all its masks. What is kept of the pairs are
+sums of (B,) and gradients of (B, E): softmax losses add up their partition as the
+online softmax does (Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867).
 
-The gradient is written down, not traced: a second pass computes every block again from
-the finished sums (see `blocks`), in place of keeping it.
+The gradient is written down, not traced. With g_ij = d loss / d s_ij, which a block has
+from the finished sums (see `blocks`),
+
+    d loss / d text_i = scale * sum over j of g_ij image_j, the picture's likewise
+    d loss / d scale = sum of g_ij (text_i . image_j)      d loss / d b = sum of g_ij
+
+so a second sweep makes every block once more, in place of keeping it.
 """
 
 import functools

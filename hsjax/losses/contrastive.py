@@ -4,7 +4,8 @@ Every loss has the signature of `info_nce` and stands in `CONTRASTS`. With s_ij 
 * text_i . image_j they differ in what row i is pulled to, and in how hard it is pushed
 away from the rest. What they share: candidates of weight 0 do not exist; a pair of one
 group (a product listed twice) is never a negative; an anchor without negatives has
-weight 0; both directions, or one, are looked at.
+weight 0; both directions, or one, are looked at. Here all B x B pairs are held at once;
+`forms` has ways to the same values that need less memory.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,9 @@ def info_nce(
     """InfoNCE (Paper A, eq. 7), with the positive in the numerator, without duplicates.
 
     value_i = -log( exp(s_ii) / (exp(s_ii) + sum over negatives j of exp(s_ij)) )
+
+    van den Oord et al. 2018, eq. 4 (https://arxiv.org/abs/1807.03748), in both
+    directions as in CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
 
     Args:
       text, image: unit length.

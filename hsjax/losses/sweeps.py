@@ -11,6 +11,7 @@ scalars.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,12 +22,11 @@ from jax.sharding import PartitionSpec as P
 
 
 class Chunked(NamedTuple):
-    """`sweep(visit, rows, columns, of_rows, of_columns, shared)`: all pairs, once.
+    """All rows with some of the columns at a time.
 
-    `visit(rows, columns, of_rows, of_columns, shared) -> (of_rows, of_columns)` sees
-    the pairs of some columns with all rows, and is given what it returned for either
-    before. Columns are cut into blocks of at most `size`, as even as they come; what is
-    missing in the last ones is filled up with zeros.
+    Attributes:
+      size: columns of a block at most. Blocks are as even as they come, and what is
+        missing in the last ones is filled up with zeros.
     """
 
     size: int
@@ -38,20 +38,25 @@ class Chunked(NamedTuple):
         def step(of_rows, block):
             return visit(rows, block[0], of_rows, block[1], shared)
 
-        cut = functools.partial(_cut, blocks=blocks)
         if blocks == 1:
             return step(of_rows, (columns, of_columns))
+        cut = functools.partial(_cut, blocks=blocks)
         xs = jax.tree.map(cut, (columns, of_columns))
         of_rows, found = jax.lax.scan(step, of_rows, xs)
         return of_rows, jax.tree.map(lambda x: _joined(x)[:count], found)
 
 
 class Ring(NamedTuple):
-    """Likewise, on the devices of a mesh.
+    """Each device with its own rows, while columns go from one to the next.
+
+    What is found of columns goes with them; after one turn they are home again.
 
     Attributes:
-      size: columns of a block, of those that are visiting.
-      axes: of the mesh, that the batch is split over.
+      size: columns of a block at most, of those that are visiting a device.
+      axes: of the mesh, that rows and columns are split over.
+
+    Raises:
+      ValueError: there are rows that the devices cannot share evenly.
     """
 
     size: int
@@ -60,11 +65,13 @@ class Ring(NamedTuple):
 
     def __call__(self, visit: Callable, rows, columns, of_rows, of_columns, shared):
         visit_chunks = functools.partial(Chunked(self.size), visit)
+        count = len(jax.tree.leaves(columns)[0])
+        devices = math.prod(self.mesh.shape[axis] for axis in self.axes)
+        if count % devices:
+            raise ValueError(f"{count} rows cannot go around {devices} devices")
+        ring = [(i, (i + 1) % devices) for i in range(devices)]
 
         def around(rows, columns, of_rows, of_columns, shared):
-            devices = jax.lax.axis_size(self.axes)
-            ring = [(i, (i + 1) % devices) for i in range(devices)]
-
             def passed_on(tree):
                 return jax.tree.map(
                     lambda x: jax.lax.ppermute(x, self.axes, ring), tree

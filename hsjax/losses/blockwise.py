@@ -36,12 +36,17 @@ from hsjax.losses.pairs import Pairs
 from hsjax.losses.sweeps import Chunked, Ring
 
 
+# of cosines: a block that is made again is the same but for it, and the last of the
+# hardest negatives must be found again
+ROUNDING = 1e-6
+
+
 class Side(NamedTuple):
     """The texts, or the pictures.
 
     Attributes:
       x: (B, E) unit length.
-      bar: (B,) similarity of the last negative that counts, of `hardest`.
+      bar: (B,) similarity of the last of the hardest negatives.
       mass: (B,) finished, where slopes are asked for.
       by: d loss / d sums, likewise.
     """
@@ -143,7 +148,7 @@ def _parts(
     for axis, way, (there, bar) in zip((1, 0), asked.ways, sides, strict=True):
         part = part_of(asked, known, there) if way else None
         if part is not None and bar is not None:
-            hard = s >= jnp.expand_dims(bar, axis)
+            hard = s >= jnp.expand_dims(bar, axis) - ROUNDING * scale
             part = part._replace(negative=part.negative & hard)
         parts.append(part)
     return s, parts

@@ -35,7 +35,6 @@ from hsjax.losses.blocks import (
 from hsjax.losses.pairs import Pairs
 from hsjax.losses.sweeps import Chunked, Ring
 
-
 # of cosines: a block that is made again is the same but for it, and the last of the
 # hardest negatives must be found again
 ROUNDING = 1e-6

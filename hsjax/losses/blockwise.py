@@ -58,7 +58,10 @@ class Side(NamedTuple):
 
 
 def blockwise(kind: str, sweep: Chunked | Ring) -> Callable:
-    """A loss of `CONTRASTS` with the same arguments and values, in blocks."""
+    """A loss of `CONTRASTS` with the same arguments and values, in blocks.
+
+    Of `hardest`, negatives whose cosines differ by less than 1e-6 are equally hard.
+    """
 
     def loss(text, image, scale, pairs: Pairs):
         number = jnp.arange(1, len(text) + 1, dtype=jnp.int32)
@@ -159,10 +162,10 @@ def _visit_for_bars(asked: Asked) -> Callable:
     def visit(rows, columns, of_rows, of_columns, shared):
         s, parts = _parts(asked, rows, columns, shared[0])
         found = []
-        for x, part, best in zip((s, s.T), parts, (of_rows, of_columns), strict=True):
+        for axis, part, best in zip((1, 0), parts, (of_rows, of_columns), strict=True):
             if part is not None:
-                negative = part.negative if x is s else part.negative.T
-                pushing = jnp.where(negative, x, -jnp.inf)
+                pushing = jnp.where(part.negative, s, -jnp.inf)
+                pushing = pushing if axis else pushing.T  # anchors first
                 every = jnp.concatenate([best, pushing], axis=1)
                 best, _ = jax.lax.top_k(every, best.shape[1])
             found.append(best)
@@ -177,7 +180,7 @@ def _visit_for_sums(asked: Asked) -> Callable:
         s, parts = _parts(asked, rows, columns, scale)
         sides = zip((1, 0), parts, (of_rows, of_columns), strict=True)
         return tuple(
-            sums and with_block(asked, sums, part, s, bias, axis=axis)
+            None if part is None else with_block(asked, sums, part, s, bias, axis=axis)
             for axis, part, sums in sides
         )
 

@@ -214,6 +214,8 @@ def objective() -> ConfigDict:
     c.contrastive_kind = (
         "info_nce"  # info_nce | sigmoid | supervised | tree_positives | tree_negatives
     )
+    c.contrastive_form = "dense"  # how it is computed, with the same value: dense (all similarities at once) | chunked (in blocks, none of which is kept) | ring (blocks go from device to device)
+    c.contrastive_chunk = 1024  # chunked, ring: pictures of a block at most
     c.contrastive_bias = -10.0  # initial, learned: of sigmoid
     c.tree_softness = 0.5  # of tree_positives and tree_negatives: 0 (as info_nce) to 1
     c.negatives = "all"  # products of other groups: all | branch (of one level 1 node) | every (row, listed twice or not)

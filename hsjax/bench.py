@@ -5,6 +5,7 @@ python -m hsjax.bench input --config=FILE     loader alone, step alone, both tog
 python -m hsjax.bench encode --config=FILE    a frozen encoder, against PyTorch's
 python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR   a product, row by row
 python -m hsjax.bench heads --config=FILE     heads on features, against HiClass
+python -m hsjax.bench loss                   contrastive losses, against dense ones
 python -m hsjax.bench discover --config=FILE  clusters of generated vectors, one turn
 """
 
@@ -31,6 +32,8 @@ ITEMS = flags.DEFINE_integer(
 )
 WIDTH = flags.DEFINE_integer("width", 64, "Numbers of a vector of `discover`.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
+PAIRS = flags.DEFINE_integer("pairs", 4096, "Batch of `loss`.", lower_bound=2)
+CHUNK = flags.DEFINE_integer("chunk", 1024, "Of `loss`: pictures of a block.", 1)
 TRAIN_ROWS = flags.DEFINE_integer("train_rows", 4000, "Of `heads`; 0 = all.")
 RUNS = flags.DEFINE_string("runs", None, "Of `cost`, as launch/sweep.py reads it.")
 ROOT = flags.DEFINE_string("root", None, "Of `cost`: folder of the workdirs.")
@@ -167,6 +170,14 @@ def bench_classifiers() -> dict:
     return bench_heads(CONFIG.value, rows=TRAIN_ROWS.value, rounds=ROUNDS.value)
 
 
+def bench_contrasts() -> dict:
+    """Contrastive losses in blocks, or around a ring, and the dense ones."""
+    from hsjax.bench_loss import bench_loss
+
+    options = {"chunk": CHUNK.value, "rounds": ROUNDS.value}
+    return bench_loss(rows=PAIRS.value, **options)
+
+
 def bench_discovery() -> dict:
     """A cascade of clusters, and K-means against scikit-learn's."""
     from hsjax.bench_discover import bench_discover
@@ -177,9 +188,9 @@ def bench_discovery() -> dict:
 
 BENCHES = {"tree": bench_tree, "input": bench_input, "encode": bench_encoder}
 BENCHES |= {"cost": bench_costs, "heads": bench_classifiers}
-BENCHES |= {"discover": bench_discovery}
+BENCHES |= {"discover": bench_discovery, "loss": bench_contrasts}
 NEEDED = {"tree": (TAXONOMY,), "input": (CONFIG,), "encode": (CONFIG,)}
-NEEDED |= {"cost": (RUNS, ROOT), "heads": (CONFIG,), "discover": (CONFIG,)}
+NEEDED |= {"cost": (RUNS, ROOT), "heads": (CONFIG,), "discover": (CONFIG,), "loss": ()}
 
 
 def run(argv) -> None:

@@ -129,6 +129,7 @@ def our_side(config, catalogue: Catalogue, encoders, train, test) -> Side:
         catalogue.tree,
         tuple(config.model.modalities),
         train_labels=catalogue.labels[train],
+        mesh=mesh,
     )
     held = {}
     state, shardings, optimizer = initial_state(

@@ -201,6 +201,7 @@ def make_timed_step(config, catalogue: Catalogue, encoders: Encoders, mesh):
         catalogue.tree,
         modalities,
         train_labels=catalogue.labels[catalogue.rows("train")],
+        mesh=mesh,
     )
     step = training_step(config, model, objective, optimizer, shardings, mesh)
     return step, state, empty_running(config, mesh)

@@ -6,7 +6,7 @@ from hsjax.decodes import DECODES
 from hsjax.discovery_methods import METHODS
 from hsjax.features.cluster import FILTERS
 from hsjax.features.cluster_count import CRITERIA, LINKAGES
-from hsjax.losses import CONTRASTS
+from hsjax.losses import CONTRASTS, FORMS
 from hsjax.losses.masks import MASKED, MASKS
 from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import FEEDS, HEADS
@@ -40,6 +40,7 @@ CHOICES = {
     "objective.mask": MASKS,
     "objective.mask_on": MASKED,
     "objective.contrastive_kind": tuple(CONTRASTS),
+    "objective.contrastive_form": tuple(FORMS),
     "objective.negatives": ("all", "branch", "every"),
     "objective.direction": ("both", "t2i", "i2t"),
     "optim.name": ("adamw", "adam"),
@@ -122,6 +123,7 @@ NUMBERS = {
     "objective.class_balance": ("0 or more and below 1", lambda x: 0 <= x < 1),
     "objective.logit_adjustment": NOT_NEGATIVE,
     "objective.tree_softness": SHARE,
+    "objective.contrastive_chunk": COUNT,
     "objective.hardest": NOT_NEGATIVE,
     "objective.temperature": POSITIVE,
     "objective.max_scale": POSITIVE,

@@ -113,7 +113,7 @@ def one_step(world, *, parts, mesh=(1, 1), frozen=None):
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
     step = make_step(
         model.apply,
-        make_objective(config.objective, TREE, PAIR),
+        make_objective(config.objective, TREE, PAIR, mesh=mesh),
         OPTIMIZER,
         ema=0.9,
         micro_batches=parts,

@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 from tiny import largest_difference, ragged_tree
 from tiny import random_labels as drawn_labels
 
-from hsjax.losses import CONTRASTS, Pairs, tree_similarity, weighted_mean
+from hsjax.losses import CONTRASTS, Pairs, kin_of, tree_similarity, weighted_mean
 from hsjax.losses.contrastive import LABEL_AWARE
 from hsjax.sharding import BATCH, make_mesh
 from hsjax.taxonomy import Taxonomy
@@ -61,14 +61,13 @@ def contrast(
     hardest=0,
     softness=0.5,
 ):
-    near = tree_similarity(labels, TREE)
     pairs = Pairs(
         group=group,
         weight=weight,
         direction=direction,
-        mask=near > 0 if branch else None,
         hardest=hardest,
-        near=near,
+        kin=kin_of(labels, TREE),
+        branch=branch,
         softness=softness,
         bias=jnp.asarray(bias, jnp.float32),
     )

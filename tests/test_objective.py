@@ -7,7 +7,7 @@ import pytest
 from tiny import bitwise_equal, ragged_tree, tiny_config, tiny_model
 
 from configs.base import get_config
-from hsjax.losses import CONTRASTS, Pairs, tree_similarity, weighted_mean
+from hsjax.losses import CONTRASTS, Pairs, kin_of, weighted_mean
 from hsjax.train.objective import make_objective
 
 TREE = ragged_tree(0)
@@ -67,12 +67,11 @@ def test_each_kind_of_contrast_is_reached_by_config(kind):
     (value, outputs), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
         params, batch
     )
-    near = tree_similarity(jnp.asarray(batch["labels"]), TREE)
     pairs = Pairs(
         group=jnp.asarray(batch["group"]),
         weight=jnp.asarray(batch["has_title"], jnp.float32),
-        mask=near > 0,
-        near=near,
+        kin=kin_of(jnp.asarray(batch["labels"]), TREE),
+        branch=True,
         softness=0.3,
         bias=outputs.bias,
     )

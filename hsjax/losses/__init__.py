@@ -1,21 +1,27 @@
 """Losses as pure functions: each returns a value and a weight per example.
 
-None has a collective. Under `jax.jit` with the batch sharded over a mesh the plain
-function is the loss of the whole batch. Division happens once, in `weighted_mean`.
+Under `jax.jit` with the batch sharded over a mesh the plain function is the loss of the
+whole batch, so that none has a collective but a contrastive one that is asked to be a
+`ring`. Division happens once, in `weighted_mean`.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hsjax.losses.classification import hierarchical_cross_entropy
-from hsjax.losses.contrastive import CONTRASTS, Pairs, info_nce, tree_similarity
+from hsjax.losses.contrastive import CONTRASTS, info_nce
+from hsjax.losses.forms import FORMS, make_contrast
+from hsjax.losses.pairs import Pairs, kin_of, tree_similarity
 from hsjax.losses.views import nt_xent
 
 __all__ = [
     "CONTRASTS",
+    "FORMS",
     "Pairs",
     "hierarchical_cross_entropy",
     "info_nce",
+    "kin_of",
+    "make_contrast",
     "nt_xent",
     "tree_similarity",
     "weighted_mean",

@@ -4,69 +4,17 @@ Every loss has the signature of `info_nce` and stands in `CONTRASTS`. With s_ij 
 * text_i . image_j they differ in what row i is pulled to, and in how hard it is pushed
 away from the rest. What they share: candidates of weight 0 do not exist; a pair of one
 group (a product listed twice) is never a negative; an anchor without negatives has
-weight 0; both directions, or one, are looked at.
+weight 0; both directions, or one, are looked at. Here all B x B pairs are held at once;
+`forms` has ways to the same values that need less memory.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from hsjax.taxonomy import Taxonomy
-
-
-class Pairs(NamedTuple):
-    """What a contrastive loss is told of the rows of a batch and of their pairs.
-
-    Attributes:
-      group: (B,) int, equal for one product listed twice.
-      weight: (B,) 0 for padding and wherever a modality is absent.
-      direction: `t2i` (text i among all pictures), `i2t`, or `both` (their mean).
-      mask: (B, B) bool, pairs that may be negatives; None = all.
-      hardest: only so many most similar negatives of each anchor; 0 = all.
-      near: (B, B) similarity of labels in 0..1: see `tree_similarity`.
-      softness: 0..1, how much `near` counts.
-      bias: () of `sigmoid`, learned.
-    """
-
-    group: Int[Array, "B"]
-    weight: Float[Array, "B"]
-    direction: str = "both"
-    mask: Bool[Array, "B B"] | None = None
-    hardest: int = 0
-    near: Float[Array, "B B"] | None = None
-    softness: float = 0.0
-    bias: Float[Array, ""] | None = None
-
-
-def tree_similarity(labels: Int[Array, "B L"], tree: Taxonomy) -> Float[Array, "B B"]:
-    """2 x shared nodes / (nodes of i + nodes of j), counted from the top.
-
-    The similarity of Wu and Palmer (1994, https://aclanthology.org/P94-1019). It is 1
-    only for two products of one known leaf: what is unknown below an inner node is a
-    node of its own. 0 without a common node of level 1.
-
-    Args:
-      labels: ids, -1 where there is none.
-    """
-    known = labels >= 0
-    same = (labels[:, None] == labels[None]) & known[:, None]
-    shared = jnp.cumprod(same.astype(jnp.int32), axis=2).sum(axis=2)
-    ended = jnp.zeros(len(labels), bool)
-    for column, here, leaf in zip(labels.T, known.T, tree.leaf, strict=True):
-        ended |= here & jnp.asarray(leaf)[jnp.maximum(column, 0)]
-    nodes = known.sum(axis=1) + jnp.where(ended, 0, 1)
-    total = nodes[:, None] + nodes[None]
-    return 2.0 * shared.astype(jnp.float32) / total.astype(jnp.float32)
-
-
-def other_products(
-    group: Int[Array, "B"], weight: Float[Array, "B"]
-) -> Bool[Array, "B B"]:
-    """Is j a product other than i, and there at all? Only such are negatives."""
-    return (group[:, None] != group[None, :]) & (weight > 0)[None, :]
+from hsjax.losses.pairs import Pairs, other_products
 
 
 def info_nce(
@@ -78,6 +26,9 @@ def info_nce(
     """InfoNCE (Paper A, eq. 7), with the positive in the numerator, without duplicates.
 
     value_i = -log( exp(s_ii) / (exp(s_ii) + sum over negatives j of exp(s_ij)) )
+
+    van den Oord et al. 2018, eq. 4 (https://arxiv.org/abs/1807.03748), in both
+    directions as in CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
 
     Args:
       text, image: unit length.
@@ -187,7 +138,7 @@ CONTRASTS: dict[str, Callable] = {
     "tree_positives": tree_positives,
     "tree_negatives": tree_negatives,
 }
-LABEL_AWARE = ("supervised", "tree_positives", "tree_negatives")  # they read `near`
+LABEL_AWARE = ("supervised", "tree_positives", "tree_negatives")  # they read `kin`
 
 
 def _own(x: jax.Array) -> Bool[Array, "B B"]:
@@ -212,9 +163,9 @@ def _towards(target: Float[Array, "B B"]) -> Callable:
 
 
 def _negatives(pairs: Pairs) -> Bool[Array, "B B"]:
-    """Pairs (i, j) of different groups, j of some weight, that the mask allows."""
+    """Pairs (i, j) of different groups, j of some weight, of one branch if so asked."""
     negative = other_products(pairs.group, pairs.weight)
-    return negative if pairs.mask is None else negative & pairs.mask
+    return negative & (pairs.near > 0) if pairs.branch else negative
 
 
 def _hardest(

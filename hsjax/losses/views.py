@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hsjax.losses.contrastive import other_products
+from hsjax.losses.pairs import other_products
 
 
 def nt_xent(

@@ -17,6 +17,7 @@ LATER |= {"model.text.published": "", "model.image.published": ""}
 LATER |= {"model.joint_bias": True, "optim.layer_decay": 1.0}
 LATER |= {"objective.class_balance": 0.0, "objective.logit_adjustment": 0.0}
 LATER |= {"objective.contrastive_kind": "info_nce", "objective.contrastive_bias": -10.0}
+LATER |= {"objective.contrastive_form": "dense", "objective.contrastive_chunk": 1024}
 LATER |= {"objective.negatives": "all", "objective.hardest": 0}
 LATER |= {"objective.tree_softness": 0.5}
 LATER |= {"baseline.kind": "svm", "baseline.analyzer": "word"}

@@ -123,9 +123,8 @@ class _Run:
         self.config, self.parts, self.mesh = config, parts, mesh
         self.checkpoints, self.lines = checkpoints, lines
         modalities = tuple(config.model.modalities)
-        objective = make_objective(
-            config.objective, parts.tree, modalities, train_labels=parts.train.labels
-        )
+        given = {"train_labels": parts.train.labels, "mesh": mesh}
+        objective = make_objective(config.objective, parts.tree, modalities, **given)
         self.validation = Validation(
             config,
             model,

@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from hsjax.batch import IMAGE
 from hsjax.losses import (
-    CONTRASTS,
     Pairs,
     hierarchical_cross_entropy,
+    kin_of,
+    make_contrast,
     nt_xent,
-    tree_similarity,
     weighted_mean,
 )
 from hsjax.losses.classification import (
@@ -20,6 +21,7 @@ from hsjax.losses.classification import (
     logit_adjustments,
 )
 from hsjax.losses.contrastive import LABEL_AWARE
+from hsjax.sharding import BATCH
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError
 
@@ -54,6 +56,7 @@ def make_objective(
     modalities: tuple[str, ...],
     *,
     train_labels: np.ndarray | None = None,
+    mesh: Mesh | None = None,
 ) -> Callable:
     """`objective(outputs, batch) -> (loss, metrics)`.
 
@@ -63,12 +66,14 @@ def make_objective(
     Args:
       train_labels: (N, L) of the training rows, counted where the config corrects for
         a long tail; not needed otherwise.
+      mesh: that batches are split over; not needed but by `contrastive_form=ring`.
 
     Raises:
       ConfigError: see `check_objective`.
+      ValueError: what the config needs is not given.
     """
     check_objective(config, modalities)
-    terms = _make_terms(config, tree, modalities, train_labels)
+    terms = _make_terms(config, tree, modalities, train_labels, mesh)
 
     def objective(outputs, batch):
         found = terms(outputs, batch)
@@ -82,10 +87,14 @@ def make_objective(
     return objective
 
 
-def _make_terms(config, tree: Taxonomy, modalities, train_labels) -> Callable:
+def _make_terms(config, tree: Taxonomy, modalities, train_labels, mesh) -> Callable:
     """`terms(outputs, batch) -> Terms`: those of the objective that have a weight."""
     texts = tuple(m for m in modalities if m != IMAGE)
     long_tail = _long_tail(config, tree, train_labels)
+    if config.contrastive:
+        of = config.contrastive_kind, config.contrastive_form
+        size, axes = config.contrastive_chunk, BATCH[0]
+        contrast = make_contrast(*of, size=size, mesh=mesh, axes=axes)
 
     def terms(outputs, batch) -> Terms:
         found, weight = {}, batch["weight"]
@@ -105,7 +114,6 @@ def _make_terms(config, tree: Taxonomy, modalities, train_labels) -> Callable:
             text = jnp.stack([batch[f"has_{m}"] for m in texts]).any(axis=0)
             weight = jnp.where(text & batch["has_image"], weight, 0.0)
             pairs = make_pairs(config, batch, tree, weight=weight, bias=outputs.bias)
-            contrast = CONTRASTS[config.contrastive_kind]
             found["contrastive"] = contrast(
                 outputs.text, outputs.image, outputs.scale, pairs
             )
@@ -130,16 +138,15 @@ def make_pairs(config, batch, tree: Taxonomy, *, weight, bias) -> Pairs:
     """
     branch = config.negatives == "branch"
     reads_labels = branch or config.contrastive_kind in LABEL_AWARE
-    near = tree_similarity(batch["labels"], tree) if reads_labels else None
     # a row that is drawn twice into a batch is still itself
     own = batch["index"] if config.negatives == "every" else batch["group"]
     return Pairs(
         group=own,
         weight=weight,
         direction=config.direction,
-        mask=near > 0 if branch else None,
         hardest=config.hardest,
-        near=near,
+        kin=kin_of(batch["labels"], tree) if reads_labels else None,
+        branch=branch,
         softness=config.tree_softness,
         bias=bias,
     )

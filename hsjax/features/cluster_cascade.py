@@ -1,19 +1,18 @@
 """Clusters within clusters: what the proposals for new sub-categories are made of."""
 
 import logging
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
-from hsjax.features.cluster import REST, Division, Tried, consistent, divide, mapped
+from hsjax.features.cluster import REST, Division, Tried, divide, fit_filter, mapped
+from hsjax.features.votes import Vectors, in_turn, voted
 
 log = logging.getLogger("hsjax")
 
-VOTES = 15  # neighbours that a product outside the sample goes by
-BLOCK = 4096  # of these products at once
-Vectors = Callable[[Integer[np.ndarray, "B"]], Float[np.ndarray, "B D"]]
+KEY = "<U40"  # of a cluster: as deep as anybody looks
+
 
 
 class Node(NamedTuple):
@@ -21,7 +20,7 @@ class Node(NamedTuple):
 
     Attributes:
       key: such as "2.1": the first part of the second cluster. parent: "2", '' = none.
-      silhouette, stability: see `Division`.
+      silhouette, stability: see `Division`; nan = not measured.
     """
 
     key: str
@@ -39,8 +38,10 @@ class Cascade(NamedTuple):
         are; only the measures of a clustering use it.
       nodes: parents before their parts, siblings from the largest.
       tried: key of what was divided ('' = everything) -> what was measured.
-      rows: (S,) the sample; points: (S, 2) their places on a map.
-      kept: (S,) bool, those that the filter left; score: (S,) what it went by.
+      rows: (S,) the sample that is mapped; points: (S, 2) their places, S = 0 without a
+        map.
+      kept: (N,) bool, those that the filter left; score: (N,) what it went by, nan
+        where it saw nothing.
     """
 
     keys: Shaped[np.ndarray, "N"]
@@ -49,15 +50,24 @@ class Cascade(NamedTuple):
     tried: dict[str, tuple[Tried, ...]]
     rows: Integer[np.ndarray, "S"]
     points: Float[np.ndarray, "S 2"]
-    kept: Bool[np.ndarray, "S"]
-    score: Float[np.ndarray, "S"]
+    kept: Bool[np.ndarray, "N"]
+    score: Float[np.ndarray, "N"]
+
+
+def undivided(count: int) -> Cascade:
+    """Rows in no cluster, at which nothing has looked."""
+    keys = np.full(count, "", dtype=KEY)
+    nothing = np.zeros(0, int), np.zeros((0, 2), np.float32)
+    kept, score = np.zeros(count, bool), np.full(count, np.nan, np.float32)
+    return Cascade(keys, keys, (), {}, *nothing, kept, score)
 
 
 def find_clusters(vectors: Vectors, count: int, settings, *, seed: int) -> Cascade:
     """The clusters of `count` rows.
 
     They are found on a sample, so that memory does not grow with the square of all
-    rows; each of the others goes where most of its neighbours in the sample are.
+    rows. The others are filtered by the K-means of the sample, and go where most of
+    their neighbours in it are.
 
     Args:
       vectors: (B, D) of rows by their numbers.
@@ -68,34 +78,37 @@ def find_clusters(vectors: Vectors, count: int, settings, *, seed: int) -> Casca
     if count > settings.sample:
         rows = np.sort(rng.choice(count, settings.sample, replace=False))
     x = vectors(rows)
-    kept, score = consistent(
+    sieve = fit_filter(
         x,
         kind=settings.filter,
         clusters=settings.filter_clusters,
         share=settings.filter_share,
         seed=seed,
     )
-    keys = np.full(len(rows), "", dtype="<U40")
+    empty = undivided(count)
+    keys, kept, score = empty.keys.copy(), empty.kept, empty.score
+    kept[rows], score[rows] = sieve(x)
+    sampled, x = rows[kept[rows]], x[kept[rows]]
     nodes, tried = [], {}
-    keys[kept] = _divided(x[kept], "", settings, seed, nodes, tried)
-    points = np.zeros((len(rows), 2), np.float32)
-    points[kept] = _map(x[kept], settings, seed, dimensions=2)
-    everything = np.full(count, "", dtype=keys.dtype)
-    everything[rows] = keys
+    keys[sampled] = _divided(x, "", settings, seed, nodes, tried)
     others = np.setdiff1d(np.arange(count), rows, assume_unique=True)
-    if len(others):
-        everything[others] = _nearest(x[kept], keys[kept], vectors, others)
-    spread = everything.copy()
-    lost = np.flatnonzero(everything == "")
-    if len(lost) and len(lost) < count:
-        spread[lost] = _nearest(x[keys != ""], keys[keys != ""], vectors, lost)
-    return Cascade(everything, spread, tuple(nodes), tried, rows, points, kept, score)
+    for block in in_turn(others):
+        kept[block], score[block] = sieve(vectors(block))
+    inside = others[kept[others]]
+    keys[inside] = voted(x, keys[sampled], vectors, inside)
+    spread, lost = keys.copy(), np.flatnonzero(keys == "")
+    found = keys[sampled] != ""
+    spread[lost] = voted(x[found], keys[sampled][found], vectors, lost)
+    if not nodes:  # nothing to show on a map
+        return empty._replace(tried=tried)
+    points = _map(x, settings, seed, dimensions=2)
+    return Cascade(keys, spread, tuple(nodes), tried, sampled, points, kept, score)
 
 
 def _divided(x, key: str, settings, seed: int, nodes: list, tried: dict) -> np.ndarray:
     """(N,) deepest keys below a node, which is divided as often as `levels` says."""
     level = key.count(".") + bool(key)
-    keys = np.full(len(x), key, dtype="<U40")
+    keys = np.full(len(x), key, dtype=KEY)
     if level >= settings.levels or len(x) < 2 * settings.min_size:
         return keys
     found = _division(x, level, settings, seed)
@@ -148,12 +161,3 @@ def _told(key: str, rows: int, found: Division) -> str:
     rest = int((found.clusters == REST).sum())
     told = f"{count} clusters" if count else "not divided"
     return f"{what}, {rows:,} products: {told}, {rest:,} in none"
-
-
-def _nearest(x: np.ndarray, keys: np.ndarray, vectors: Vectors, others) -> np.ndarray:
-    """Keys of rows outside the sample, by a vote of their neighbours in it."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    vote = KNeighborsClassifier(min(VOTES, len(x)), algorithm="brute").fit(x, keys)
-    blocks = [others[i : i + BLOCK] for i in range(0, len(others), BLOCK)]
-    return np.concatenate([vote.predict(vectors(block)) for block in blocks])

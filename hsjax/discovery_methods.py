@@ -1,16 +1,21 @@
-"""How clusters are found among products: the cascade, and baselines of discovery."""
+"""How clusters are found among products: the cascade, and baselines of discovery.
+
+`labels` finds nothing: what the labels are worth as they stand, as deep as they are
+looked at.
+"""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from hsjax.features.cluster_cascade import Cascade, Node, find_clusters
+from hsjax.features.cluster_cascade import Cascade, Node, find_clusters, undivided
 from hsjax.features.kmeans import k_means
 from hsjax.features.mixed import Mixed
 from hsjax.features.parametric import discover
 from hsjax.train.workdir import ConfigError
 
+KNOWING = ("known_k_means", "parametric")  # methods that are told some classes
 RESTARTS = 5  # of K-means: one gets stuck where there are many clusters
 
 
@@ -38,14 +43,19 @@ def found_clusters(
     except ValueError as error:
         raise ConfigError(f"recategorize.method={settings.method}: {error}") from None
     found = {}
-    for name in ("keys", "spread"):
-        found[name] = np.full(len(truth), "", dtype=cascade.keys.dtype)
-        found[name][here] = getattr(cascade, name)
+    for name in ("keys", "spread", "kept", "score"):
+        own = getattr(cascade, name)
+        found[name] = getattr(undivided(len(truth)), name).astype(own.dtype)
+        found[name][here] = own
     return cascade._replace(**found, rows=here[cascade.rows])
 
 
 def _cascade(vectors, truth, told, config) -> Cascade:
     return find_clusters(vectors, len(truth), config.recategorize, seed=config.seed)
+
+
+def _labels(vectors, truth, told, config) -> Cascade:
+    return undivided(len(truth))
 
 
 def _k_means(vectors, truth, told, config) -> Cascade:
@@ -74,6 +84,7 @@ METHODS: Mapping[str, Callable] = {
     "k_means": _k_means,
     "known_k_means": _known_k_means,
     "parametric": _parametric,
+    "labels": _labels,
 }
 
 
@@ -124,7 +135,7 @@ def _flat(assignment: np.ndarray) -> Cascade:
     keys = np.array([names[c] for c in assignment.tolist()])
     nan = float("nan")
     nodes = tuple(Node(name, "", nan, nan) for name in names.values())
-    count = len(keys)
-    rows, empty = np.arange(count), np.zeros((count, 2), np.float32)
-    kept, score = np.ones(count, bool), np.zeros(count)
-    return Cascade(keys, keys, nodes, {}, rows, empty, kept, score)
+    alone = undivided(len(keys))
+    return alone._replace(
+        keys=keys, spread=keys, nodes=nodes, kept=np.ones(len(keys), bool)
+    )

@@ -87,7 +87,11 @@ def _without_parts(words: list[str]) -> list[str]:
 
 
 def names_of(
-    words: Mapping[str, Sequence[str]], *, most: int, taken: Sequence[str] = ()
+    words: Mapping[str, Sequence[str]],
+    *,
+    most: int,
+    taken: Sequence[str] = (),
+    separator: str = "",
 ) -> dict[str, str]:
     """A name for each cluster, different from its siblings': typical words joined.
 
@@ -95,11 +99,13 @@ def names_of(
       words: cluster -> its typical words, siblings alone.
       most: words of a name at most.
       taken: names that are already there.
+      separator: of the tree's paths, which no name may have in it: a space instead.
     """
+    apart = separator or " "
     names, used = {}, {name.casefold() for name in taken}
     for number, (cluster, own) in enumerate(words.items(), 1):
         for length in range(1, len(own) + 1):
-            name = _joined(own[:length], most)
+            name = _joined([w.replace(apart, " ") for w in own[:length]], most)
             if name and name.casefold() not in used:
                 break
         else:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from hsjax.data.features import Features, text_key
-from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import FeatureStore, add_part, start_store
 from hsjax.evaluation.clusters import ari, hungarian_accuracy
 from hsjax.features.cluster import REST, divide, fit_filter
@@ -237,11 +236,20 @@ def test_a_mixture_has_each_modality_at_unit_length(tmp_path):
     )
 
 
-def test_a_mixture_of_nothing_is_refused(tmp_path):
-    store = store_of(tmp_path / "t", np.ones((1, 3)), [text_key("a")], [3])
-    features = {"title": Features(store, np.array([0, -1, -1]))}
-    with pytest.raises(CatalogueError, match="1 products of the branch have title"):
-        Mixed(features, components=2, arrays={}, seed=0)
+def test_a_modality_of_one_product_is_left_out(tmp_path):
+    rng = np.random.default_rng(0)
+    keys = [text_key(str(i)) for i in range(9)]
+    text = store_of(tmp_path / "t", rng.normal(size=(9, 3)), keys, [3])
+    rows = text.rows(keys)
+    alone = np.where(np.arange(9) == 4, rows, -1)
+    one = {"title": Features(text, alone)}
+    mixed = Mixed(one, components=2, arrays={}, seed=0)
+    assert not mixed.reductions
+    assert not len(mixed.present)
+    both = one | {"brand": Features(text, np.where(np.arange(9) < 5, rows, -1))}
+    mixed = Mixed(both, components=2, arrays={}, seed=0)
+    assert [*mixed.reductions] == ["brand"]
+    assert mixed.present.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_joint_vectors_are_of_the_modalities_that_count():

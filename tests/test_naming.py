@@ -47,3 +47,11 @@ def test_names_differ_and_are_short():
     assert names["3"].startswith("group")
     assert all(len(name.split()) <= 3 for name in names.values())
     assert names_of({"1": ["Boots"]}, most=2, taken=["boots"])["1"] != "Boots"
+
+
+def test_a_name_never_holds_the_separator_of_paths():
+    words = {"1": ["t-shirt men"], "2": ["t-shirt"]}
+    assert names_of(words, most=3)["2"] == "t-shirt"
+    names = names_of(words, most=3, separator="-")
+    assert names == {"1": "t shirt men", "2": "t shirt"}
+    assert names_of(words, most=3, separator=" - ")["2"] == "t-shirt"

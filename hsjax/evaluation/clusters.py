@@ -91,6 +91,18 @@ def cluster_purity(
     return ClusterPurity(ids, size, table.max(axis=0) / size, classes[table.argmax(0)])
 
 
+def drawn_purity(labels: Shaped[np.ndarray, "N"], size: int, *, seed: int = 0) -> float:
+    """Mean purity of a cluster of `size` rows that are drawn from those with a class.
+
+    >>> drawn_purity(np.array(["a", "a", "a", "b"]), 4)
+    0.75
+    """
+    counts = np.unique(labels[_has_class(labels)], return_counts=True)[1]
+    rng = np.random.default_rng(seed)
+    drawn = rng.multivariate_hypergeometric(counts, size, DRAWS, method="marginals")
+    return float((drawn.max(axis=1) / size).mean())
+
+
 def nmi(labels: Shaped[np.ndarray, "N"], clusters: Integer[np.ndarray, "N"]) -> float:
     """2 I(class; cluster) / (H(class) + H(cluster)); it too rises with their number."""
     return FIGURES["nmi"](contingency(labels, clusters).table)

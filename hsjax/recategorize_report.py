@@ -106,8 +106,8 @@ def scores_table(*scores: Scores, head: Sequence[str] = ("", "")) -> str:
             rows.append([f"{called}, %", *(_share(s, name) for s in scores)])
     note = (
         "In brackets: random clusters of the same sizes, drawn within each node that"
-        " was divided. Purity rises with the number of clusters by itself: read it beside"
-        " that. In the accuracy each cluster may stand for one class alone."
+        " was divided. Purity rises with the number of clusters by itself: read it"
+        " beside that. In the accuracy each cluster may stand for one class alone."
     )
     return f"{table(head, rows)}\n\n{note}"
 

@@ -42,6 +42,8 @@ FIGURES = {
     "clusters": "clusters",
 }
 CHANCE = ("purity", "nmi", "ari", "hungarian_accuracy")
+GIVEN = ("majority_share", "_chance")  # ends of what no method can be better in
+ROWS = ("rows", "free/rows")
 FREE = "Products whose class no method is told"
 ALL = "All products"
 BY_CHANCE = (
@@ -96,16 +98,17 @@ def make_discoveries(shown: Table, rows: Sequence[Row], stem: Path) -> str:
     """
     blocks = _blocks(shown)
     headings = {k: f"{t}: {h}" for t, of in blocks.items() for k, h in of.items()}
-    found = compare_rows(rows, [*headings, "rows", "free/rows"])
+    found = compare_rows(rows, [*headings, *ROWS])
     for name in shown.metrics:
         if not any(of[name].runs for of in found.figures.values()):
             raise ConfigError(f"{shown.title}: no report has {name!r}")
     parts = [f"# {shown.title}", told_means(found), NOTE]
     for title, of in blocks.items():
         parts += [f"## {title}", means_table(found, of)]
-        if lines := [] if title == BY_CHANCE else list(_differences(found, of)):
-            parts.append(table(["row − reference", *of.values()], lines))
-    parts += [PAIRED, *_unlike(found)]
+        own = {k: v for k, v in of.items() if not k.endswith(GIVEN)}
+        if lines := list(_differences(found, own)):
+            parts.append(table(["row − reference", *own.values()], lines))
+    parts += _told_pairs(found)
     agreed = {r.name: seed_agreement(r.folders) for r in rows if len(r.folders) > 1}
     if agreed:
         lines = [
@@ -141,7 +144,7 @@ def _blocks(shown: Table) -> dict[str, dict[str, str]]:
         return {t: of for t, of in ((FREE, free), (ALL, rest)) if of}
     free = {f"free/{name}": heading for name, heading in FIGURES.items()}
     return {
-        FREE: free | {"free/accuracy_new": "classes that nobody knows"},
+        FREE: free | {"free/accuracy_new": "classes that no method knows"},
         ALL: FIGURES | {"kept/coverage": "kept"},
         BY_CHANCE: {f"{name}_chance": FIGURES[name] for name in CHANCE},
     }
@@ -155,26 +158,31 @@ def _differences(found: Comparison, names: Mapping[str, str]) -> Iterator[list[s
             yield [f"{row.name} − {row.reference}", *cells]
 
 
-def _unlike(found: Comparison) -> list[str]:
-    """Why rows are not compared, or should not be, a sentence each."""
-    told = []
+def _told_pairs(found: Comparison) -> list[str]:
+    """What differences are, and why some are missing or say little."""
+    told, any_pair = [], False
     for row in found.rows:
-        if not row.reference or row.reference not in found.figures or not row.folders:
+        if row.reference not in found.figures or not row.folders:
             continue
         mine, theirs = found.figures[row.name], found.figures[row.reference]
-        if not any(figure.paired for figure in mine.values()):
+        paired = any(figure.paired for figure in mine.values())
+        any_pair |= paired
+        if not paired:
             told.append(
-                f"{row.name} is not compared with {row.reference}: fewer than"
+                f"- {row.name} is not compared with {row.reference}: fewer than"
                 f" {MIN_RUNS} seeds of both are done."
             )
-        elif any(
-            mine[n].mean.value != theirs[n].mean.value for n in ("rows", "free/rows")
-        ):
+        elif any(_differ(mine[n].mean[0], theirs[n].mean[0]) for n in ROWS):
             told.append(
-                f"{row.name} and {row.reference} were scored on different products:"
+                f"- {row.name} and {row.reference} were scored on different products:"
                 " their differences say little."
             )
-    return told
+    return [PAIRED] * any_pair + (["\n".join(told)] if told else [])
+
+
+def _differ(one: float, other: float) -> bool:
+    """nan = a report of old, which does not say."""
+    return abs(one - other) > 0
 
 
 def seed_agreement(folders: Sequence[Path]) -> dict[str, float]:

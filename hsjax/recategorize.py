@@ -28,6 +28,7 @@ from hsjax.recategorize_report import (
     proposals_markdown,
     scores_markdown,
     tried_markdown,
+    why_undivided,
     write_report,
 )
 from hsjax.taxonomy_diff import Diff, write_diff
@@ -144,7 +145,8 @@ def _node(config, workdir: Path, branch: Branch, run, node, told) -> Found:
         return replace(found, reason=reason)
     cascade = found_clusters(config, vectors, found.truth, found.told)
     if not cascade.nodes:
-        return replace(found, cascade=cascade, reason="its node is better not divided")
+        why = why_undivided(cascade, config.recategorize.min_stability)
+        return replace(found, cascade=cascade, reason=f"its node stays whole: {why}")
     proposals = make_proposals(
         cascade,
         titles,
@@ -199,11 +201,12 @@ def _sections(
 ) -> dict[str, str]:
     sections = {"Doubtful": context["doubt"]} if context["doubt"] else {}
     for f in found:
-        page = f" Decide in {f.page}." if f.proposals else f" Not divided: {f.reason}."
-        sections[f.code] = (
-            f"{len(f.records):,} products, {f.left_out:,} in no cluster.{page}\n\n"
-        )
-        sections[f.code] += proposals_markdown(f.proposals) if f.proposals else ""
+        told = f"{len(f.records):,} products"
+        if f.proposals:
+            told += f", {f.left_out:,} in no cluster. Decide in {f.page}.\n\n"
+            sections[f.code] = told + proposals_markdown(f.proposals)
+        else:
+            sections[f.code] = f"{told}, not divided: {f.reason}."
         if f.cascade.tried:
             sections[f"{f.code}: how many"] = tried_markdown(f.cascade)
     if metrics:

@@ -163,7 +163,8 @@ def _examples(f: Found, vectors, key: str, count: int, seed: int) -> Examples:
 
 def _product(f: Found, i: int, pictures: Mapping[int, np.ndarray]) -> Product:
     record = f.records[i]
-    return Product(record.row, record.id, f.titles[i], pictures.get(record.row), f.code)
+    # all have the label of the page
+    return Product(record.row, record.id, f.titles[i], pictures.get(record.row))
 
 
 def purities_of(f: Found, separator: str) -> dict[str, dict[str, float | str]]:

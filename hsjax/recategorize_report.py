@@ -49,6 +49,7 @@ def write_report(
 
 def proposals_markdown(proposals: Sequence[Proposal]) -> str:
     """A line for each proposal."""
+    named = any(p.label_texts for p in proposals)
     rows = [
         [
             p.key,
@@ -58,13 +59,12 @@ def proposals_markdown(proposals: Sequence[Proposal]) -> str:
             _number(p.stability),
             _number(p.silhouette),
             ", ".join(p.words[:CLASS_WORDS]) or DASH,
-            ", ".join(p.label_texts[:CLASS_WORDS]) or DASH,
+            *([", ".join(p.label_texts[:CLASS_WORDS]) or DASH] if named else []),
         ]
         for p in proposals
     ]
     head = ["cluster", "name", "products", "%", "stability in its map", "silhouette"]
-    head += ["typical words", "nearest names"]
-    return table(head, rows)
+    return table([*head, "typical words", *["nearest names"] * named], rows)
 
 
 def tried_markdown(cascade: Cascade) -> str:
@@ -72,7 +72,7 @@ def tried_markdown(cascade: Cascade) -> str:
     rows = [
         [
             key or "all",
-            t.count,
+            f"{t.count}{' (the best)' if cascade.chosen.get(key) is t else ''}",
             t.least,
             _number(t.silhouette),
             _number(t.gap),
@@ -82,7 +82,23 @@ def tried_markdown(cascade: Cascade) -> str:
         for t in tried
     ]
     head = ["divided", "clusters", "smallest", "silhouette", "gap", "stability in map"]
-    return table(head, rows) if rows else "No number of clusters was compared."
+    return table(head, rows)
+
+
+def why_undivided(cascade: Cascade, least: float) -> str:
+    """Why there is no cluster.
+
+    Args:
+      least: `recategorize.min_stability`.
+    """
+    if best := cascade.chosen.get(""):
+        if best.count == 1:
+            return "one group is the best"
+        return (
+            f"{best.count} groups are the best, and come back with a stability of"
+            f" {best.stability:.2f}, below min_stability {least}"
+        )
+    return "no number of groups leaves two that are large enough"
 
 
 def scores_markdown(metrics: Scores) -> str:

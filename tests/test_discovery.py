@@ -16,7 +16,9 @@ from hsjax.data.records import Record
 from hsjax.data.store import add_part, start_store
 from hsjax.discovery import joint_run, read_branch, titles_of, without_below
 from hsjax.features.cluster_cascade import Node, undivided
+from hsjax.features.cluster_count import Tried
 from hsjax.inference.predict import Run
+from hsjax.recategorize_report import tried_markdown, why_undivided
 from hsjax.taxonomy import Taxonomy
 from hsjax.vocabulary import nearest_names
 
@@ -97,14 +99,13 @@ def run(shop, tmp_path_factory):
 
 def test_a_node_without_vectors_is_left_as_it_is_and_told(run):
     workdir, printed = run
-    assert "Not divided: too few products of its node have a vector" in printed
+    reason = "too few products of its node have a vector"
+    assert f"{EACH} products, not divided: {reason}" in printed
     with (workdir / "left_out.csv").open(newline="") as file:
         listed = list(csv.DictReader(file))
     assert {r["node"] for r in listed} == {"Shoes > Sold"}
     assert len(listed) == EACH
-    assert {r["reason"] for r in listed} == {
-        "too few products of its node have a vector"
-    }
+    assert {r["reason"] for r in listed} == {reason}
     found = pq.read_table(workdir / "clusters.parquet").to_pydict()
     assert len(found["row"]) == 5 * EACH
     # open shoes have no title, and are divided by their brands
@@ -126,6 +127,19 @@ def test_reports_are_json_that_anybody_reads(run):
     for path in workdir.glob("proposals_*.json"):
         for proposal in strict(path)["proposals"]:
             assert proposal["stability"] is None  # K-means measures none
+
+
+def test_it_is_told_why_a_node_stays_whole():
+    whole = undivided(9)
+    assert "leaves two that are large enough" in why_undivided(whole, 0.5)
+    tried = Tried(3, 2, 0.2, 0.1, 0.0, 0.31)
+    best = whole._replace(chosen={"": tried}, tried={"": (tried,)})
+    told = why_undivided(best, 0.5)
+    assert "3 groups are the best" in told
+    assert "stability of 0.31, below min_stability 0.5" in told
+    assert "3 (the best)" in tried_markdown(best)
+    one = whole._replace(chosen={"": tried._replace(count=1)})
+    assert why_undivided(one, 0.5) == "one group is the best"
 
 
 def test_methods_without_a_map_draw_none(run):

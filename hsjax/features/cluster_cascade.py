@@ -37,7 +37,8 @@ class Cascade(NamedTuple):
       spread: (N,) the same, and what is in none goes to where most of its neighbours
         are; only the measures of a clustering use it.
       nodes: parents before their parts, siblings from the largest.
-      tried: key of what was divided ('' = everything) -> what was measured.
+      tried: key of what was divided ('' = everything) -> what was measured; chosen: ->
+        the number of clusters that was the best, whether it was taken or not.
       rows: (S,) the sample that is mapped; points: (S, 2) their places, S = 0 without a
         map.
       kept: (N,) bool, those that the filter left; score: (N,) what it went by, nan
@@ -48,6 +49,7 @@ class Cascade(NamedTuple):
     spread: Shaped[np.ndarray, "N"]
     nodes: tuple[Node, ...]
     tried: dict[str, tuple[Tried, ...]]
+    chosen: dict[str, Tried]
     rows: Integer[np.ndarray, "S"]
     points: Float[np.ndarray, "S 2"]
     kept: Bool[np.ndarray, "N"]
@@ -59,7 +61,7 @@ def undivided(count: int) -> Cascade:
     keys = np.full(count, "", dtype=KEY)
     nothing = np.zeros(0, int), np.zeros((0, 2), np.float32)
     kept, score = np.zeros(count, bool), np.full(count, np.nan, np.float32)
-    return Cascade(keys, keys, (), {}, *nothing, kept, score)
+    return Cascade(keys, keys, (), {}, {}, *nothing, kept, score)
 
 
 def find_clusters(vectors: Vectors, count: int, settings, *, seed: int) -> Cascade:
@@ -89,8 +91,10 @@ def find_clusters(vectors: Vectors, count: int, settings, *, seed: int) -> Casca
     keys, kept, score = empty.keys.copy(), empty.kept, empty.score
     kept[rows], score[rows] = sieve(x)
     sampled, x = rows[kept[rows]], x[kept[rows]]
-    nodes, tried = [], {}
-    keys[sampled] = _divided(x, "", settings, seed, nodes, tried)
+    nodes, looked = [], {}
+    keys[sampled] = _divided(x, "", settings, seed, nodes, looked)
+    tried = {key: found.tried for key, found in looked.items()}
+    chosen = {key: found.chosen for key, found in looked.items() if found.chosen}
     others = np.setdiff1d(np.arange(count), rows, assume_unique=True)
     for block in in_turn(others):
         kept[block], score[block] = sieve(vectors(block))
@@ -100,19 +104,21 @@ def find_clusters(vectors: Vectors, count: int, settings, *, seed: int) -> Casca
     found = keys[sampled] != ""
     spread[lost] = voted(x[found], keys[sampled][found], vectors, lost)
     if not nodes:  # nothing to show on a map
-        return empty._replace(tried=tried)
+        return empty._replace(tried=tried, chosen=chosen, kept=kept, score=score)
     points = _map(x, settings, seed, dimensions=2)
-    return Cascade(keys, spread, tuple(nodes), tried, sampled, points, kept, score)
+    return Cascade(
+        keys, spread, tuple(nodes), tried, chosen, sampled, points, kept, score
+    )
 
 
-def _divided(x, key: str, settings, seed: int, nodes: list, tried: dict) -> np.ndarray:
+def _divided(x, key: str, settings, seed: int, nodes: list, looked: dict) -> np.ndarray:
     """(N,) deepest keys below a node, which is divided as often as `levels` says."""
     level = key.count(".") + bool(key)
     keys = np.full(len(x), key, dtype=KEY)
     if level >= settings.levels or len(x) < 2 * settings.min_size:
         return keys
     found = _division(x, level, settings, seed)
-    tried[key] = found.tried
+    looked[key] = found
     log.info("%s", _told(key, len(x), found))
     count = int(found.clusters.max()) + 1
     # not measured is nan, and no reason to stop
@@ -123,7 +129,7 @@ def _divided(x, key: str, settings, seed: int, nodes: list, tried: dict) -> np.n
         stats = float(found.silhouette[i]), float(found.stability[i])
         nodes.append(Node(part, key, *stats))
         rows = np.flatnonzero(found.clusters == i)
-        keys[rows] = _divided(x[rows], part, settings, seed, nodes, tried)
+        keys[rows] = _divided(x[rows], part, settings, seed, nodes, looked)
     return keys
 
 

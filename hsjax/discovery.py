@@ -64,21 +64,9 @@ def read_branch(config, quarantine: Quarantine) -> Branch:
             f" a node of level {level + 1}, and levels below it are"
         )
     inside = [i for i, r in enumerate(records) if _below(r, level, settings.branch)]
-    truth = np.full(len(records), "", dtype=object)
-    for i in inside if settings.truth else ():
-        truth[i] = next(iter(records[i].path[settings.truth - 1 :]), "")
-    if settings.truth and not any(truth):
-        raise CatalogueError(
-            f"recategorize.truth={settings.truth}: no product of {settings.branch!r}"
-            " has a label of this level"
-        )
-    records = list(records)
+    truth = _truth(records, inside, settings)
     for i in inside if depth else ():
-        cut = records[i].path[:depth]
-        hidden = len(cut) < len(records[i].path)
-        records[i] = replace(
-            records[i], path=cut, complete=records[i].complete and not hidden
-        )
+        records[i] = _cut(records[i], depth)
     tree, _ = make_tree(config, [records[i] for i in np.flatnonzero(parts == "train")])
     if depth:  # a tree of a file has what is hidden, too
         tree = without_below(tree, (level, settings.branch), depth)
@@ -97,6 +85,26 @@ def read_branch(config, quarantine: Quarantine) -> Branch:
         nodes.setdefault((len(path) - 1, path[-1]), []).append(i)
     found = {node: np.array(rows) for node, rows in sorted(nodes.items())}
     return Branch(records, groups, parts, tree, found, truth.astype(str))
+
+
+def _truth(records: Sequence[Record], inside: Sequence[int], settings) -> np.ndarray:
+    """(R,) code of each row's hidden class, '' of none."""
+    truth = np.full(len(records), "", dtype=object)
+    for i in inside if settings.truth else ():
+        truth[i] = next(iter(records[i].path[settings.truth - 1 :]), "")
+    if settings.truth and not any(truth):
+        raise CatalogueError(
+            f"recategorize.truth={settings.truth}: no product of {settings.branch!r}"
+            " has a label of this level"
+        )
+    return truth
+
+
+def _cut(record: Record, depth: int) -> Record:
+    """Without the levels of its label that are hidden."""
+    hidden = len(record.path) > depth
+    complete = record.complete and not hidden
+    return replace(record, path=record.path[:depth], complete=complete)
 
 
 def without_below(tree: Taxonomy, branch: tuple[int, str], depth: int) -> Taxonomy:

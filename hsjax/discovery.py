@@ -52,7 +52,8 @@ def read_branch(config, quarantine: Quarantine) -> Branch:
     have it, ends where the tree does.
 
     Raises:
-      CatalogueError: no product has such a label, or a hidden one.
+      CatalogueError: no product has such a label, or a hidden one; or the tree has no
+        such node.
     """
     settings = config.recategorize
     records, groups, parts = read_parts(config, quarantine)
@@ -72,9 +73,9 @@ def read_branch(config, quarantine: Quarantine) -> Branch:
         tree = without_below(tree, (level, settings.branch), depth)
     if level >= tree.num_levels or settings.branch not in tree.codes[level]:
         raise CatalogueError(
-            f"recategorize.branch: {settings.branch!r} is no node of the tree:"
-            " taxonomy.path has none of this code, taxonomy.min_products cuts it, or no"
-            " training product has it"
+            f"recategorize.branch: the tree has no {settings.branch!r}: its products"
+            " are in validation and test alone, or fewer than taxonomy.min_products, or"
+            " taxonomy.path lacks it"
         )
     records, labels, _ = fit_labels(
         records, tree, config=config, quarantine=quarantine, file=config.data.path

@@ -195,7 +195,7 @@ def test_every_method_is_scored_on_the_same_products(run, shop, tmp_path):
             "is not hidden: 'Shoes > Open' is a node of level 2",
         ),
         ({"taxonomy__min_products": 1000, "recategorize__branch": "Shoes > Open"},
-         "'Shoes > Open' is no node of the tree"),
+         "the tree has no 'Shoes > Open'"),
     ],
 )  # fmt: skip
 def test_mistakes_end_in_a_sentence(shop, tmp_path, changes, told):

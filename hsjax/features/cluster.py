@@ -27,8 +27,8 @@ class Division(NamedTuple):
       stability: (K,) mean over resamples of the largest Jaccard index with a cluster of
         the resample (Hennig 2007, https://doi.org/10.1016/j.csda.2006.11.025): above
         0.75 a cluster is stable, below 0.5 it dissolves.
-      tried: what was measured for each number of clusters; chosen: of the one taken,
-        None where nothing was divided.
+      tried: what was measured for each number of clusters; chosen: of the best one,
+        which may be 1 by its gap; None where there was nothing to choose from.
     """
 
     clusters: Integer[np.ndarray, "N"]

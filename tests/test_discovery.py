@@ -14,12 +14,20 @@ from hsjax.data.features import text_key
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import Record
 from hsjax.data.store import add_part, start_store
-from hsjax.discovery import joint_run, read_branch, titles_of, without_below
+from hsjax.discovery import (
+    branch_vectors,
+    joint_run,
+    read_branch,
+    titles_of,
+    without_below,
+)
+from hsjax.discovery_choices import check_recategorize
 from hsjax.features.cluster_cascade import Node, undivided
 from hsjax.features.cluster_count import Tried
 from hsjax.inference.predict import Run
 from hsjax.recategorize_report import tried_markdown, why_undivided
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.workdir import ConfigError
 from hsjax.vocabulary import nearest_names
 
 SIZE, EACH = 6, 30
@@ -276,6 +284,35 @@ def test_a_common_space_that_learnt_what_is_hidden_is_doubtful(
         discovery, "load_run", lambda path: run._replace(tree=learnt.top(2))
     )
     assert joint_run(config, tree)[1] == ""
+
+
+class Aligned(Run):
+    """A run that only embeds."""
+
+    def predict(self, records, *, progress=""):
+        return SimpleNamespace(embeddings=self.params)
+
+
+def test_a_common_space_stands_beside_the_stores_or_alone(shop):
+    config = config_of(
+        shop,
+        model__modalities=("title", "brand"),
+        data__features__brand="",
+        recategorize__joint="runs/joint",
+    )
+    check_recategorize(config)  # brands are in the common space
+    records = read_branch(config_of(shop), Quarantine()).records[: 2 * EACH]
+    empty = Aligned(*[None] * len(Run._fields))
+    rng = np.random.default_rng(0)
+    texts = rng.normal(size=(len(records), 5))
+    texts[3] = 0
+    run = empty._replace(params={"text": texts, "image": np.ones((len(records), 5))})
+    mixed = branch_vectors(config, records, run)
+    assert [*mixed.reductions] == ["title", "joint"]
+    np.testing.assert_array_equal(mixed.arrays["joint"], texts)
+    assert mixed(np.arange(4)).shape == (4, 8)
+    with pytest.raises(ConfigError, match="was not aligned"):
+        branch_vectors(config, records, empty._replace(params={}))
 
 
 def test_products_without_a_text_stream_have_blank_titles(shop):

@@ -339,7 +339,7 @@ def recategorize() -> ConfigDict:
     c.choice = "silhouette"  # chooses how many: silhouette | gap (of one as well) | stability
     c.max_clusters = 12  # at most, of a node
     c.min_size = 50  # products of a cluster; smaller ones stay with the parent
-    c.min_stability = 0.5  # below, a node or cluster is not divided (adjusted Rand index between resamples of its map; another seed draws another map)
+    c.min_stability = 0.5  # of a number of clusters that may be chosen (adjusted Rand index between resamples of one map; another seed draws another); without one a node or cluster stays whole
     c.resamples = 10  # halves of the products, for stability and gap
     c.names = 3  # words of a name at most
     c.vocabulary = ""  # .txt of names or paths, a line each: the nearest by data.features of a text are shown

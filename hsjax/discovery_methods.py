@@ -60,18 +60,19 @@ def _labels(vectors, truth, told, config) -> Cascade:
 
 def _k_means(vectors, truth, told, config) -> Cascade:
     x, options = vectors(np.arange(len(truth))), _options(config)
-    return _flat(k_means(x, _count(config, truth), **options).assignment)
+    count = _count(config, truth, told[:0])
+    return _flat(k_means(x, count, **options).assignment)
 
 
 def _known_k_means(vectors, truth, told, config) -> Cascade:
     x, options = vectors(np.arange(len(truth))), _options(config)
-    found = k_means(x, _count(config, truth), labels=_numbers(told), **options)
+    found = k_means(x, _count(config, truth, told), labels=_numbers(told), **options)
     return _flat(found.assignment)
 
 
 def _parametric(vectors, truth, told, config) -> Cascade:
     x = vectors(np.arange(len(truth)))
-    found = discover(x, _numbers(told), _count(config, truth), seed=config.seed)
+    found = discover(x, _numbers(told), _count(config, truth, told), seed=config.seed)
     return _flat(found.assignment)
 
 
@@ -88,16 +89,22 @@ METHODS: Mapping[str, Callable] = {
 }
 
 
-def _count(config, truth: np.ndarray) -> int:
-    """Of the baselines: what is asked for, or as many as there are hidden classes."""
+def _count(config, truth: np.ndarray, told: np.ndarray) -> int:
+    """Of the baselines: what is asked for, or as many as there are hidden classes.
+
+    Classes of fewer products than a cluster may have do not count: a cluster for two
+    products would cost the baseline more than it gives. What it is told does.
+    """
     asked = tuple(config.recategorize.clusters)
-    classes = len(set(truth.tolist()) - {""})
-    if not asked and not classes:
+    names, counts = np.unique(truth[truth != ""], return_counts=True)
+    large = set(names[counts >= config.recategorize.min_size].tolist())
+    classes = len(large | set(told[told != ""].tolist()))
+    if not asked and not len(names):
         raise ConfigError(
             f"recategorize.method={config.recategorize.method} chooses no number of"
             " clusters: give it in recategorize.clusters"
         )
-    return asked[0] if asked else classes
+    return asked[0] if asked else max(1, classes)
 
 
 def told_classes(truth: Shaped[np.ndarray, "N"], config) -> Shaped[np.ndarray, "N"]:

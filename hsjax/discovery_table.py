@@ -25,7 +25,7 @@ from hsjax.evaluation.comparison_report import (
 )
 from hsjax.evaluation.comparison_rows import Comparison, Row, compare_rows
 from hsjax.evaluation.intervals import MIN_RUNS
-from hsjax.evaluation.markdown import table
+from hsjax.evaluation.markdown import DASH, table
 from hsjax.proposals import level_keys
 from hsjax.recategorize_files import CLUSTERS
 from hsjax.sweeps import Run
@@ -112,7 +112,7 @@ def make_discoveries(shown: Table, rows: Sequence[Row], stem: Path) -> str:
     agreed = {r.name: seed_agreement(r.folders) for r in rows if len(r.folders) > 1}
     if agreed:
         lines = [
-            [name, *(f"{100 * x:.1f}" for x in of.values())]
+            [name, *(f"{100 * x:.1f}" if x == x else DASH for x in of.values())]
             for name, of in agreed.items()
         ]
         head = ["row", *AGREEMENT.values()]

@@ -95,8 +95,8 @@ def why_undivided(cascade: Cascade, least: float) -> str:
         if best.count == 1:
             return "one group is the best"
         return (
-            f"{best.count} groups are the best, and come back with a stability of"
-            f" {best.stability:.2f}, below min_stability {least}"
+            f"no number of groups is stable; {best.count}, the best, come back with a"
+            f" stability of {best.stability:.2f}, below min_stability {least}"
         )
     return "no number of groups leaves two that are large enough"
 

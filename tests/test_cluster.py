@@ -8,6 +8,7 @@ import pytest
 from hsjax.data.features import Features, text_key
 from hsjax.data.store import FeatureStore, add_part, start_store
 from hsjax.evaluation.clusters import ari, hungarian_accuracy
+from hsjax.features import cluster, cluster_count
 from hsjax.features.cluster import REST, divide, fit_filter
 from hsjax.features.cluster_cascade import find_clusters
 from hsjax.features.cluster_count import Tried, best_of
@@ -17,6 +18,7 @@ from hsjax.features.votes import voted
 DIVIDE = {
     "counts": range(2, 8),
     "min_size": 10,
+    "min_stability": 0.5,
     "resamples": 4,
     "linkage": "ward",
     "seed": 0,
@@ -80,6 +82,28 @@ def test_what_cannot_be_divided_is_left_alone():
     found = divide(x, choice="silhouette", **DIVIDE)
     assert (found.clusters == REST).all()
     assert found.tried == ()
+
+
+def test_the_best_number_that_comes_back_is_taken(monkeypatch):
+    """A number that is better and does not come back is no reason to divide nothing."""
+    x, labels = planted([80, 60, 40, 30])
+    measured = cluster_count.trials
+
+    def shaken(*args, **kwargs):
+        tried, drawn = measured(*args, **kwargs)
+        low = [t._replace(stability=0.3) if t.count in gone else t for t in tried]
+        return tuple(low), drawn
+
+    monkeypatch.setattr(cluster, "trials", shaken)
+    gone = {4}
+    found = divide(x, choice="silhouette", **DIVIDE)
+    assert found.chosen.count != 4
+    assert found.chosen.stability > 0.5
+    assert found.clusters.max() + 1 > 1
+    gone = set(DIVIDE["counts"])
+    found = divide(x, choice="silhouette", **DIVIDE)
+    assert (found.clusters == REST).all()
+    assert found.chosen.count == 4, "why it was not is told by the best"
 
 
 def test_rows_without_clusters_stay_together_by_the_gap():

@@ -22,6 +22,7 @@ from hsjax.discovery import (
     without_below,
 )
 from hsjax.discovery_choices import check_recategorize
+from hsjax.discovery_methods import METHODS
 from hsjax.features.cluster_cascade import Node, undivided
 from hsjax.features.cluster_count import Tried
 from hsjax.inference.predict import Run
@@ -143,7 +144,7 @@ def test_it_is_told_why_a_node_stays_whole():
     tried = Tried(3, 2, 0.2, 0.1, 0.0, 0.31)
     best = whole._replace(chosen={"": tried}, tried={"": (tried,)})
     told = why_undivided(best, 0.5)
-    assert "3 groups are the best" in told
+    assert "no number of groups is stable; 3, the best" in told
     assert "stability of 0.31, below min_stability 0.5" in told
     assert "3 (the best)" in tried_markdown(best)
     one = whole._replace(chosen={"": tried._replace(count=1)})
@@ -188,6 +189,23 @@ def test_every_method_is_scored_on_the_same_products(run, shop, tmp_path):
     assert found["nmi_chance"] > 0.5
     assert found["nmi"] > found["nmi_chance"] + 0.2
     assert not [*(tmp_path / "labels").glob("review_*")]
+
+
+def test_baselines_know_the_number_of_classes_that_are_large_enough(shop):
+    """A class of two products would cost them a cluster."""
+    rng = np.random.default_rng(0)
+    truth = np.array(["a"] * 30 + ["b"] * 30 + ["c"] * 2)
+    x = rng.normal(size=(62, 4)).astype(np.float32)
+    x += 9 * (truth == "b")[:, None]
+    nobody = np.full(62, "", truth.dtype)
+
+    def count(method, told=nobody):
+        config = config_of(shop, recategorize__method=method)
+        return len(METHODS[method](lambda rows: x[rows], truth, told, config).nodes)
+
+    assert count("k_means") == 2
+    told = np.where(np.arange(62) % 2, truth, "")
+    assert count("known_k_means", told) == 3, "it is told of the third"
 
 
 @pytest.mark.parametrize(

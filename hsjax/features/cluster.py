@@ -124,6 +124,7 @@ def divide(
     counts: Sequence[int],
     choice: str,
     min_size: int,
+    min_stability: float,
     resamples: int,
     linkage: str,
     seed: int,
@@ -135,10 +136,11 @@ def divide(
         Several are compared by their gap with one cluster and with one more, too.
       choice: see `best_of`.
       min_size: smaller clusters are REST.
+      min_stability: of a number that may be chosen; what was not measured may be.
 
     Returns:
-      A division with no cluster, all rows REST, where nothing can be divided, or where
-      one cluster is the best.
+      A division with no cluster, all rows REST, where nothing can be divided, no number
+      is stable, or one cluster is the best.
     """
     counts = [k for k in counts if 1 < k <= len(x) // 2]
     empty = np.zeros(0)
@@ -150,15 +152,23 @@ def divide(
     by_gap = choice == "gap" and len(counts) > 1
     compared = [1, *counts, counts[-1] + 1] if by_gap else counts
     tried, drawn = trials(x, {k: cut(k) for k in compared}, **options)
-    large = {k: int((np.bincount(cut(k)) >= min_size).sum()) for k in counts}
-    sound = [t.count for t in tried if large.get(t.count, 0) > 1]
+    sizes = {k: np.bincount(cut(k)) for k in counts}
+    sound = [k for k, own in sizes.items() if (own >= min_size).sum() > 1]
     if not sound:
         return nothing._replace(tried=tried)
-    clean = [t.count for t in tried if t.count in sound and t.least >= min_size]
+    # the best of those that come back: a better one that does not is none
+    shaky = {t.count for t in tried if t.stability < min_stability}
+    stable = [k for k in sound if k not in shaky]
+    clean = [k for k in stable if sizes[k].min() >= min_size]
     one = [1] if by_gap else []
-    chosen = best_of(tried, choice, sound=one + (clean or sound))
-    if chosen.count == 1:
+    chosen = best_of(tried, choice, sound=one + (clean or stable or sound))
+    if chosen.count == 1 or not stable:
         return nothing._replace(tried=tried, chosen=chosen)
+    return _taken(x, cut, chosen, tried, drawn, min_size, seed)
+
+
+def _taken(x, cut, chosen: Tried, tried, drawn, min_size: int, seed: int) -> Division:
+    """The division into the chosen number, with what is measured of each cluster."""
     clusters = _by_size(cut(chosen.count), min_size)
     return Division(
         clusters,

@@ -14,7 +14,6 @@ log = logging.getLogger("hsjax")
 KEY = "<U40"  # of a cluster: as deep as anybody looks
 
 
-
 class Node(NamedTuple):
     """A cluster.
 
@@ -121,8 +120,7 @@ def _divided(x, key: str, settings, seed: int, nodes: list, looked: dict) -> np.
     looked[key] = found
     log.info("%s", _told(key, len(x), found))
     count = int(found.clusters.max()) + 1
-    # not measured is nan, and no reason to stop
-    if not count or found.chosen.stability < settings.min_stability:
+    if not count:
         return keys
     parts = [f"{key}.{i + 1}" if key else str(i + 1) for i in range(count)]
     for i, part in enumerate(parts):
@@ -143,6 +141,7 @@ def _division(x: np.ndarray, level: int, settings, seed: int) -> Division:
         counts=counts,
         choice=settings.choice,
         min_size=settings.min_size,
+        min_stability=settings.min_stability,
         resamples=settings.resamples,
         linkage=settings.linkage,
         seed=seed,

@@ -97,8 +97,7 @@ def make_discoveries(shown: Table, rows: Sequence[Row], stem: Path) -> str:
       CatalogueError: a report that cannot be read. ConfigError: no report has a metric.
     """
     blocks = _blocks(shown)
-    headings = {k: f"{t}: {h}" for t, of in blocks.items() for k, h in of.items()}
-    found = compare_rows(rows, [*headings, *ROWS])
+    found = compare_rows(rows, [*(k for of in blocks.values() for k in of), *ROWS])
     for name in shown.metrics:
         if not any(of[name].runs for of in found.figures.values()):
             raise ConfigError(f"{shown.title}: no report has {name!r}")
@@ -132,8 +131,19 @@ def make_discoveries(shown: Table, rows: Sequence[Row], stem: Path) -> str:
         for name, value in agreed.get(r.name, {}).items()
     ]
     write_table(stem, text, COLUMNS, [*csv_rows(found), *seeds])
-    plot_comparison(found, beside(stem, "png"), headings=headings)
+    plot_comparison(found, beside(stem, "png"), headings=_panels(blocks))
     return text
+
+
+def _panels(blocks: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What is drawn: shares in which a method can be better, or whatever is asked for."""
+    better = {
+        name: f"{heading}, not told" if title == FREE else heading
+        for title, of in blocks.items()
+        for name, heading in of.items()
+        if not name.endswith((*GIVEN, "clusters", "coverage"))
+    }
+    return better or {k: v for of in blocks.values() for k, v in of.items()}
 
 
 def _blocks(shown: Table) -> dict[str, dict[str, str]]:

@@ -143,6 +143,7 @@ def test_metrics_may_be_named(table):
     text, _ = table(metrics={"ari": "ARI", "free/ari": "ARI, free"})
     assert "| row | runs done | ARI, free |" in text
     assert "NMI |" not in text
+    table(metrics=["clusters"])  # is drawn, where nothing else is asked for
     with pytest.raises(ConfigError, match="no report has 'arri'"):
         table(metrics=["arri"])
 

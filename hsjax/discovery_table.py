@@ -136,7 +136,7 @@ def make_discoveries(shown: Table, rows: Sequence[Row], stem: Path) -> str:
 
 
 def _panels(blocks: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """What is drawn: shares in which a method can be better, or whatever is asked for."""
+    """Drawn are shares in which a method can be better; without one, what is asked."""
     better = {
         name: f"{heading}, not told" if title == FREE else heading
         for title, of in blocks.items()

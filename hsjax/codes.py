@@ -100,3 +100,17 @@ def join_levels(parts: Sequence[str], separator: str = " > ") -> tuple[str, ...]
         if part == STOP:
             raise TaxonomyError(f"the label {part!r} is a reserved word")
     return tuple(separator.join(parts[: i + 1]) for i in range(len(parts)))
+
+
+def check_name(name: str, separator: str = " > ") -> None:
+    """Is a path that ends in this name read back as such?
+
+    Raises:
+      TaxonomyError: it would be read as several names, or as none.
+    """
+    join_levels([name], separator)
+    if len(parts := split_path(name, separator)) > 1:
+        raise TaxonomyError(
+            f"the label {name!r} would be read as {len(parts)} levels, as"
+            f" {separator.strip()!r} stands between them"
+        )

@@ -1,6 +1,8 @@
 """Proposed sub-categories of a branch: names, examples, and the diff they amount to."""
 
+import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -117,10 +119,14 @@ def proposed_diff(
     """
     level, code = branch
     codes, operations = {"": code}, []
+    # numbers go on where the node was divided before
+    known = set() if tree.separator else {c for x in tree.codes for c in x.tolist()}
     for parent in dict.fromkeys(p.parent for p in proposals):
         parts = [p for p in proposals if p.parent == parent]
-        for number, p in enumerate(parts, 1):
-            codes[p.key] = new_code(codes[parent], p.name, number, tree.separator)
+        own = partial(new_code, codes[parent], separator=tree.separator)
+        free = (n for n in itertools.count(1) if own(name="", number=n) not in known)
+        for p, number in zip(parts, free, strict=False):
+            codes[p.key] = own(name=p.name, number=number)
         depth = level + (parent.count(".") + 1 if parent else 0)
         inner = not parent and not tree.leaf[level][_id(tree, level, code)]
         operations.append(

@@ -1,47 +1,32 @@
 """Proposals that were accepted, made into a new tree and a relabelled catalogue."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from hsjax.codes import TaxonomyError
+from hsjax.chosen_diff import chosen_diff
+from hsjax.data.columns import label_columns
 from hsjax.data.quarantine import Quarantine
-from hsjax.data.rewrite import Changes, rewrite_catalogue
+from hsjax.data.rewrite import Changes, all_columns, rewrite_catalogue
 from hsjax.data.same_split import SameSplit
 from hsjax.data.sources import SYNTHETIC
 from hsjax.discovery import Branch, read_branch
-from hsjax.proposals import Proposal, proposed_diff
 from hsjax.reading_keys import keys_told, reading_keys
-from hsjax.recategorize_files import read_clusters
-from hsjax.review_decisions import MERGE, REJECT, Decision, read_decisions
+from hsjax.refined_labels import Relabelled, relabelled
 from hsjax.taxonomy import Taxonomy
-from hsjax.taxonomy_change import apply_diff, moved_path
-from hsjax.taxonomy_diff import Diff, read_diff, write_diff
-from hsjax.train.workdir import WorkdirError, read_config
+from hsjax.taxonomy_change import apply_diff
+from hsjax.taxonomy_diff import write_diff
+from hsjax.train.workdir import WorkdirError, changed_files, read_config
 
 CATALOGUE, TREE, OLD_TREE = "catalogue.parquet", "taxonomy.json", "old_taxonomy.json"
-LABEL, OLD_LABEL = "refined_label", "old_label"  # columns that are added
-PREFIX = "refined"
-
-
-class Proposed(NamedTuple):
-    """What was proposed for a node.
-
-    Attributes:
-      node: its code; level: from 0; digest: what decisions have to be about.
-    """
-
-    node: str
-    level: int
-    digest: str
-    proposals: list[Proposal]
 
 
 def refine(
     run: Path, output: Path, *, decisions: Sequence[Path], diff: Path | None
 ) -> str:
     """Writes the new tree, the diff and the catalogue; returns what to do with them.
+
+    Columns of labels, and where they are needed of ids, groups and parts, are added;
+    a catalogue that was refined before keeps those that it has.
 
     Args:
       run: workdir of a discovery.
@@ -50,44 +35,53 @@ def refine(
       diff: instead of decisions, the discovery's diff as somebody has edited it.
 
     Raises:
-      TaxonomyError, CatalogueError, WorkdirError: whatever a user can mend, in words.
+      TaxonomyError, CatalogueError, WorkdirError: whatever a user can mend, in words;
+        nothing was written.
     """
     config = _discovered(run, output)
     quarantine = Quarantine()
     branch = read_branch(config, quarantine)
-    chosen = _chosen(run, branch.tree, config, decisions, diff)
+    _check_tree(run, branch.tree)
+    chosen = chosen_diff(run, branch.tree, decisions, diff)
     tree = apply_diff(chosen, branch.tree)
-    cells = _labels(run, branch, tree, chosen)
-    same = SameSplit(
-        config,
-        branch.records,
-        branch.groups,
-        branch.parts,
-        quarantine,
-        prefix=PREFIX,
-        relabelled=True,
-    )
+    labels = relabelled(run, branch, tree, chosen)
+    number = _number(Path(config.data.path))
+    label, old_label = f"refined{number}_label", f"old{number}_label"
+    records = branch.records, branch.groups, branch.parts
+    prefix = {"prefix": f"refined{number}", "relabelled": True}
+    same = SameSplit(config, *records, quarantine, **prefix)
     output.mkdir(parents=True, exist_ok=True)
     tree.save(output / TREE)
     branch.tree.save(output / OLD_TREE)
     write_diff(chosen, output / "diff.json")
-    blank = {LABEL: None, OLD_LABEL: None}
-    columns = (*blank, *same.added)
-    rewrite_catalogue(
-        config.data,
-        output / CATALOGUE,
-        Changes(
-            read=tuple(filter(None, [config.data.columns.id])),
-            changed=(),
-            added=columns,
-            cells=lambda row, values: cells.get(row, blank) | same.cells(row),
-        ),
-    )
-    return _told(config, output, same, branch.tree, tree)
+    columns = {label: labels.new, old_label: labels.old}
+    # the catalogue last: where it is, all of it was done
+    rewrite_catalogue(config.data, output / CATALOGUE, _added(config, columns, same))
+    keys = {"task": "train"} | reading_keys(config, output / CATALOGUE, same)
+    files = (label, tree, TREE), (old_label, branch.tree, OLD_TREE)
+    told = [*_told(config, branch, tree, labels), *_how(config, keys, *files)]
+    return "\n".join(told)
+
+
+def _added(config, columns: Mapping[str, Mapping[int, tuple]], same: SameSplit):
+    """The columns of labels, by the rows' paths, and those of the same split."""
+
+    def cells(row: int, values) -> dict[str, str | None]:
+        ends = {name: paths.get(row, ()) for name, paths in columns.items()}
+        codes = {name: path[-1] if path else None for name, path in ends.items()}
+        return codes | same.cells(row)
+
+    read = label_columns(config.data)  # of none there would be no rows
+    return Changes(read=read, changed=(), added=(*columns, *same.added), cells=cells)
 
 
 def _discovered(run: Path, output: Path):
-    """The config of a discovery; WorkdirError where it has nothing to refine."""
+    """The config of a discovery.
+
+    Raises:
+      WorkdirError: it has nothing to refine, its files have changed, or something would
+        be written over.
+    """
     config = read_config(run)
     if config.task != "recategorize" or not (run / "diff.json").exists():
         raise WorkdirError(f"{run} is no finished run of task=recategorize")
@@ -96,151 +90,93 @@ def _discovered(run: Path, output: Path):
             f"{run} is of the synthetic catalogue, which is no file: write one with"
             " task=prepare and name it in config.data.path"
         )
+    if not Path(config.data.path).exists():
+        raise WorkdirError(
+            f"{run} is of {config.data.path}, which is not there: start the command in"
+            " the folder where the discovery was started, or bring the file back"
+        )
+    if changed := changed_files(config, run):
+        raise WorkdirError(
+            f"{', '.join(changed)}: no longer the file that {run} was found in; bring"
+            " it back, or discover anew in a new workdir"
+        )
+    if output.exists() and not output.is_dir():
+        raise WorkdirError(f"--output={output} is a file; name a folder")
     if (output / "config.json").exists():
         raise WorkdirError(f"{output} is the workdir of a run; take a new --output")
+    if (output / CATALOGUE).exists():
+        raise WorkdirError(
+            f"{output} holds a catalogue already, which runs may go by; take a new"
+            " --output"
+        )
     return config
 
 
-def _chosen(run: Path, tree: Taxonomy, config, decisions, diff: Path | None) -> Diff:
-    """The diff that is applied."""
-    if diff:
-        return read_diff(diff)
-    if not decisions:
-        return read_diff(run / "diff.json")
-    operations, clusters = [], {}
-    proposed = {p.digest: p for p in read_proposals(run)}
-    for path in decisions:
-        own = proposed.get(_digest(path))
-        if own is None:
-            raise TaxonomyError(f"{path} is about other proposals than those of {run}")
-        found = read_decisions(
-            path,
-            {p.key: p.parent for p in own.proposals},
-            own.digest,
-            separator=tree.separator or " > ",
+def _check_tree(run: Path, tree: Taxonomy) -> None:
+    if Taxonomy.load(run / "taxonomy.json") != tree:
+        raise WorkdirError(
+            f"the catalogue of {run} has another tree than then, though its files are"
+            " the same: discover anew in a new workdir"
         )
-        part = decided_diff(own, found, tree, run=str(run), source=str(path))
-        operations += part.operations
-        clusters |= {f"{own.node}|{key}": code for key, code in part.clusters.items()}
-    return Diff(tree.hash, tuple(operations), clusters=clusters)
 
 
-def _digest(path: Path) -> str:
-    """Of the proposals that a file of decisions is about; '' = it does not say."""
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TaxonomyError(f"{path}: there is no such file") from None
-    except ValueError as error:
-        raise TaxonomyError(f"{path} is not JSON: {error}") from None
-    return str(found.get("proposals", "")) if isinstance(found, dict) else ""
+def _number(source: Path) -> str:
+    """Of the columns that are added: '' first, then 2 and so on."""
+    names = all_columns(source)
+    number, taken = 1, True
+    while taken:
+        text = str(number) if number > 1 else ""
+        starts = f"refined{text}_", f"old{text}_label"
+        taken = any(name.startswith(starts) for name in names)
+        number += 1
+    return text
 
 
-def read_proposals(run: Path) -> list[Proposed]:
-    """Of every node of a discovery."""
-    found = []
-    for path in sorted(run.glob("proposals_*.json")):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        proposals = [
-            Proposal(**p | {k: tuple(p[k]) for k in ("words", "label_texts")})
-            for p in document["proposals"]
-        ]
-        node = document["node"], document["level"] - 1, document["digest"]
-        found.append(Proposed(*node, proposals))
-    return found
+def _told(config, branch: Branch, tree: Taxonomy, labels: Relabelled) -> list[str]:
+    """What was done, in lines for people."""
+    new = sum(tree.sizes) - sum(branch.tree.sizes)
+    lines = [
+        f"{new:+,} nodes: {branch.tree!r} -> {tree!r}",
+        f"{labels.clustered:,} products go to a new node, {labels.stayed:,} of the"
+        " nodes that were looked at stay",
+    ]
+    if sets := sum(record.admissible != () for record in branch.records):
+        lines.append(
+            f"{sets:,} labels of another edition stand for several classes: here they"
+            " end where these part"
+        )
+    if config.data.columns.blank_level == "stop" and labels.stayed:
+        lines.append(
+            "data.columns.blank_level=stop: what stays at a divided node is learnt as"
+            " products that end there, beside its new children"
+        )
+    return lines
 
 
-def decided_diff(
-    proposed: Proposed,
-    decisions: Mapping[str, Decision],
-    tree: Taxonomy,
-    *,
-    run: str,
-    source: str,
-) -> Diff:
-    """What is left of the proposals, under the reviewer's names.
+def _how(config, keys: dict[str, str], new: tuple, old: tuple) -> list[str]:
+    """How a run reads what was written.
 
-    Products of a rejected cluster stay with the node above, those of a merged one go to
-    the other.
+    Args:
+      keys: of both; new, old: (column, tree, its file's name).
     """
-    kept = [
-        p._replace(name=decisions[p.key].name)
-        for p in proposed.proposals
-        if decisions[p.key].action not in (REJECT, MERGE)
-    ]
-    diff = proposed_diff(kept, tree, branch=(proposed.level, proposed.node), run=run)
-    operations = [
-        o._replace(provenance={**o.provenance, "decisions": source})
-        for o in diff.operations
-    ]
-    clusters = {"": proposed.node, **diff.clusters}
-    for p in proposed.proposals:
-        decision = decisions[p.key]
-        if decision.action == MERGE:
-            clusters[p.key] = clusters[decision.into]
-        elif decision.action == REJECT:
-            clusters[p.key] = clusters[p.parent]
-    del clusters[""]
-    return diff._replace(operations=tuple(operations), clusters=clusters)
-
-
-def _labels(
-    run: Path, branch: Branch, tree: Taxonomy, diff: Diff
-) -> dict[int, dict[str, str | None]]:
-    """{row: cells}: the code of the node where a product's label ends, then and now."""
-    found = read_clusters(run)
-    paths = _paths(tree)
-    clusters = {
-        row: diff.clusters.get(f"{node}|{key}")
-        for row, node, key in zip(
-            found["row"], found["node"], found["cluster"], strict=True
-        )
-        if key
-    }
-    cells = {}
-    for record in branch.records:
-        moved = moved_path(diff, record.path)
-        new = clusters.get(record.row)
-        if new is not None and new not in paths:
-            raise TaxonomyError(
-                f"clusters of the diff go to {new!r}, which is no node of the new tree"
-            )
-        path = paths[new] if new else moved
-        cells[record.row] = {
-            LABEL: path[-1] if path else None,
-            OLD_LABEL: record.path[-1] if record.path else None,
-        }
-    return cells
-
-
-def _paths(tree: Taxonomy) -> dict[str, tuple[str, ...]]:
-    """Code -> path; the deepest node where levels share a code."""
-    found = {}
-    for level, codes in enumerate(tree.codes):
-        for i, code in enumerate(codes.tolist()):
-            if not tree.stop[level][i]:
-                found[code] = tree.decode(tree.ancestors[level][i])
-    return found
-
-
-def _told(config, output: Path, same: SameSplit, old: Taxonomy, tree: Taxonomy) -> str:
-    """How a run reads what was written."""
-    keys = reading_keys(config, output / CATALOGUE, same)
-    kind = "path" if tree.separator else "node"
-    keys |= {"data.columns.label": _named(LABEL), "data.columns.label_kind": kind}
-    keys["taxonomy.path"] = str(output / TREE)
-    before = {"data.columns.label": _named(OLD_LABEL)}
-    before["taxonomy.path"] = str(output / OLD_TREE)
-    new = sum(tree.sizes) - sum(old.sizes)
-    return (
-        f"{new:+,} nodes: {old!r} -> {tree!r}\n"
+    column, tree, name = new
+    output = Path(keys["data.path"]).parent
+    keys["data.columns.label"] = str((column,))
+    keys["data.columns.label_kind"] = "path" if tree.separator else "node"
+    keys["taxonomy.path"] = str(output / name)
+    if tree.separator not in ("", config.data.columns.separator):
+        keys["data.columns.separator"] = tree.separator
+    # the new labels are of the tree, whatever the old ones were read by
+    keys |= {"data.label_map": ""} if config.data.label_map else {}
+    keys |= {"data.columns.edition": ""} if config.data.columns.edition else {}
+    keys |= {"taxonomy.correlation": "()"} if config.taxonomy.correlation else {}
+    column, _, name = old
+    before = {"data.columns.label": str((column,))}
+    before["taxonomy.path"] = str(output / name)
+    return [
         "a run learns the new tree, with the same rows in train, val and test, by the"
-        f" same config and\n{keys_told(keys)}\n"
+        " config of the discovery, what it was told beside it, and\n"
+        f"{keys_told(keys)}",
         "and starts from one of the old tree by --config.init_from=WORKDIR; that one is"
-        f" learnt by the same, but\n{keys_told(before)}"
-    )
-
-
-def _named(column: str) -> str:
-    """As a flag, quoted for a shell."""
-    return f"\"('{column}',)\""
+        f" learnt by the same, but\n{keys_told(before)}",
+    ]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from hsjax.codes import TaxonomyError, join_levels
+from hsjax.codes import TaxonomyError, check_name
 from hsjax.spelling import meant
 
 ACCEPT, REJECT, MERGE = ACTIONS = ("accept", "reject", "merge")
@@ -76,8 +76,16 @@ def read_decisions(
     return found
 
 
-def _content(path: Path, digest: str) -> list:
-    """What stands under `decisions`."""
+def proposals_decided(path: Path | str) -> str:
+    """The digest of the proposals that a file is about.
+
+    Raises:
+      TaxonomyError: no such file, or none that a review page wrote.
+    """
+    return str(_document(Path(path)).get("proposals"))
+
+
+def _document(path: Path) -> dict:
     ours = "give the file that the review page's Download button wrote"
     try:
         # a text editor may have put a byte order mark before it
@@ -88,6 +96,12 @@ def _content(path: Path, digest: str) -> list:
         raise TaxonomyError(f"{path} is no JSON ({error}): {ours}") from None
     if not isinstance(content, dict) or not isinstance(content.get("decisions"), list):
         raise TaxonomyError(f"{path} has no list of decisions: {ours}")
+    return content
+
+
+def _content(path: Path, digest: str) -> list:
+    """What stands under `decisions`."""
+    content = _document(path)
     if (about := content.get("proposals")) != digest:
         raise TaxonomyError(
             f"{path} decides about the proposals {about!r}, and these are {digest!r}:"
@@ -152,7 +166,7 @@ def _flaws(
             yield f"{key!r} has no name: give one, or reject it"
             continue
         try:
-            join_levels([x.name], separator)
+            check_name(x.name, separator)
         except TaxonomyError as error:
             yield f"{key!r}: {error}: give another name"
         # to a reader of the tree they are the same

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from hsjax.codes import STOP, TaxonomyError
+from hsjax.codes import STOP, TaxonomyError, split_path
 from hsjax.nodes import stop_code
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
@@ -18,7 +18,9 @@ def apply_diff(diff: Diff, tree: Taxonomy) -> Taxonomy:
     Nodes that stay keep their code, and their id unless a merge takes a node of their
     level away: ids above it then close up. New nodes come behind all others of their
     level. A leaf that is split or gets a child becomes an inner node, and its products
-    stay there until they are moved.
+    stay there until they are moved. In a tree of paths, where a code says what a node
+    is below, nodes below a merged one get codes below the one that is left, and become
+    one with what has this code already.
 
     Raises:
       TaxonomyError: another tree than `base`, or an operation that is impossible there;
@@ -42,15 +44,44 @@ def apply_diff(diff: Diff, tree: Taxonomy) -> Taxonomy:
     return _tree(rows, edition=edition, separator=tree.separator)
 
 
-def moved_path(diff: Diff, path: Sequence[str]) -> tuple[str, ...]:
-    """A product's path in the new tree; merged nodes are replaced, all else stays."""
+def moved_path(
+    diff: Diff, path: Sequence[str], *, separator: str = ""
+) -> tuple[str, ...]:
+    """A product's path in the new tree; merged nodes are replaced, all else stays.
+
+    Args:
+      separator: of the tree.
+    """
     path = tuple(path)
     for operation in diff.operations:
-        place = operation.level - 1
+        place, kept = operation.level - 1, operation.code
         merged = operation.kind == "merge" and len(path) > place
         if merged and path[place] in operation.codes:
-            path = (*path[:place], operation.code, *path[place + 1 :])
+            gone = path[place]
+            below = [_code_below(x, gone, kept, separator) for x in path[place + 1 :]]
+            path = (*path[:place], kept, *below)
     return path
+
+
+def moved_code(diff: Diff, code: str, *, separator: str = "") -> str:
+    """The node that a node of any tree on the way to the new one has become."""
+    for operation in diff.operations:
+        gone = operation.codes if operation.kind == "merge" else ()
+        if code in gone:
+            code = operation.code
+        for other in gone:
+            code = _code_below(code, other, operation.code, separator)
+    return code
+
+
+def _code_below(code: str, gone: str, kept: str, separator: str) -> str:
+    """Code of a node below one that is merged; codes that are no paths stay.
+
+    >>> _code_below("Shoes > Open > Clogs", "Shoes > Open", "Shoes > Closed", " > ")
+    'Shoes > Closed > Clogs'
+    """
+    inside = separator and code.startswith(gone + separator)
+    return kept + code[len(gone) :] if inside else code
 
 
 def _named_rows(tree: Taxonomy) -> Rows:
@@ -102,11 +133,28 @@ def _add(rows: Rows, operation: Operation, separator: str) -> None:
             raise TaxonomyError(f"the name {name!r} is taken; choose another")
         if code in known:
             raise TaxonomyError(f"level {level + 1} has a node {code!r} already")
+        _check_code(code, parent, name, separator)
         if name in names:
             raise TaxonomyError(f"{parent!r} has a child called {name!r} already")
         known.add(code)
         names.add(name)
         rows[level].append((code, name, parent, False))
+
+
+def _check_code(code: str, parent: str, name: str, separator: str) -> None:
+    """TaxonomyError: a path that labels could not be read by."""
+    if not separator:
+        return
+    try:
+        read = split_path(code, separator)
+    except TaxonomyError as error:
+        raise TaxonomyError(f"the code {code!r}: {error}") from None
+    if (*split_path(parent, separator), code) != read:
+        raise TaxonomyError(
+            f"the code {code!r} is no path one below {parent!r}, as labels would be"
+            f" read by: the usual one is {parent + separator + name!r}, where no name"
+            f" may hold {separator.strip()!r}"
+        )
 
 
 def _split(rows: Rows, operation: Operation, separator: str) -> None:
@@ -142,23 +190,29 @@ def _merge(rows: Rows, operation: Operation, separator: str) -> None:
     if operation.name:
         _rename(rows, operation, separator)
     rows[level - 1] = [row for row in rows[level - 1] if row[0] not in gone]
-    if level == len(rows):
-        return
-    below, stops = [], {kept} if _stops(rows[level], kept) else set()
-    for code, name, parent, stop in rows[level]:
-        if parent in gone:
-            parent = kept
-            if stop and kept in stops:  # one STOP child is enough
+    moved = dict.fromkeys(gone, kept)
+    for below in range(level, len(rows)):
+        rows[below], moved = _below_merged(rows[below], moved, separator)
+
+
+def _below_merged(
+    rows: list, moved: Mapping[str, str], separator: str
+) -> tuple[list, Mapping[str, str]]:
+    """(rows, old code -> new) of the level below one where nodes have moved."""
+    known = {code for code, _, parent, _ in rows if parent not in moved}
+    found, here = [], {}
+    for code, name, parent, stop in rows:
+        if parent in moved:
+            kept = moved[parent]
+            new = _code_below(code, parent, kept, separator)
+            new = stop_code(kept, separator) if stop else new
+            here |= {code: new} if new != code else {}
+            if new in known:  # one of a code is enough
                 continue
-            if stop:
-                code, stops = stop_code(kept, separator), {kept}
-        below.append((code, name, parent, stop))
-    rows[level] = below
-
-
-def _stops(below: list, parent: str) -> bool:
-    """Has the node a STOP child?"""
-    return any(stop and above == parent for *_, above, stop in below)
+            known.add(new)
+            code, parent = new, kept
+        found.append((code, name, parent, stop))
+    return found, here
 
 
 _KINDS: Mapping[str, Callable[[Rows, Operation, str], None]] = MappingProxyType(

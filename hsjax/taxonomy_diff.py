@@ -5,7 +5,7 @@ from; `taxonomy_change` applies it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,6 +16,13 @@ from hsjax.spelling import meant
 
 FORMAT = 1
 KINDS = ("add", "split", "rename", "merge")
+# fields of the file, and of an operation beside its kind and level, as they are empty
+DOCUMENT = MappingProxyType(
+    {"base": "", "edition": "", "operations": [], "clusters": {}}
+)
+OPERATION = MappingProxyType(
+    {"code": "", "into": [], "name": "", "codes": [], "from": {}}
+)
 
 
 class Operation(NamedTuple):
@@ -73,38 +80,73 @@ def write_diff(diff: Diff, path: Path | str) -> None:
 def read_diff(path: Path | str) -> Diff:
     """Raises TaxonomyError: no such file, or not a diff; names the operation."""
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        # a text editor may have put a byte order mark before it
+        document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise TaxonomyError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise TaxonomyError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise TaxonomyError(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise TaxonomyError(f"{path} is no diff of format {FORMAT}")
+    _check_fields(document, ("format", *DOCUMENT), str(path))
+    told = {k: _field(document, k, empty, str(path)) for k, empty in DOCUMENT.items()}
+    if not all(isinstance(x, str) for x in told["clusters"].values()):
+        raise TaxonomyError(f"{path}: `clusters` gives each cluster the code of a node")
+    found = told.pop("operations")
     operations = tuple(
-        _read_operation(found, f"{path}, operation {number}")
-        for number, found in enumerate(document.get("operations", ()), 1)
+        _read_operation(x, f"{path}, operation {i}") for i, x in enumerate(found, 1)
     )
-    told = {k: document.get(k) or "" for k in ("base", "edition")}
-    return Diff(operations=operations, clusters=document.get("clusters") or {}, **told)
+    return Diff(operations=operations, **told)
+
+
+def _check_fields(found: Mapping, known: Collection[str], place: str) -> None:
+    """TaxonomyError: a field that nothing would come of."""
+    for field in found:
+        if field not in known:
+            told = f"{place}: the field {field!r} is unknown.{meant(field, known)}"
+            raise TaxonomyError(f"{told} Known: {', '.join(known)}")
+
+
+def _field(found: Mapping, name: str, empty: object, place: str):
+    """What stands under a name, `empty` where it is absent or null.
+
+    Raises:
+      TaxonomyError: it is of another kind than `empty`.
+    """
+    value = found.get(name)
+    value = type(empty)() if value is None else value
+    if not isinstance(value, type(empty)):
+        kinds = {str: "a text", list: "a list", dict: "an object"}
+        told = f"`{name}` is {value!r} and has to be {kinds[type(empty)]}"
+        raise TaxonomyError(f"{place}: {told}")
+    return value
 
 
 def _read_operation(found: object, place: str) -> Operation:
-    known = {"kind", "level", "code", "into", "name", "codes", "from"}
-    if not isinstance(found, dict) or set(found) - known:
-        raise TaxonomyError(f"{place}: it is an object of {', '.join(sorted(known))}")
+    if not isinstance(found, dict):
+        raise TaxonomyError(f"{place}: it is {found!r} and has to be an object")
+    _check_fields(found, ("kind", "level", *OPERATION), place)
     kind, level = found.get("kind"), found.get("level")
     if kind not in KINDS:
         told = f"{place}: kind is {kind!r}.{meant(str(kind), KINDS)}"
         raise TaxonomyError(f"{told} Known: {', '.join(KINDS)}")
-    if not isinstance(level, int) or not isinstance(found.get("code"), str):
+    told = {k: _field(found, k, empty, place) for k, empty in OPERATION.items()}
+    if type(level) is not int or not told["code"]:
         raise TaxonomyError(f"{place}: it needs a level (a number) and a code (text)")
-    try:
-        into = tuple((x["code"], x["name"]) for x in found.get("into", ()))
-    except (KeyError, TypeError):
-        raise TaxonomyError(f"{place}: `into` lists objects of code and name") from None
-    codes, name = tuple(found.get("codes", ())), found.get("name", "")
-    if not all(isinstance(x, str) for x in (*codes, name, *sum(into, ()))):
+    for x in told["into"]:
+        if not isinstance(x, dict) or x.keys() != {"code", "name"}:
+            raise TaxonomyError(f"{place}: `into` lists objects of code and name")
+    into = tuple((x["code"], x["name"]) for x in told["into"])
+    if not all(isinstance(x, str) for x in (*told["codes"], *sum(into, ()))):
         raise TaxonomyError(f"{place}: codes and names are text")
     return Operation(
-        kind, found["code"], level, into, name, codes, found.get("from", {})
+        kind=kind,
+        code=told["code"],
+        level=level,
+        into=into,
+        name=told["name"],
+        codes=tuple(told["codes"]),
+        provenance=told["from"],
     )

@@ -54,10 +54,10 @@ def read_document(path: Path | str) -> dict:
     """The arguments of `make_document` that give this document.
 
     Raises:
-      TaxonomyError: not such a file, another format, or content that belies its hash.
+      TaxonomyError: no such file, another format, or content that belies its hash.
     """
     try:
-        document = json.loads(Path(path).read_text())
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise TaxonomyError(
                 f"{path} has format {document['format']}; {FORMAT} can be read"
@@ -72,6 +72,10 @@ def read_document(path: Path | str) -> dict:
         own = content_hash(make_document(**found))
     except TaxonomyError:
         raise
+    except FileNotFoundError:
+        raise TaxonomyError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise TaxonomyError(f"{path} cannot be read: {error.strerror}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise TaxonomyError(f"{path} is not a taxonomy file: {error!r}") from None
     if document.get("hash", own) != own:

@@ -37,7 +37,7 @@ def harden(settings, source, workdir, **changes):
     """(config, the config that is said to read the result, what is printed)."""
     config = run_config(settings, data__path=str(source), **changes)
     printed = train_run(config, workdir)
-    keys = dict(re.findall(r"--config\.([\w.]+)=(.*)", printed))
+    keys = dict(re.findall(r"--config\.([\w.]+)=(\S*)", printed))
     return config, run_config({**settings, **changed(changes), **keys}), printed
 
 

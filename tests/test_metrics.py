@@ -223,6 +223,10 @@ def test_top_k_and_digit_aliases():
     assert found["digits6/top3_accuracy"] == 0.5
     assert found["digits4/accuracy"] == found["level2/accuracy"] == 1
     assert "digits2/macro_f1" in found
+    # a node that was added with a code of its own is of the level all the same
+    added = np.array([["01", "0101", "0101.n1"], ["02", "0201", "020110"]], object)
+    found = points(make_predictions(added, added, separator=""))
+    assert found["digits6/accuracy"] == found["level3/accuracy"] == 1
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])

@@ -244,6 +244,7 @@ def merge(into):
         ),
         ({"k1": {"name": "  "}}, "'1' has no name: give one, or reject it"),
         ({"k1": {"name": "a > b"}}, "contains the separator ' > ': give another name"),
+        ({"k1": {"name": "a>b"}}, "'a>b' would be read as 2 levels, as '>' stands"),
         ({"k1": {"name": "STOP"}}, "'STOP' is a reserved word: give another name"),
         ({"k1_1": {"name": "Name  1.2"}}, "'1.1' and '1.2' are both named 'name 1.2'"),
     ],
@@ -363,7 +364,7 @@ ACT = """<script>{
   if (!localStorage.acted) {  // what the reviewer does; then the page is opened again
     localStorage.acted = 1;
     set("#reviewer", "Ann");
-    set(at("1", ".name"), "Läufer & <b>");
+    set(at("1", ".name"), "Läufer & <b");
     set(at("1.2", ".into"), "1.1");
     set(at("2", ".reject"));
     set(at("3", ".note"), "ask");
@@ -381,6 +382,8 @@ ACT = """<script>{
     HTMLAnchorElement.prototype.click = function () { file = this.download; };
     find("#download").click();  // refused: it leads to what is to be corrected
     told.refused = [file, document.activeElement.id];
+    set(at("1.1", ".name"), "a>b");
+    told.path = find(at("1.1", ".problem")).textContent;
     set(at("1.1", ".name"), "name 1.1");
     find("#download").click();
     told.file = file;
@@ -411,12 +414,13 @@ def test_decisions_made_in_a_browser(chromium, tmp_path):
     assert said == []
     told = json.loads(html.unescape(re.search(r'<pre id="told">(.*?)</pre>', dom)[1]))
     # kept over a reload
-    assert told["name"] == "Läufer & <b>"
+    assert told["name"] == "Läufer & <b"
     assert told["was"] == "name 1"
     expected = "4 kept (2 renamed) · 1 merged · 1 rejected · 1 fall away with these"
     assert told["status"] == expected
     assert told["out"] == "Falls away with 2 name 2."
     assert told["twin"] == "1.3 has the same name: rename one, or merge them."
+    assert told["path"] == "A name cannot contain “>”."
     assert told["trouble"] == "2 to correct"
     assert told["refused"] == ["", "c-1.1"]
     assert told["file"] == "decisions.json"
@@ -433,7 +437,7 @@ def test_decisions_made_in_a_browser(chromium, tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", content["date"])
     found = read_decisions(path, PARENTS, "d1")
     assert found == {
-        "1": Decision("1", "accept", "Läufer & <b>"),
+        "1": Decision("1", "accept", "Läufer & <b"),
         "1.1": Decision("1.1", "accept", "name 1.1"),
         "1.2": Decision("1.2", "merge", "name 1.2", "1.1"),
         "1.3": Decision("1.3", "accept", "Boots"),

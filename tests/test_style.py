@@ -76,6 +76,8 @@ ARROWS = {
     "hsjax.vocabulary": EVERYTHING,
     "hsjax.refine": EVERYTHING,
     "hsjax.refinement": EVERYTHING,
+    "hsjax.refined_labels": EVERYTHING,
+    "hsjax.chosen_diff": EVERYTHING,
     "hsjax.new_classes": EVERYTHING,
     "hsjax.reading_keys": ("hsjax.data",),
     "hsjax.taxonomy_diff": ("hsjax.codes",),

@@ -186,6 +186,13 @@ def test_a_file_that_is_not_as_it_was_saved_is_refused(change, words, tmp_path):
         Taxonomy.load(tmp_path / "taxonomy.json")
 
 
+def test_what_is_no_file_is_told(tmp_path):
+    with pytest.raises(TaxonomyError, match="cannot be read: Is a directory"):
+        Taxonomy.load(tmp_path)
+    with pytest.raises(TaxonomyError, match="x.json: there is no such file"):
+        Taxonomy.load(tmp_path / "x.json")
+
+
 def test_equality_is_by_content_and_arrays_are_read_only():
     same, other = paths("a/b", "c", edition="x"), paths("a/b", "c", edition="y")
     assert same == paths("c", "a/b", edition="x")

@@ -48,7 +48,7 @@ def rewrite_catalogue(config_data, path: Path, changes: Changes) -> None:
       CatalogueError: the file has a column that should be added, or is unreadable.
     """
     source = Path(config_data.path)
-    names = _names(source)
+    names = all_columns(source)
     for name in changes.added:
         if name in names:
             raise CatalogueError(
@@ -76,7 +76,7 @@ def pictures_outside(config_data) -> bool:
     return not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _names(path: Path) -> list[str]:
+def all_columns(path: Path) -> list[str]:
     """The columns of a file; of JSONL those of any row."""
     if path.suffix != ".jsonl":
         return column_names(path)

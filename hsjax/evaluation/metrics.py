@@ -172,10 +172,13 @@ def add_digit_names(
 
 
 def digit_aliases(truth: Shaped[np.ndarray, "N L"], separator: str) -> dict[str, str]:
-    """`digits6` -> `level3` and so on, where codes are HS digits."""
+    """`digits6` -> `level3` and so on, where codes are HS digits.
+
+    Nodes that were added with codes of their own, such as 6404.n1, have no say.
+    """
     aliases = {}
     for level, codes in enumerate([] if separator else truth.T.tolist()):
-        lengths = {len(code) for code in set(codes) - {""}}
+        lengths = {len(code) for code in set(codes) if code.isdigit()}
         if len(lengths) == 1:
             aliases[f"digits{lengths.pop()}"] = f"level{level + 1}"
     return aliases

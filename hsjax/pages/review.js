@@ -70,6 +70,15 @@ const nameOf = (c) => decisions.get(c.key).name.trim();
 const label = (c) => `${c.key} ${nameOf(c)}`;
 const same = (name) => name.toLowerCase().split(/\s+/).join(" ");
 
+// where a path of names is divided, as hsjax.codes.split_path reads it
+function divider(separator) {
+  const mark = separator.trim(), plain = mark.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const before = mark !== ">" && /^\s/.test(separator) ? "(?<=\\s)" : "";
+  const after = mark !== ">" && /\s$/.test(separator) ? "(?=\\s)" : "";
+  return new RegExp(before + plain + after);
+}
+const divides = divider(data.separator);
+
 // why decisions cannot be carried out; hsjax.review_decisions refuses the same
 function problem(c) {
   if (lostWith(c)) return "";
@@ -79,9 +88,9 @@ function problem(c) {
       action(target) === "merge" ? "d into another" : "ed"}: choose another.`;
   }
   if (kind !== "accept") return "";
-  const name = nameOf(c), mark = data.separator;
+  const name = nameOf(c), mark = data.separator.trim();
   if (!name) return "Give it a name, or reject it.";
-  if (name.includes(mark) || name === "STOP") {
+  if (divides.test(` ${name} `) || name === "STOP") {
     return `A name cannot ${name === "STOP" ? "be STOP" : `contain “${mark}”`}.`;
   }
   const twin = siblings(c).find(

@@ -172,15 +172,17 @@ def is_done(config: ConfigDict, workdir: Path) -> bool:
     A file that was copied or unpacked again has another time of change: then what is in
     it is compared.
     """
-    if not _is_reported(config, workdir):
-        return False
-    files = source_files(config)
-    kept = _read(workdir / "config.json").get("files")
+    return _is_reported(config, workdir) and not changed_files(config, workdir)
+
+
+def changed_files(config: ConfigDict, workdir: Path) -> list[str]:
+    """Keys of the files that hold something else than when the run was written."""
+    files, kept = source_files(config), _read(workdir / "config.json").get("files")
     if kept is None:
-        return True
-    return kept.keys() == files.keys() and all(
-        _same(kept[key], files[key]) for key in files
-    )
+        return []
+    there = kept.keys() & files.keys()
+    same = {key for key in there if _same(kept[key], files[key])}
+    return sorted((kept.keys() | files.keys()) - same)
 
 
 def _same(kept: Sequence, now: tuple[Path, int, int]) -> bool:

@@ -164,5 +164,5 @@ def _told(key: str, rows: int, found: Division) -> str:
     count = found.clusters.max() + 1
     what = f"cluster {key}" if key else "the branch"
     rest = int((found.clusters == REST).sum())
-    told = f"{count} clusters" if count else "not divided"
-    return f"{what}, {rows:,} products: {told}, {rest:,} in none"
+    told = f"{count} clusters, {rest:,} in none" if count else "not divided"
+    return f"{what}, {rows:,} products: {told}"

@@ -326,9 +326,9 @@ def recategorize() -> ConfigDict:
     c.truth = 0  # level of the hidden labels that clusters are compared with; 0 = none
     c.joint = ""  # WORKDIR of an aligned run whose common space joins data.features of model.modalities
     c.components = 100  # principal components of each modality, at most
-    c.method = "cascade"  # cascade (filter, UMAP, linkage, again below) | k_means | known_k_means | parametric (SimGCD): these three in one level, and the last two know some classes
-    c.known = 0.5  # known_k_means, parametric: share of the hidden classes that are known, by half of their products
-    c.sample = 10_000  # products that clusters are found on; the others go to their nearest neighbours
+    c.method = "cascade"  # cascade (filter, UMAP, linkage, again below) | k_means | known_k_means | parametric (SimGCD): these three in one level, and the last two know some classes | labels (nothing is divided: what the labels are worth as they stand)
+    c.known = 0.5  # share of the hidden classes that known_k_means and parametric know, by half of their products; of all methods the others' products are scored apart, too
+    c.sample = 10_000  # products that clusters are found on; the others are filtered alike, and go to their nearest neighbours
     c.filter = "distance"  # what fits nowhere is left out, by: distance (to a K-means centre) | silhouette | none
     c.filter_clusters = 20  # of this K-means
     c.filter_share = 0.9  # of products that stay
@@ -338,10 +338,10 @@ def recategorize() -> ConfigDict:
     c.linkage = "ward"  # ward | average | complete
     c.levels = 2  # further levels of the tree
     c.clusters = ()  # how many, one number for each level; () = chosen
-    c.choice = "silhouette"  # chooses how many: silhouette | gap | stability
+    c.choice = "silhouette"  # chooses how many: silhouette | gap (of one as well) | stability
     c.max_clusters = 12  # at most, of a node
     c.min_size = 50  # products of a cluster; smaller ones stay with the parent
-    c.min_stability = 0.5  # below, a node or cluster is not divided (adjusted Rand index between resamples on its map)
+    c.min_stability = 0.5  # of a number of clusters that may be chosen (adjusted Rand index between resamples of one map; another seed draws another); without one a node or cluster stays whole
     c.resamples = 10  # halves of the products, for stability and gap
     c.names = 3  # words of a name at most
     c.vocabulary = ""  # .txt of names or paths, a line each: the nearest by data.features of a text are shown

@@ -6,7 +6,7 @@ python -m hsjax.bench encode --config=FILE    a frozen encoder, against PyTorch'
 python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR   a product, row by row
 python -m hsjax.bench heads --config=FILE     heads on features, against HiClass
 python -m hsjax.bench loss                   contrastive losses, against dense ones
-python -m hsjax.bench discover --config=FILE  clusters of generated vectors, one turn
+python -m hsjax.bench discover --config=FILE  clusters of generated vectors, K-means
 """
 
 import itertools
@@ -183,7 +183,8 @@ def bench_discovery() -> dict:
     from hsjax.bench_discover import bench_discover
 
     settings = CONFIG.value.recategorize
-    return bench_discover(settings, rows=ITEMS.value, width=WIDTH.value)
+    asked = {"rows": ITEMS.value, "width": WIDTH.value, "rounds": ROUNDS.value}
+    return bench_discover(settings, **asked)
 
 
 BENCHES = {"tree": bench_tree, "input": bench_input, "encode": bench_encoder}

@@ -1,9 +1,9 @@
 """What `bench discover` measures: clusters of generated vectors, and the memory."""
 
-import logging
-import resource
+import contextlib
+import re
 import time
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -12,46 +12,57 @@ from ml_collections import ConfigDict
 from hsjax.evaluation.clusters import ari
 from hsjax.features.cluster_cascade import find_clusters
 from hsjax.features.kmeans import k_means
-
-log = logging.getLogger("hsjax")
+from hsjax.timing import times_faster
 
 GROUPS, PARTS = 10, 5  # planted: groups of parts that touch
 STEPS = 15  # of both K-means: until when they converge differs
-GIB = 2**20  # of what Linux counts in KiB
+KIB_OF_GIB = 2**20
 
 
-def bench_discover(settings: ConfigDict, *, rows: int, width: int) -> dict:
-    """Seconds and peak memory of a cascade over all rows, and of K-means beside it.
+def bench_discover(settings: ConfigDict, *, rows: int, width: int, rounds: int) -> dict:
+    """Seconds and peak memory of a cascade over all rows, and K-means in turn with that
+    of scikit-learn.
+
+    Nothing else makes such a cascade of so many rows: it has one turn, and no peer.
 
     Args:
       settings: `config.recategorize`.
+      rounds: turns of each K-means.
     """
     from sklearn.cluster import KMeans
 
     x, labels = planted(rows, width)
     result = {"rows": rows, "width": width, "sample": settings.sample}
     result["input_gib"] = x.nbytes / 2**30
-    found, seconds = _timed(
-        lambda: find_clusters(lambda i: x[i], rows, settings, seed=0)
-    )
+    _forget_peak()
+    start = time.perf_counter()
+    found = find_clusters(lambda i: x[i], rows, settings, seed=0)
+    seconds = time.perf_counter() - start
     top = np.unique([key.split(".")[0] for key in found.keys], return_inverse=True)[1]
     inside = found.keys != ""
     result["cascade"] = {
-        "seconds": seconds,
+        "turns": 1,
+        "seconds": round(seconds, 2),
+        "peak_gib": _peak(),
         "clusters": len({node.key for node in found.nodes if not node.parent}),
         "ari": ari(labels[inside] // PARTS, top[inside]),
         "coverage": float(inside.mean()),
-        "peak_gib": _peak(),
     }
-    count = GROUPS * PARTS
-    ours, seconds = _timed(lambda: k_means(x, count, iterations=STEPS, tolerance=0.0))
-    result["k_means"] = {"seconds": seconds, "inertia": ours.inertia}
-    result["k_means"]["peak_gib"] = _peak()
-    peer = KMeans(count, n_init=1, max_iter=STEPS, tol=0.0, random_state=0)
-    _, peer_seconds = _timed(lambda: peer.fit(x))
-    result["scikit_learn"] = {"seconds": peer_seconds, "inertia": float(peer.inertia_)}
-    result["times_faster"] = peer_seconds / seconds
-    return result
+    count, inertia = GROUPS * PARTS, {}
+
+    def ours():
+        done = k_means(x, count, iterations=STEPS, tolerance=0.0)
+        inertia["ours_inertia"] = done.inertia
+
+    def peer():
+        options = {"n_init": 1, "max_iter": STEPS, "tol": 0.0, "random_state": 0}
+        inertia["peer_inertia"] = float(KMeans(count, **options).fit(x).inertia_)
+
+    _forget_peak()
+    ours()
+    memory = {"ours_peak_gib": _peak()}
+    turns = times_faster(ours, peer, rounds=rounds)
+    return result | {"k_means": {"peer": "scikit-learn", **turns, **inertia, **memory}}
 
 
 def planted(
@@ -67,12 +78,16 @@ def planted(
     return x, labels
 
 
-def _timed(work: Callable) -> tuple:
-    start = time.perf_counter()
-    done = work()
-    return done, round(time.perf_counter() - start, 2)
+def _forget_peak() -> None:
+    """From here on `_peak` counts anew, without what ran before."""
+    with contextlib.suppress(OSError):  # Linux alone has it
+        Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak() -> float:
-    """Of this process so far, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB
+def _peak() -> float | None:
+    """The most memory of this process in GiB, all input included; None = not known."""
+    with contextlib.suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        if found := re.search(r"VmHWM:\s+(\d+) kB", status):
+            return int(found[1]) / KIB_OF_GIB
+    return None

@@ -2,6 +2,7 @@
 
 from hsjax.batch import IMAGE
 from hsjax.choices import check_stream, check_tables, check_word, refuse
+from hsjax.train.workdir import ConfigError
 
 
 def check_recategorize(config) -> None:
@@ -12,13 +13,17 @@ def check_recategorize(config) -> None:
     """
     c = config.recategorize
     check_tables(config, "recategorize.")
-    for modality in config.model.modalities:
-        check_word("model.modalities", modality, (*config.data.text.streams, IMAGE))
-        if modality != IMAGE:
-            check_stream(config, modality)
+    _check_vectors(config)
+    data = config.data
+    held_out = (data.leave_out, data.train_share < 1, data.shots, data.label_share < 1)
     refuse(
         [
             (not c.branch, "recategorize.branch is empty: name the code of a node"),
+            (
+                any(held_out),
+                "data.leave_out, train_share, shots and label_share say what a model is"
+                " not to learn from, and mean nothing to task=recategorize: leave them",
+            ),
             (
                 c.truth and c.keep and c.truth <= c.keep,
                 f"recategorize.truth={c.truth} is not hidden by recategorize.keep="
@@ -50,3 +55,34 @@ def check_recategorize(config) -> None:
             ),
         ]
     )
+
+
+def _check_vectors(config) -> None:
+    """ConfigError: products, or names of a vocabulary, would have no vectors."""
+    streams, stores = config.data.text.streams, config.data.features.to_dict()
+    for modality in config.model.modalities:
+        check_word("model.modalities", modality, (*streams, IMAGE))
+        if modality != IMAGE:
+            check_stream(config, modality)
+        if not (stores.get(modality) or config.recategorize.joint):
+            raise ConfigError(
+                f"no vectors of {modality}: name its feature store in"
+                f" data.features.{modality} (see task=extract), or an aligned run in"
+                " recategorize.joint, or leave it out of model.modalities"
+            )
+    refuse(
+        [
+            (not config.model.modalities, "model.modalities is empty: name one"),
+            (
+                config.recategorize.vocabulary and not named_stream(config),
+                "recategorize.vocabulary needs the store of a text in data.features,"
+                " whose encoder reads the names",
+            ),
+        ]
+    )
+
+
+def named_stream(config) -> str:
+    """The first text stream that has a feature store, '' = none."""
+    stores = config.data.features.to_dict()
+    return next((s for s in config.data.text.streams if stores.get(s)), "")

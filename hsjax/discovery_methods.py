@@ -1,16 +1,21 @@
-"""How clusters are found among products: the cascade, and baselines of discovery."""
+"""How clusters are found among products: the cascade, and baselines of discovery.
+
+`labels` finds nothing: what the labels are worth as they stand, as deep as they are
+looked at.
+"""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from hsjax.features.cluster_cascade import Cascade, Node, find_clusters
+from hsjax.features.cluster_cascade import Cascade, Node, find_clusters, undivided
 from hsjax.features.kmeans import k_means
 from hsjax.features.mixed import Mixed
 from hsjax.features.parametric import discover
 from hsjax.train.workdir import ConfigError
 
+KNOWING = ("known_k_means", "parametric")  # methods that are told some classes
 RESTARTS = 5  # of K-means: one gets stuck where there are many clusters
 
 
@@ -38,9 +43,10 @@ def found_clusters(
     except ValueError as error:
         raise ConfigError(f"recategorize.method={settings.method}: {error}") from None
     found = {}
-    for name in ("keys", "spread"):
-        found[name] = np.full(len(truth), "", dtype=cascade.keys.dtype)
-        found[name][here] = getattr(cascade, name)
+    for name in ("keys", "spread", "kept", "score"):
+        own = getattr(cascade, name)
+        found[name] = getattr(undivided(len(truth)), name).astype(own.dtype)
+        found[name][here] = own
     return cascade._replace(**found, rows=here[cascade.rows])
 
 
@@ -48,20 +54,25 @@ def _cascade(vectors, truth, told, config) -> Cascade:
     return find_clusters(vectors, len(truth), config.recategorize, seed=config.seed)
 
 
+def _labels(vectors, truth, told, config) -> Cascade:
+    return undivided(len(truth))
+
+
 def _k_means(vectors, truth, told, config) -> Cascade:
     x, options = vectors(np.arange(len(truth))), _options(config)
-    return _flat(k_means(x, _count(config, truth), **options).assignment)
+    count = _count(config, truth, told[:0])
+    return _flat(k_means(x, count, **options).assignment)
 
 
 def _known_k_means(vectors, truth, told, config) -> Cascade:
     x, options = vectors(np.arange(len(truth))), _options(config)
-    found = k_means(x, _count(config, truth), labels=_numbers(told), **options)
+    found = k_means(x, _count(config, truth, told), labels=_numbers(told), **options)
     return _flat(found.assignment)
 
 
 def _parametric(vectors, truth, told, config) -> Cascade:
     x = vectors(np.arange(len(truth)))
-    found = discover(x, _numbers(told), _count(config, truth), seed=config.seed)
+    found = discover(x, _numbers(told), _count(config, truth, told), seed=config.seed)
     return _flat(found.assignment)
 
 
@@ -74,19 +85,26 @@ METHODS: Mapping[str, Callable] = {
     "k_means": _k_means,
     "known_k_means": _known_k_means,
     "parametric": _parametric,
+    "labels": _labels,
 }
 
 
-def _count(config, truth: np.ndarray) -> int:
-    """Of the baselines: what is asked for, or as many as there are hidden classes."""
+def _count(config, truth: np.ndarray, told: np.ndarray) -> int:
+    """Of the baselines: what is asked for, or as many as there are hidden classes.
+
+    Classes of fewer products than a cluster may have do not count: a cluster for two
+    products would cost the baseline more than it gives. What it is told does.
+    """
     asked = tuple(config.recategorize.clusters)
-    classes = len(set(truth.tolist()) - {""})
-    if not asked and not classes:
+    names, counts = np.unique(truth[truth != ""], return_counts=True)
+    large = set(names[counts >= config.recategorize.min_size].tolist())
+    classes = len(large | set(told[told != ""].tolist()))
+    if not asked and not len(names):
         raise ConfigError(
             f"recategorize.method={config.recategorize.method} chooses no number of"
             " clusters: give it in recategorize.clusters"
         )
-    return asked[0] if asked else classes
+    return asked[0] if asked else max(1, classes)
 
 
 def told_classes(truth: Shaped[np.ndarray, "N"], config) -> Shaped[np.ndarray, "N"]:
@@ -124,7 +142,7 @@ def _flat(assignment: np.ndarray) -> Cascade:
     keys = np.array([names[c] for c in assignment.tolist()])
     nan = float("nan")
     nodes = tuple(Node(name, "", nan, nan) for name in names.values())
-    count = len(keys)
-    rows, empty = np.arange(count), np.zeros((count, 2), np.float32)
-    kept, score = np.ones(count, bool), np.zeros(count)
-    return Cascade(keys, keys, nodes, {}, rows, empty, kept, score)
+    alone = undivided(len(keys))
+    return alone._replace(
+        keys=keys, spread=keys, nodes=nodes, kept=np.ones(len(keys), bool)
+    )

@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped
 SHOWN = 8  # typical words of a cluster
 MORE = 1.25  # times as often as in its siblings' titles is typical
 LEAST = 0.05  # share of a cluster's titles that a typical word is in
+MIN_WORDS = 2  # of a name, where there are so many
 PAIR = 1.5  # "sports shoes", in a third of the titles, says more than "white" in a half
 TOKEN = r"(?u)\b[^\W\d_][\w'-]+\b"  # words of two letters or more, no bare numbers
 
@@ -26,8 +27,8 @@ def typical_words(
     with it, summed over clusters of equal weight, and A the number of clusters. A word
     in fewer than 5 % of the titles, such as a brand, is none, and neither is one that
     the siblings have nearly as often. Pairs whose first word is typical count 1.5
-    times, as a name rather is `sports shoes` than `white`; words that stand in a pair
-    further up are left out.
+    times, as a name rather is `sports shoes` than `white`; one whose second word alone
+    is typical is none, and words that stand in a pair further up are left out.
 
     Args:
       texts: cluster -> titles; '' counts as a title without words.
@@ -68,9 +69,11 @@ def _weights(
         weights *= np.log1p(count / np.maximum(total, 1e-12))
     place = {word: i for i, word in enumerate(words.tolist())}
     for i, word in enumerate(words.tolist()):
-        first, _, rest = word.partition(" ")
-        if rest:  # a first word that all siblings have, such as a brand, adds nothing
-            weights[:, i] *= np.where(typical[:, place[first]], PAIR, 1.0)
+        first, _, second = word.partition(" ")
+        if second:
+            new, alone = typical[:, place[first]], typical[:, place[second]]
+            # where all siblings have the first word, the second says as much alone
+            weights[:, i] *= np.where(new, PAIR, np.where(alone, 0.0, 1.0))
     return np.where(typical, weights, 0)
 
 
@@ -87,35 +90,44 @@ def _without_parts(words: list[str]) -> list[str]:
 
 
 def names_of(
-    words: Mapping[str, Sequence[str]], *, most: int, taken: Sequence[str] = ()
+    words: Mapping[str, Sequence[str]],
+    *,
+    most: int,
+    taken: Sequence[str] = (),
+    separator: str = "",
 ) -> dict[str, str]:
     """A name for each cluster, different from its siblings': typical words joined.
+
+    Of two words or more, where there are as many: `men formal shoes` tells more than
+    `men`.
 
     Args:
       words: cluster -> its typical words, siblings alone.
       most: words of a name at most.
       taken: names that are already there.
+      separator: of the tree's paths, which no name may have in it: a space instead.
     """
+    apart = separator or " "
     names, used = {}, {name.casefold() for name in taken}
     for number, (cluster, own) in enumerate(words.items(), 1):
-        for length in range(1, len(own) + 1):
-            name = _joined(own[:length], most)
-            if name and name.casefold() not in used:
-                break
-        else:
-            name = ""
-        if not name or name.casefold() in used:
-            name = next(
-                n
-                for n in (f"group {i}" for i in range(number, number + len(used) + 2))
-                if n not in used
-            )
-        names[cluster] = name
-        used.add(name.casefold())
+        parts = [word.replace(apart, " ").split() for word in own]
+        numbers = range(number, number + len(used) + 2)
+        names[cluster] = next(
+            name
+            for name in (*_joined(parts, most), *(f"group {i}" for i in numbers))
+            if name.casefold() not in used
+        )
+        used.add(names[cluster].casefold())
     return names
 
 
-def _joined(words: Sequence[str], most: int) -> str:
-    """Words once each, at most so many."""
-    single = list(dict.fromkeys(part for word in words for part in word.split()))
-    return " ".join(single[:most])
+def _joined(words: Sequence[Sequence[str]], most: int) -> list[str]:
+    """Names to choose from, the shortest first: words once each, at most so many."""
+    single = list(dict.fromkeys(part for word in words for part in word))
+    enough = min(MIN_WORDS, most, len(single))
+    found = []
+    for length in range(1, len(words) + 1):
+        parts = dict.fromkeys(part for word in words[:length] for part in word)
+        if len(parts) >= enough:
+            found.append(" ".join([*parts][:most]))
+    return found

@@ -71,10 +71,6 @@ class Projection:
         """Probabilities of the target's leaves, in float64; rows keep their sum."""
         return np.asarray(probs, np.float64) @ self.matrix
 
-    def nodes(self, probs: Float[np.ndarray, "N D"]) -> list[Float[np.ndarray, "N _"]]:
-        """Marginals of the target's nodes, per level by id, of what `project` gives."""
-        return [probs @ members for members in node_members(self.target)]
-
     def node_shares(self) -> list[sparse.csr_array]:
         """Per level (D nodes, C nodes) by id: which share of a source node went where.
 

@@ -21,7 +21,7 @@ class Proposal(NamedTuple):
       key: of the cluster, such as "2.1"; parent: "2", '' = the branch itself.
       name: from the titles; size: products, parts included; share: of the branch's.
       words: typical of its titles; label_texts: nearest names of a vocabulary.
-      silhouette, stability: see `features.cluster.Division`.
+      silhouette, stability: see `features.cluster.Division`; nan = not measured.
     """
 
     key: str
@@ -42,6 +42,7 @@ def make_proposals(
     most_words: int,
     taken: Sequence[str] = (),
     label_texts: Mapping[str, Sequence[str]],
+    separator: str = "",
 ) -> list[Proposal]:
     """One for each cluster, parents before their parts.
 
@@ -50,6 +51,7 @@ def make_proposals(
       most_words: of a name.
       taken: names of children that the branch has already.
       label_texts: cluster -> nearest names of a vocabulary.
+      separator: of the tree's paths; see `names_of`.
     """
     words, names = {}, {}
     for parent in dict.fromkeys(node.parent for node in cascade.nodes):
@@ -58,7 +60,7 @@ def make_proposals(
         own = typical_words(of)
         words |= own
         used = taken if not parent else [names[parent]]
-        names |= names_of(own, most=most_words, taken=used)
+        names |= names_of(own, most=most_words, taken=used, separator=separator)
     total = len(cascade.keys)
     found = []
     for node in cascade.nodes:
@@ -77,6 +79,11 @@ def make_proposals(
             )
         )
     return found
+
+
+def as_json(p: Proposal) -> dict:
+    """Its fields; null of what was not measured, as JSON has no nan."""
+    return {k: None if v != v else v for k, v in p._asdict().items()}
 
 
 def rows_of(keys: Shaped[np.ndarray, "N"], key: str) -> np.ndarray:

@@ -4,29 +4,31 @@ Paper B, sections IV-D and V-C. Nothing is changed: a person looks at the review
 and `python -m hsjax.refine` makes a new tree of what was decided.
 """
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hsjax.atomic import write_atomically
-from hsjax.data.quarantine import Quarantine, written_if_refused
+from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
 from hsjax.data.run_stores import described_stores
-from hsjax.discovery import Branch, branch_vectors, read_branch, titles_of
+from hsjax.discovery import Branch, branch_vectors, joint_run, read_branch, titles_of
 from hsjax.discovery_choices import check_recategorize
 from hsjax.discovery_methods import found_clusters, told_classes
-from hsjax.evaluation.clusters import cluster_scores, discovery_accuracy
+from hsjax.discovery_scores import class_counts, classes_told, discovery_scores
+from hsjax.features.cluster_cascade import undivided
+from hsjax.inference.predict import Run
 from hsjax.opening import resolved
-from hsjax.proposals import level_keys, make_proposals, proposed_diff
-from hsjax.recategorize_files import Found, write_clusters, write_page
+from hsjax.proposals import make_proposals, proposed_diff
+from hsjax.recategorize_files import Found, write_clusters, write_page, write_proposals
 from hsjax.recategorize_report import (
     plot_maps,
     proposals_markdown,
     scores_markdown,
     tried_markdown,
+    why_undivided,
     write_report,
 )
 from hsjax.taxonomy_diff import Diff, write_diff
@@ -38,7 +40,8 @@ from hsjax.vocabulary import nearest_names
 
 log = logging.getLogger("hsjax")
 
-KNOWING = ("known_k_means", "parametric")  # methods that are told some classes
+FEW = "its node has too few products to be divided"
+NO_VECTORS = "too few products of its node have a vector"
 
 
 def propose(config, workdir: Path) -> None:
@@ -62,24 +65,23 @@ def propose(config, workdir: Path) -> None:
     write_config(config, workdir)
     keep_stores(described_stores(config), workdir)
     branch.tree.save(workdir / "taxonomy.json")
-    found, told = [], _told(config, branch)
-    for (level, code), rows in branch.nodes.items():
-        if len(rows) < 2 * config.recategorize.min_size:
-            log.info("%s: %d products are too few to divide", code, len(rows))
-            continue
-        found.append(_divided(config, workdir, branch, (level, code), rows, told))
+    run, doubt = joint_run(config, branch.tree)
+    found = _found(config, workdir, branch, run)
     write_clusters(workdir, found)
     write_diff(_diff(branch, found, workdir), workdir / "diff.json")
     plot_maps(workdir / "map.png", {f.code: (f.cascade, f.proposals) for f in found})
-    metrics = _metrics(config, branch, found, told)
+    metrics = discovery_scores(found)
     context = {
         "branch": config.recategorize.branch,
         "config_hash": config_hash(config),
         "environment": environment(),
         "seconds": round(time.perf_counter() - start, 1),
         "nodes": {f.code: len(f.proposals) for f in found},
+        "hidden_classes": class_counts(found),
+        "doubt": doubt,
     }
-    print(write_report(workdir, _sections(found, metrics, context), metrics, context))
+    sections = _sections(config, found, metrics, context)
+    print(write_report(workdir, sections, metrics, context))
     print(f"all files: {workdir}")
 
 
@@ -93,6 +95,24 @@ def _refuse(config, workdir: Path) -> None:
         )
 
 
+def _found(config, workdir: Path, branch: Branch, run: Run | None) -> list[Found]:
+    """Every node of the branch, divided or not.
+
+    Raises:
+      CatalogueError: vectors are missing wherever there are enough products.
+    """
+    told, least = _told(config, branch), 2 * config.recategorize.min_size
+    found = [_node(config, workdir, branch, run, node, told) for node in branch.nodes]
+    large = [f for f in found if len(f.rows) >= least]
+    if large and all(f.reason == NO_VECTORS for f in large):
+        names = ", ".join(config.model.modalities)
+        raise CatalogueError(
+            f"hardly a product of {config.recategorize.branch!r} has any of {names}:"
+            " check data.features and model.modalities"
+        )
+    return found
+
+
 def _told(config, branch: Branch) -> np.ndarray:
     """(R,) of all rows: see `told_classes`."""
     inside = np.concatenate(list(branch.nodes.values()))
@@ -101,28 +121,43 @@ def _told(config, branch: Branch) -> np.ndarray:
     return told
 
 
-def _divided(config, workdir: Path, branch: Branch, node, rows, told) -> Found:
-    """A node's clusters, and its page."""
-    level, code = node
+def _node(config, workdir: Path, branch: Branch, run, node, told) -> Found:
+    """A node's clusters, and its page; without them where it cannot be divided."""
+    (level, code), rows = node, branch.nodes[node]
     records = [branch.records[i] for i in rows]
-    vectors, truth = branch_vectors(config, records), branch.truth[rows]
-    cascade = found_clusters(config, vectors, truth, told[rows])
-    titles = titles_of(config, records)
+    titles, least = titles_of(config, records), 2 * config.recategorize.min_size
+    found = Found(
+        code=code,
+        level=level,
+        rows=rows,
+        records=records,
+        titles=titles,
+        truth=branch.truth[rows],
+        told=told[rows],
+        cascade=undivided(len(rows)),
+    )
+    if config.recategorize.method == "labels":
+        return replace(found, reason="labels are left as they are")
+    vectors = branch_vectors(config, records, run) if len(rows) >= least else None
+    if vectors is None or len(vectors.present) < least:
+        reason = NO_VECTORS if vectors else FEW
+        log.info("%s, %d products: %s", code, len(rows), reason)
+        return replace(found, reason=reason)
+    cascade = found_clusters(config, vectors, found.truth, found.told)
+    if not cascade.nodes:
+        why = why_undivided(cascade, config.recategorize.min_stability)
+        return replace(found, cascade=cascade, reason=f"its node stays whole: {why}")
     proposals = make_proposals(
         cascade,
         titles,
         most_words=config.recategorize.names,
         taken=_children(branch, level, code),
-        label_texts=nearest_names(config, titles, cascade),
+        label_texts=nearest_names(config, records, cascade),
+        separator=branch.tree.separator,
     )
-    found = Found(code, level, rows, records, cascade, proposals, titles, truth)
-    if proposals:
-        write_page(config, workdir, found, vectors, _settings(config))
-        document = {"digest": found.digest, "node": code, "level": level + 1}
-        document |= {"proposals": [p._asdict() for p in proposals]}
-        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-        path = workdir / found.page.replace("review_", "proposals_")
-        write_atomically(path.with_suffix(".json"), text)
+    found = replace(found, cascade=cascade, proposals=proposals)
+    write_page(config, workdir, found, vectors, _settings(config))
+    write_proposals(workdir, found)
     return found
 
 
@@ -161,54 +196,20 @@ def _settings(config) -> dict[str, str]:
     return told | {"seed": str(config.seed)}
 
 
-def _metrics(
-    config, branch: Branch, found: Sequence[Found], told: np.ndarray
-) -> dict[str, float | int]:
-    """Scores beside hidden classes, of the first new level of all nodes together.
-
-    A node that was not divided is one cluster. Names that start with `kept/` are of the
-    products in a cluster alone; of methods that know some classes, of the others.
-    """
-    if not config.recategorize.truth:
-        return {}
-    truth, spread, kept, free = [], [], [], []
-    number = 0
-    for (_, code), rows in branch.nodes.items():
-        of = next((f for f in found if f.code == code), None)
-        own = np.zeros(len(rows), int)
-        inside = np.zeros(len(rows), bool)
-        if of is not None and of.cascade.nodes:
-            keys = level_keys(of.cascade.spread, 0)
-            own = np.unique(keys, return_inverse=True)[1]
-            inside = of.cascade.keys != ""
-        truth.append(branch.truth[rows])
-        spread.append(own + number)
-        kept.append(inside)
-        free.append(told[rows] == "")
-        number += own.max() + 1
-    truth, spread, kept, free = map(np.concatenate, (truth, spread, kept, free))
-    knowing = config.recategorize.method in KNOWING
-    scored = free if knowing else np.ones(len(truth), bool)
-    metrics = cluster_scores(truth[scored], spread[scored])
-    inside = np.where(kept, spread, -1)[scored]
-    metrics |= {
-        f"kept/{k}": v for k, v in cluster_scores(truth[scored], inside).items()
-    }
-    known = set(truth[~free].tolist())
-    own = discovery_accuracy(truth[free], spread[free], known)
-    return metrics | {f"free/{k}": v for k, v in own.items()}
-
-
-def _sections(found: Sequence[Found], metrics: Mapping, context: Mapping) -> dict:
-    sections = {}
+def _sections(
+    config, found: Sequence[Found], metrics: Mapping, context: Mapping
+) -> dict[str, str]:
+    sections = {"Doubtful": context["doubt"]} if context["doubt"] else {}
     for f in found:
-        page = f" Decide in {f.page}." if f.proposals else ""
-        sections[f.code] = (
-            f"{len(f.records):,} products, {int((f.cascade.keys == '').sum()):,} in no"
-            f" cluster.{page}\n\n{proposals_markdown(f.proposals)}"
-        )
+        told = f"{len(f.records):,} products"
+        if f.proposals:
+            told += f", {f.left_out:,} in no cluster. Decide in {f.page}.\n\n"
+            sections[f.code] = told + proposals_markdown(f.proposals)
+        else:
+            sections[f.code] = f"{told}, not divided: {f.reason}."
         if f.cascade.tried:
             sections[f"{f.code}: how many"] = tried_markdown(f.cascade)
     if metrics:
-        sections["Beside the hidden classes"] = scores_markdown(metrics)
+        told = classes_told(config, context["hidden_classes"])
+        sections["Beside the hidden classes"] = f"{told}\n\n{scores_markdown(metrics)}"
     return sections | {"Time": f"{context['seconds']} s"}

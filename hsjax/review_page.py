@@ -51,11 +51,13 @@ class Cluster(NamedTuple):
       name: proposed; the reviewer may give another.
       size: products.
       share: of the branch's products, 0 to 1.
-      stability, silhouette: None = not measured.
+      stability: how well it comes back in the same map; silhouette: None = unmeasured.
       words: typical of its titles, the most typical first.
       label_texts: nearest to it, the nearest first.
       nearest, random, farthest: products by their distance to the centre.
-      purity: where the hidden truth is known.
+      purity: where the hidden truth is known, the share of its commonest class;
+        true_label: this class; purity_chance: the share that as many products drawn
+        from what was divided would have of theirs.
     """
 
     key: str
@@ -71,6 +73,8 @@ class Cluster(NamedTuple):
     random: Sequence[Product] = ()
     farthest: Sequence[Product] = ()
     purity: float | None = None
+    true_label: str = ""
+    purity_chance: float | None = None
 
 
 class Review(NamedTuple):
@@ -186,7 +190,7 @@ def _content(review: Review) -> dict:
 
 
 def _cluster(c: Cluster) -> dict:
-    numbers = ("share", "stability", "silhouette", "purity")
+    numbers = ("share", "stability", "silhouette", "purity", "purity_chance")
     kinds = ("nearest", "random", "farthest")
     return {
         "key": c.key,
@@ -195,6 +199,7 @@ def _cluster(c: Cluster) -> dict:
         "size": int(c.size),
         "words": [*c.words],
         "labels": [*c.label_texts],
+        "true_label": c.true_label,
         **{name: _number(getattr(c, name)) for name in numbers},
         **{kind: [int(p.row) for p in getattr(c, kind)] for kind in kinds},
     }

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from hsjax.discovery_table import are_discoveries, make_discoveries
 from hsjax.evaluation.audit_facts import read_report
 from hsjax.evaluation.audit_table import audit_models
 from hsjax.evaluation.comparison import MAIN_METRICS
@@ -66,6 +67,7 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
         told = _done_otherwise([run for run in runs if run.row in table.rows], root)
         raise ConfigError(f"--table={name}: no run of it is done in {root}{told}")
     runs = [run for run in runs if run.row in table.rows]
+    discovered = are_discoveries(table, runs)
     if table.curves:
         return make_curves(table, runs, root, name, done)
     rows = [_row(wanted, runs, root, table, done) for wanted in table.rows]
@@ -75,6 +77,8 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
             f"--table={name}: no run of it has {table.folder}/report.json;"
             f" --evaluate={table.folder}='ARGUMENTS' makes it"
         )
+    if discovered:
+        return make_discoveries(table, rows, root / name)
     for folder in folders:
         _check_possible(folder / "report.json")
     title = table.title + labels_told(folders)

@@ -5,49 +5,46 @@ from pathlib import Path
 
 import numpy as np
 
-from hsjax.batch import IMAGE
 from hsjax.data.features import text_key
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.records import Record
 from hsjax.data.store import open_store
+from hsjax.data.text import stream_texts
+from hsjax.discovery_choices import named_stream
 from hsjax.features.cluster_cascade import Cascade
 from hsjax.features.live import embed
 from hsjax.proposals import rows_of
-from hsjax.train.workdir import ConfigError
 
 FEW = 5  # names that are shown
 MOST = 500  # titles of a cluster that its mean is of
 
 
 def nearest_names(
-    config, titles: Sequence[str], cascade: Cascade
+    config, records: Sequence[Record], cascade: Cascade
 ) -> dict[str, list[str]]:
-    """Cluster -> the names of `recategorize.vocabulary` nearest to its mean title.
+    """Cluster -> the names of `recategorize.vocabulary` nearest to its mean text.
 
-    Names and titles are encoded by the store of the first text stream in
-    `data.features`; {} where no vocabulary is asked for.
+    Texts are of the first text stream that has a store, whose encoder reads the names,
+    too; {} where no vocabulary is asked for.
 
     Raises:
-      ConfigError: no text has a store. CatalogueError: there is no such file.
+      CatalogueError: there is no such file.
     """
     path = config.recategorize.vocabulary
     if not path:
         return {}
     if not Path(path).is_file():
         raise CatalogueError(f"recategorize.vocabulary: there is no file {path}")
-    stores = config.data.features.to_dict()
-    folder = next((f for m, f in stores.items() if f and m != IMAGE), "")
-    if not folder:
-        raise ConfigError(
-            "recategorize.vocabulary needs the store of a text in data.features, whose"
-            " encoder reads the names"
-        )
-    names = _names(Path(path))
+    stream = named_stream(config)
+    folder = config.data.features[stream]
+    names = _names(Path(path), config.data.columns.separator)
     limit = config.data.image.max_pixels
     vocabulary = _unit(embed(folder, names, max_pixels=limit))
+    texts = stream_texts(records, config.data.text.streams[stream])
     store, found = open_store(folder), {}
     for node in cascade.nodes:
         rows = rows_of(cascade.keys, node.key)[:MOST]
-        keys = [text_key(titles[i]) for i in rows]
+        keys = [text_key(texts[i]) for i in rows]
         held = [key for key in keys if key and key in store]
         if held:
             mean = _unit(store.take(store.rows(held))).mean(axis=0)
@@ -56,10 +53,16 @@ def nearest_names(
     return found
 
 
-def _names(path: Path) -> list[str]:
-    """A name or a path a line, whose last part is the name; `#` starts a comment."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    names = [line.split(" > ")[-1].strip() for line in lines if line[:1] != "#"]
+def _names(path: Path, separator: str) -> list[str]:
+    """A name or a path a line, whose last part is the name; `#` starts a comment.
+
+    Parts stand apart by the catalogue's separator, or by ' > ', as public lists have.
+    """
+    names = []
+    for line in path.read_text(encoding="utf-8-sig").splitlines():
+        if line[:1] != "#":
+            last = line.split(" > ")[-1].split(separator)[-1]
+            names.append(last.strip())
     names = [name for name in dict.fromkeys(names) if name]
     if not names:
         raise CatalogueError(f"recategorize.vocabulary: {path} has no name")

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from hsjax.data.features import Features, text_key
-from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import FeatureStore, add_part, start_store
 from hsjax.evaluation.clusters import ari, hungarian_accuracy
-from hsjax.features.cluster import REST, consistent, divide
+from hsjax.features import cluster, cluster_count
+from hsjax.features.cluster import REST, divide, fit_filter
 from hsjax.features.cluster_cascade import find_clusters
 from hsjax.features.cluster_count import Tried, best_of
 from hsjax.features.mixed import Mixed, joint_vectors
+from hsjax.features.votes import voted
 
 DIVIDE = {
     "counts": range(2, 8),
     "min_size": 10,
+    "min_stability": 0.5,
     "resamples": 4,
     "linkage": "ward",
     "seed": 0,
@@ -56,7 +58,9 @@ def test_the_planted_number_of_clusters_is_found(choice):
     assert np.bincount(found.clusters).tolist() == [80, 60, 40, 30]  # largest first
     assert (found.stability > 0.9).all()
     assert (found.silhouette > 0.7).all()
-    assert [t.count for t in found.tried] == list(DIVIDE["counts"])
+    counts = [t.count for t in found.tried]
+    # the gap is compared with one cluster, and with one more than may be chosen
+    assert counts == (list(range(1, 9)) if choice == "gap" else [*DIVIDE["counts"]])
 
 
 def test_a_number_by_hand_is_taken():
@@ -80,30 +84,74 @@ def test_what_cannot_be_divided_is_left_alone():
     assert found.tried == ()
 
 
+def test_the_best_number_that_comes_back_is_taken(monkeypatch):
+    """A number that is better and does not come back is no reason to divide nothing."""
+    x, labels = planted([80, 60, 40, 30])
+    measured = cluster_count.trials
+
+    def shaken(*args, **kwargs):
+        tried, drawn = measured(*args, **kwargs)
+        low = [t._replace(stability=0.3) if t.count in gone else t for t in tried]
+        return tuple(low), drawn
+
+    monkeypatch.setattr(cluster, "trials", shaken)
+    gone = {4}
+    found = divide(x, choice="silhouette", **DIVIDE)
+    assert found.chosen.count != 4
+    assert found.chosen.stability > 0.5
+    assert found.clusters.max() + 1 > 1
+    gone = set(DIVIDE["counts"])
+    found = divide(x, choice="silhouette", **DIVIDE)
+    assert (found.clusters == REST).all()
+    assert found.chosen.count == 4, "why it was not is told by the best"
+
+
+def test_rows_without_clusters_stay_together_by_the_gap():
+    x = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    found = divide(x, choice="gap", **DIVIDE)
+    assert found.chosen.count == 1
+    assert (found.clusters == REST).all()
+    assert np.isnan(found.chosen.silhouette)
+    one, two = found.tried[:2]
+    assert one.gap >= two.gap - two.gap_error
+    # the other criteria have nothing to say of one cluster
+    assert divide(x, choice="silhouette", **DIVIDE).chosen.count > 1
+
+
 def test_of_equals_the_smallest_number_wins():
     tried = [Tried(k, 10, 0.5, g, 0.1, 0.9) for k, g in ((2, 1.0), (3, 1.05), (4, 2.0))]
-    assert best_of(tried, "silhouette").count == 2
-    assert best_of(tried, "gap").count == 2  # 1.0 >= 1.05 - 0.1
+    numbers = (2, 3, 4)
+    assert best_of(tried, "silhouette", sound=numbers).count == 2
+    assert best_of(tried, "gap", sound=numbers).count == 2  # 1.0 >= 1.05 - 0.1
     rising = [t._replace(gap_error=0.0) for t in tried]
-    assert best_of(rising, "gap").count == 4
+    assert best_of(rising, "gap", sound=numbers).count == 4
+    # 2 would be enough beside 3, but may not be chosen; 4 is compared with nothing
+    assert best_of(tried, "gap", sound=(3, 4)).count == 4
+    gone = [tried[0]._replace(gap_error=0.0), tried[2]]
+    assert best_of(gone, "gap", sound=(2,)).count == 2, "4 is not 2 + 1"
 
 
 @pytest.mark.parametrize("kind", ["distance", "silhouette"])
 def test_the_filter_leaves_out_what_lies_apart(kind):
     x, _ = planted([100, 100])
     far = x[:10] + 3.0  # between and beside the groups
-    kept, score = consistent(
-        np.concatenate([x, far]), kind=kind, clusters=2, share=0.9, seed=0
-    )
+    everything = np.concatenate([x, far])
+    sieve = fit_filter(everything, kind=kind, clusters=2, share=0.9, seed=0)
+    kept, score = sieve(everything)
     assert not kept[-10:].any()
     assert kept[:200].mean() > 0.94
     assert score[-10:].max() < np.median(score)
+    # rows that it has not seen go by the same centres and bounds
+    alone = fit_filter(x, kind=kind, clusters=2, share=0.9, seed=0)
+    assert alone(x)[0].mean() == pytest.approx(0.9, abs=0.02)
+    assert not alone(far)[0].any()
 
 
 def test_without_a_filter_all_stay():
     x, _ = planted([30, 30])
-    kept, _ = consistent(x, kind="none", clusters=2, share=0.5, seed=0)
+    kept, score = fit_filter(x, kind="none", clusters=2, share=0.5, seed=0)(x)
     assert kept.all()
+    assert np.isnan(score).all()
 
 
 def nested():
@@ -131,7 +179,7 @@ def test_a_cascade_finds_groups_and_their_parts():
     assert (found.spread != "").all()
     parents = [node.parent for node in found.nodes]
     assert all(p == "" or p in [n.key for n in found.nodes] for p in parents)
-    assert found.points.shape == (len(x), 2)
+    assert found.points.shape == (found.kept.sum(), 2)
 
 
 def test_the_same_seed_gives_the_same_clusters():
@@ -141,15 +189,43 @@ def test_the_same_seed_gives_the_same_clusters():
     np.testing.assert_array_equal(runs[0].points, runs[1].points)
 
 
-def test_rows_outside_the_sample_go_to_their_neighbours():
+def test_rows_outside_the_sample_are_filtered_and_go_to_their_neighbours():
     x, labels = nested()
-    settings = SimpleNamespace(**{**vars(SETTINGS), "sample": 300, "levels": 1})
+    far = np.arange(0, len(x), 9)  # beside all groups, in the sample and outside
+    x[far] += 10 * np.random.default_rng(0).normal(size=(len(far), x.shape[1]))
+    changes = {"sample": 300, "levels": 1, "filter_clusters": 3, "filter_share": 0.8}
+    settings = SimpleNamespace(**{**vars(SETTINGS), **changes})
     found = find_clusters(lambda rows: x[rows], len(x), settings, seed=0)
-    assert len(found.rows) == 300
+    assert len(found.rows) == len(found.points) < 300
+    assert found.kept[found.rows].all()
     outside = np.setdiff1d(np.arange(len(x)), found.rows)
-    assert (found.keys[outside] != "").all()
+    fits = outside[found.kept[outside]]
+    assert 0.7 < found.kept.mean() < 0.9
+    assert found.kept[far].mean() < 0.2
+    assert (found.keys[~found.kept] == "").all()
+    assert (found.keys[fits] != "").all()
     names = np.unique(found.keys, return_inverse=True)[1]
-    assert ari(labels[outside] // 3, names[outside]) > 0.9
+    assert ari(labels[fits] // 3, names[fits]) > 0.9
+    assert np.isfinite(found.score).all()
+
+
+def test_votes_are_cast_level_by_level():
+    """Cluster 1 has most of the neighbours, though each of its parts has fewer."""
+
+    def vectors(rows):
+        return np.zeros((len(rows), 2))
+
+    x = np.zeros((15, 2), np.float32)
+    keys = np.array(["1.1"] * 5 + ["1.2"] * 4 + ["2"] * 6)
+    found = voted(x, keys, vectors, np.arange(3))
+    assert found.tolist() == ["1.1"] * 3
+    keys = np.array(["1.1"] * 3 + ["1"] * 5 + [""] * 7)
+    found = voted(x, keys, vectors, np.arange(1))
+    assert found.tolist() == ["1"], "most of those for 1 are for none of its parts"
+    keys = np.array(["10"] * 7 + ["2"] * 7 + [""])
+    found = voted(x, keys, vectors, np.arange(1))
+    assert found.tolist() == ["2"], "of equals the larger one"
+    assert voted(x[:0], keys[:0], vectors, np.arange(2)).tolist() == ["", ""]
 
 
 def store_of(folder, vectors, keys, shape):
@@ -184,11 +260,20 @@ def test_a_mixture_has_each_modality_at_unit_length(tmp_path):
     )
 
 
-def test_a_mixture_of_nothing_is_refused(tmp_path):
-    store = store_of(tmp_path / "t", np.ones((1, 3)), [text_key("a")], [3])
-    features = {"title": Features(store, np.array([0, -1, -1]))}
-    with pytest.raises(CatalogueError, match="1 products of the branch have title"):
-        Mixed(features, components=2, arrays={}, seed=0)
+def test_a_modality_of_one_product_is_left_out(tmp_path):
+    rng = np.random.default_rng(0)
+    keys = [text_key(str(i)) for i in range(9)]
+    text = store_of(tmp_path / "t", rng.normal(size=(9, 3)), keys, [3])
+    rows = text.rows(keys)
+    alone = np.where(np.arange(9) == 4, rows, -1)
+    one = {"title": Features(text, alone)}
+    mixed = Mixed(one, components=2, arrays={}, seed=0)
+    assert not mixed.reductions
+    assert not len(mixed.present)
+    both = one | {"brand": Features(text, np.where(np.arange(9) < 5, rows, -1))}
+    mixed = Mixed(both, components=2, arrays={}, seed=0)
+    assert [*mixed.reductions] == ["brand"]
+    assert mixed.present.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_joint_vectors_are_of_the_modalities_that_count():

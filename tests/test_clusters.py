@@ -8,9 +8,10 @@ from sklearn import metrics
 
 from hsjax.evaluation.cluster_stability import (
     best_jaccard,
-    bootstrap_stability,
     stability,
+    stability_within,
 )
+from hsjax.evaluation.cluster_tables import FIGURES
 from hsjax.evaluation.clusters import (
     ari,
     cluster_purity,
@@ -19,7 +20,6 @@ from hsjax.evaluation.clusters import (
     discovery_accuracy,
     hungarian_accuracy,
     nmi,
-    purity,
 )
 
 # 10 rows: cluster 4 is {a a a b}, cluster 7 {b b c}, cluster 9 {c}; two are left out
@@ -73,22 +73,49 @@ def test_purity_rises_with_clusters_and_chance_says_so():
     assert single["purity"] == single["purity_chance"] == 1
     assert single["ari"] == pytest.approx(0, abs=1e-9)
     assert single["hungarian_accuracy"] == 3 / 90
-    one = purity(labels, np.zeros(90, int))
-    assert one.value == one.chance == one.majority
-    some = purity(labels, rng.integers(10, size=90), draws=400)
-    assert some.value == pytest.approx(some.chance, abs=0.06)
-    assert some.chance > some.majority + 0.1
+    one = cluster_scores(labels, np.zeros(90, int))
+    assert one["purity"] == one["majority_share"]
+    assert one["purity_chance"] == pytest.approx(one["purity"])
+    assert one["nmi_chance"] == one["ari_chance"] == 0
+    some = cluster_scores(labels, rng.integers(10, size=90), draws=400)
+    assert some["purity"] == pytest.approx(some["purity_chance"], abs=0.06)
+    assert some["purity_chance"] > some["majority_share"] + 0.1
 
 
 def test_chance_is_the_mean_over_shuffled_rows():
     rng = np.random.default_rng(1)
     labels, clusters = rng.integers(4, size=50), rng.integers(6, size=50)
-    shuffled = [purity(rng.permutation(labels), clusters).value for _ in range(400)]
-    expected = purity(labels, clusters, draws=400).chance
-    assert expected == pytest.approx(np.mean(shuffled), abs=0.01)
-    again = purity(labels, clusters, draws=400)
-    assert again.chance == expected
-    assert purity(labels, clusters, draws=400, seed=1).chance != expected
+    shuffled = [rng.permutation(labels) for _ in range(400)]
+    scores = cluster_scores(labels, clusters, draws=400)
+    for name, figure in FIGURES.items():
+        values = [figure(contingency(x, clusters).table) for x in shuffled]
+        assert scores[f"{name}_chance"] == pytest.approx(np.mean(values), abs=0.01)
+    assert scores["ari_chance"] == pytest.approx(0, abs=0.01)
+    assert cluster_scores(labels, clusters, draws=400) == scores
+    other = cluster_scores(labels, clusters, draws=400, seed=1)
+    assert other["purity_chance"] != scores["purity_chance"]
+
+
+def test_chance_knows_the_parts_that_were_known_before():
+    """Classes that a known part gives away are no merit of clusters within it."""
+    rng = np.random.default_rng(2)
+    within = np.repeat(["shoes", "sandals"], [90, 30])
+    labels = np.where(within == "shoes", rng.integers(3, size=120), 7)
+    clusters = np.where(within == "shoes", rng.integers(3, size=120), 5)
+    scores = cluster_scores(labels, clusters, within=within, draws=200)
+    for name in FIGURES:  # clusters were drawn, and chance is worth as much
+        assert scores[name] == pytest.approx(scores[f"{name}_chance"], abs=0.06)
+    blind = cluster_scores(labels, clusters, draws=200)
+    assert blind["nmi_chance"] < scores["nmi_chance"] - 0.3
+    assert blind["ari_chance"] < scores["ari_chance"] - 0.1
+    shuffled = labels.copy()
+    values = []
+    for _ in range(200):
+        for part in ("shoes", "sandals"):
+            rows = np.flatnonzero(within == part)
+            shuffled[rows] = rng.permutation(labels[rows])
+        values.append(nmi(shuffled, clusters))
+    assert scores["nmi_chance"] == pytest.approx(np.mean(values), abs=0.01)
 
 
 def test_rows_without_class_or_cluster():
@@ -163,47 +190,16 @@ def test_jaccard_by_hand():
     assert np.isnan(best_jaccard(mine, found, np.array([0, 1, 2]))[2])
 
 
-@pytest.mark.parametrize("subset", [0.0, 0.5])
-def test_what_is_there_comes_back_and_what_is_cut_at_will_does_not(subset):
-    """Two groups far apart; one of them is halved at the median of what was drawn."""
+def test_stability_within_parts_leaves_out_what_no_seed_divides():
+    """What is the same because it was given says nothing of the clusters."""
+    parts = np.repeat(["whole", "cut", "once"], [60, 20, 10])
     rng = np.random.default_rng(0)
-    place = np.concatenate([rng.normal(size=40), rng.normal(size=40) + 99])
-
-    def halved_anywhere(rows):
-        axis = rng.random(len(place))  # the cut is another each time
-        low = axis[rows] < np.median(axis[rows])
-        return np.where(place[rows] > 50, 2, low.astype(int))
-
-    clusters = halved_anywhere(np.arange(80))
-    found = bootstrap_stability(clusters, halved_anywhere, subset=subset, seed=3)
-    assert found.cluster.tolist() == [0, 1, 2]
-    assert found.jaccard[2] == 1
-    assert found.dissolved[2] == 0
-    assert found.jaccard[:2].max() < 0.75
-    assert found.dissolved[:2].min() > 0.3
-    assert 0.3 < found.ari < 0.9
-
-    def two(rows):
-        return (place[rows] > 50).astype(int)
-
-    perfect = bootstrap_stability(two(np.arange(80)), two, resamples=5, subset=subset)
-    assert perfect.jaccard.tolist() == [1, 1]
-    assert perfect.ari == 1
-
-
-def test_a_cluster_that_is_never_drawn_and_repeats_in_a_bootstrap():
-    """With one of 200 rows in each of 3 draws of 1 %, cluster 1 is hardly ever met."""
-    clusters, repeats = np.zeros(200, int), []
-    clusters[0] = 1
-
-    def nothing(rows):
-        repeats.append(len(rows) - len(set(rows.tolist())))
-        return np.full(len(rows), -1)
-
-    few = bootstrap_stability(clusters, nothing, resamples=3, subset=0.01)
-    assert few.jaccard[0] == 0
-    assert np.isnan(few.jaccard[1])
-    assert np.isnan(few.ari)
-    assert not any(repeats)
-    bootstrap_stability(clusters, nothing, resamples=1)
-    assert 50 < repeats[-1] < 100, "about 37 % of rows"
+    whole = np.zeros(60, int)
+    cuts = [rng.integers(1, 3, size=20) for _ in range(2)]
+    once = [np.full(10, 4), np.repeat([4, 5], 5)]
+    runs = [np.concatenate([whole, c, o]) for c, o in zip(cuts, once, strict=True)]
+    assert stability(runs).ari > 0.8
+    found = stability_within(runs, parts)
+    alone = metrics.adjusted_rand_score(*cuts)
+    assert found == pytest.approx((20 * alone + 10 * 0) / 30)
+    assert np.isnan(stability_within([whole, whole], parts[:60]))

@@ -40,8 +40,11 @@ def test_what_is_returned_belongs_together():
     means = [x[found.assignment == k].mean(axis=0) for k in range(6)]
     np.testing.assert_allclose(found.centres, means, atol=1e-5)
     again = assign(found.centres, x, block=77)
-    assert (again[0] == found.assignment).all()
-    np.testing.assert_allclose(again[1], found.distance, atol=1e-5)
+    assert (again.cluster == found.assignment).all()
+    np.testing.assert_allclose(again.distance, found.distance, atol=1e-5)
+    second = np.sort(squared, axis=1)[:, 1]
+    np.testing.assert_allclose(again.second**2, second, rtol=1e-4)
+    assert np.isinf(assign(found.centres[:1], x).second).all()
 
 
 @pytest.mark.parametrize("overlap", [1.0, 3.0])

@@ -47,3 +47,25 @@ def test_names_differ_and_are_short():
     assert names["3"].startswith("group")
     assert all(len(name.split()) <= 3 for name in names.values())
     assert names_of({"1": ["Boots"]}, most=2, taken=["boots"])["1"] != "Boots"
+    # one word tells little where there is more to say
+    more = {"1": ["men", "formal shoes", "black"], "2": ["women"]}
+    assert names_of(more, most=3) == {"1": "men formal shoes", "2": "women"}
+    assert names_of(more, most=1) == {"1": "men", "2": "women"}
+
+
+def test_a_pair_says_more_only_if_its_first_word_does():
+    titles = {
+        "1": [f"acme boots {i}" for i in "abcdefgh"],
+        "2": [f"acme red bags {i}" for i in "abcdefgh"],
+    }
+    words = typical_words(titles)
+    assert words["1"] == ["boots"], "all have the maker"
+    assert words["2"][0] == "red bags"
+
+
+def test_a_name_never_holds_the_separator_of_paths():
+    words = {"1": ["t-shirt men"], "2": ["t-shirt"]}
+    assert names_of(words, most=3)["2"] == "t-shirt"
+    names = names_of(words, most=3, separator="-")
+    assert names == {"1": "t shirt men", "2": "t shirt"}
+    assert names_of(words, most=3, separator=" - ")["2"] == "t-shirt"

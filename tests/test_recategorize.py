@@ -15,6 +15,7 @@ from hsjax.data.store import add_part, start_store
 from hsjax.discovery import read_branch
 from hsjax.evaluation.in_tree import in_tree
 from hsjax.evaluation.predictions import read_predictions
+from hsjax.features.cluster_cascade import undivided
 from hsjax.new_classes import score_new_classes
 from hsjax.recategorize_files import Found
 from hsjax.refinement import refine
@@ -115,12 +116,15 @@ def proposals(workdir, node="Shoes_Closed"):
 def test_what_is_left_out_is_listed_and_labels_below_are_not_seen(run):
     workdir, _ = run
     table = pq.read_table(workdir / "clusters.parquet").to_pydict()
-    assert len(table["row"]) == 3 * EACH + 1  # of open shoes there are too few
+    assert len(table["row"]) == 4 * EACH + 1
     with (workdir / "left_out.csv").open(newline="") as file:
         listed = list(csv.DictReader(file))
     none = {i for i, key in zip(table["id"], table["cluster"], strict=True) if not key}
     assert {row["id"] for row in listed} == none
     assert all(row["reason"] for row in listed)
+    few = [r for r in listed if r["node"] == "Shoes > Open"]
+    assert len(few) == EACH
+    assert {r["reason"] for r in few} == {"its node has too few products to be divided"}
     tree = Taxonomy.load(workdir / "taxonomy.json")
     assert "Shoes > Closed > Boots" not in tree.codes[2].tolist()
     assert "Bags > Totes > Canvas" in tree.codes[2].tolist()
@@ -150,9 +154,10 @@ def test_what_was_found_by_other_settings_is_not_written_over(run, shop):
 
 
 def test_every_node_has_a_page_of_its_own():
-    pages = [
-        Found(c, 1, [], [], None, [], [], []).page for c in ("A & B", "A/B", "Б", "В")
-    ]
+    empty = np.zeros(0, str)
+    none = {"rows": empty, "records": [], "titles": [], "truth": empty, "told": empty}
+    none |= {"level": 1, "cascade": undivided(0)}
+    pages = [Found(code=c, **none).page for c in ("A & B", "A/B", "Б", "В")]
     assert len(set(pages)) == 4
 
 

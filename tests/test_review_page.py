@@ -316,10 +316,12 @@ def pictured(path):
         images = np.broadcast_to(colours, (8, 40, 30, 3))
         return [product(first + i, image) for i, image in enumerate(images)]
 
+    known = {"purity": 0.8, "true_label": "Heels <i>", "purity_chance": 0.31}
     clusters = [
         cluster(key, nearest=products(8 * i), label_texts=["Boots"])
         for i, key in enumerate(PARENTS)
     ]
+    clusters[0] = clusters[0]._replace(**known)
     return written(path, clusters)
 
 
@@ -333,6 +335,10 @@ def test_a_browser_draws_the_page(chromium, tmp_path):
     assert "data-broken" not in dom
     assert dom.count("<article") == len(PARENTS)
     assert "&lt;b&gt;bold&lt;/b&gt;" in dom
+    # never purity alone, and a stability is of one map
+    assert dom.count("purity 0.80, by chance 0.31 (Heels &lt;i&gt;)") == 1
+    assert dom.count("<span>purity") == 1
+    assert dom.count("stability in this map 0.90") == len(PARENTS)
     with Image.open(shot) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert pixels.shape == (800, 1280, 3)

@@ -67,7 +67,11 @@ ARROWS = {
     "hsjax.recategorize_report": EVERYTHING,
     "hsjax.discovery": EVERYTHING,
     "hsjax.discovery_methods": EVERYTHING,
-    "hsjax.discovery_choices": ("hsjax.batch", "hsjax.choices"),
+    "hsjax.discovery_choices": (
+        *("hsjax.batch", "hsjax.choices", "hsjax.train.workdir"),
+    ),
+    "hsjax.discovery_scores": EVERYTHING,
+    "hsjax.discovery_table": EVERYTHING,
     "hsjax.proposals": EVERYTHING,
     "hsjax.naming": (),
     "hsjax.vocabulary": EVERYTHING,

@@ -7,8 +7,9 @@ python -m hsjax.main --config=configs/fashion/myntra_features.py
     --config.extract.size="(112, 112)" --config.extract.states=True
     --config.extract.pca=0.9
 
-Level 3 is hidden, and judges what is found. A shop with shallow labels sets keep and
-truth to 0, and branch to the node that is too broad.
+Level 3 is hidden, and judges what is found: discovery.jsonl has five seeds of it beside
+K-means, category discovery and the labels alone. A shop with shallow labels sets keep
+and truth to 0, and branch to the node that is too broad.
 """
 
 from ml_collections import ConfigDict

@@ -4,19 +4,14 @@ Cluster ids are -1 (`LEFT_OUT`) where a row is in none. Stable is not yet true: 
 cluster of all rows always comes back.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Integer, Shaped
 
 from hsjax.evaluation.clusters import LEFT_OUT, ari
-
-DISSOLVED = 0.5  # a Jaccard index up to which a cluster is not the same one any more
-
-# (M,) rows, which may repeat -> (M,) the clusters of a new clustering of these alone
-Recluster = Callable[[np.ndarray], np.ndarray]
 
 
 class Agreement(NamedTuple):
@@ -30,21 +25,6 @@ class Agreement(NamedTuple):
     ari: float
     lowest: float
     common: float
-
-
-class Recurrence(NamedTuple):
-    """Do the clusters come back in resamples? (Hennig 2007)
-
-    Attributes:
-      cluster: (K,) ids; jaccard: (K,) mean over resamples of the best match, 0..1;
-      dissolved: (K,) share of resamples in which the best match is at most 0.5;
-      ari: mean over resamples.
-    """
-
-    cluster: Integer[np.ndarray, "K"]
-    jaccard: Float[np.ndarray, "K"]
-    dissolved: Float[np.ndarray, "K"]
-    ari: float
 
 
 def stability(clusterings: Sequence[Integer[np.ndarray, "N"]]) -> Agreement:
@@ -69,46 +49,24 @@ def stability(clusterings: Sequence[Integer[np.ndarray, "N"]]) -> Agreement:
     return Agreement(float(np.mean(indices)), min(indices), float(np.mean(common)))
 
 
-def bootstrap_stability(
-    clusters: Integer[np.ndarray, "N"],
-    recluster: Recluster,
-    *,
-    resamples: int = 50,
-    subset: float = 0.0,
-    seed: int = 0,
-) -> Recurrence:
-    """Cluster-wise stability (Hennig 2007, https://doi.org/10.1016/j.csda.2006.11.025).
+def stability_within(
+    clusterings: Sequence[Integer[np.ndarray, "N"]], parts: Shaped[np.ndarray, "N"]
+) -> float:
+    """`stability` within each part, a mean over rows; nan where none is divided.
 
-    Of cluster C and the rows R of a resample it is the greatest Jaccard index
-    |A & B| / |A | B| of A = C & R and a new cluster B. As a guide Hennig calls a mean
-    above 0.75 stable, and one below 0.6 not to be trusted. A cluster of which no row
-    was drawn says nothing in that resample.
-
-    Args:
-      recluster: the method, given rows. Of a bootstrap some repeat, so that they weigh
-        more; the indices are of different rows.
-      subset: draw this share of the rows without repeats instead (Hennig: 0.5), for
-        methods that would make clusters of repeats, such as linkage.
+    Parts that were given, such as nodes of a tree, are the same in all clusterings.
+    They raise the index of all rows, and say nothing of clusters within them. Parts
+    that no clustering divides do not count.
     """
-    ids = np.unique(clusters[clusters != LEFT_OUT])
-    rng, rows = np.random.default_rng(seed), len(clusters)
-    best, indices = np.full((resamples, len(ids)), np.nan), []
-    for jaccard in best:
-        if subset:
-            drawn = rng.choice(rows, max(1, round(subset * rows)), replace=False)
-        else:
-            drawn = rng.integers(rows, size=rows)
-        drawn.sort()
-        found = np.asarray(recluster(drawn))
-        kept, first = np.unique(drawn, return_index=True)
-        jaccard[:] = best_jaccard(clusters[kept], found[first], ids)
-        indices.append(stability([clusters[kept], found[first]]).ari)
-    seen = ~np.isnan(best)
-    times = np.where(seen.any(axis=0), seen.sum(axis=0), np.nan)
-    mean = np.where(seen, best, 0).sum(axis=0) / times
-    dissolved = (seen & (best <= DISSOLVED)).sum(axis=0) / times
-    known = [x for x in indices if not np.isnan(x)]
-    return Recurrence(ids, mean, dissolved, float(np.mean(known)) if known else np.nan)
+    values, sizes = [], []
+    for part in np.unique(parts):
+        own = [x[parts == part] for x in clusterings]
+        if all(len(np.unique(x[x != LEFT_OUT])) < 2 for x in own):
+            continue
+        if not np.isnan(found := stability(own).ari):
+            values.append(found)
+            sizes.append((parts == part).sum())
+    return float(np.average(values, weights=sizes)) if values else np.nan
 
 
 def best_jaccard(

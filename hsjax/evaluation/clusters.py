@@ -1,10 +1,11 @@
 """What a clustering is worth against true classes, and what chance would be worth.
 
-Purity rises with the number of clusters by itself, and a class that holds most rows
-gives it away: it never stands alone here. Labels are codes or ids, '' or -1 where the
-class is unknown: such rows are not scored. Clusters are ids, -1 (`LEFT_OUT`) of a row
-that is in none: scores are those of the clustered rows, and `coverage` says how many
-of the rows with a class these are. Whether it would come back: `cluster_stability`.
+Purity rises with the number of clusters by itself, a class that holds most rows gives
+it away, and so do parts that were known before: no figure stands alone here. Labels
+are codes or ids, '' or -1 where the class is unknown: such rows are not scored.
+Clusters are ids, -1 (`LEFT_OUT`) of a row that is in none: scores are those of the
+clustered rows, and `coverage` says how many of the rows with a class these are. Whether
+it would come back: `cluster_stability`.
 """
 
 from collections.abc import Collection
@@ -12,11 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import random_table
+
+from hsjax.evaluation.cluster_tables import (
+    DRAWS,
+    FIGURES,
+    by_chance,
+    majority_share,
+    paired,
+)
 
 LEFT_OUT = -1
-DRAWS = 100  # random partitions that chance is the mean of
 
 
 class Contingency(NamedTuple):
@@ -29,19 +35,6 @@ class Contingency(NamedTuple):
     table: Integer[np.ndarray, "C K"]
     classes: Shaped[np.ndarray, "C"]
     clusters: Integer[np.ndarray, "K"]
-
-
-class Purity(NamedTuple):
-    """The share of rows whose class is the commonest of their cluster, and beside it:
-
-    Attributes:
-      value: of these clusters; chance: the mean of random clusters of the same sizes;
-      majority: of one cluster, the share of the commonest class.
-    """
-
-    value: float
-    chance: float
-    majority: float
 
 
 class ClusterPurity(NamedTuple):
@@ -61,34 +54,30 @@ def contingency(
     labels: Shaped[np.ndarray, "N"], clusters: Integer[np.ndarray, "N"]
 ) -> Contingency:
     """Counts of the rows that have a class and a cluster."""
+    tables, classes, ids = _in_parts(labels, clusters, np.zeros(len(labels), int))
+    return Contingency(tables.sum(axis=0), classes, ids)
+
+
+def _in_parts(
+    labels: Shaped[np.ndarray, "N"],
+    clusters: Integer[np.ndarray, "N"],
+    within: Shaped[np.ndarray, "N"],
+) -> tuple[Integer[np.ndarray, "P C K"], np.ndarray, np.ndarray]:
+    """The counts of each part, and the classes and clusters of all of them."""
     kept = _has_class(labels) & (clusters != LEFT_OUT)
-    classes, row = np.unique(labels[kept], return_inverse=True)
-    ids, column = np.unique(clusters[kept], return_inverse=True)
-    shape = len(classes), len(ids)
-    table = np.bincount(row * len(ids) + column, minlength=shape[0] * shape[1])
-    return Contingency(table.reshape(shape), classes, ids)
+    sides = [
+        np.unique(x[kept], return_inverse=True) for x in (within, labels, clusters)
+    ]
+    shape = tuple(len(names) for names, _ in sides)
+    if not kept.any():
+        return np.zeros((0, 0, 0), int), sides[1][0], sides[2][0]
+    place = np.ravel_multi_index([inverse for _, inverse in sides], shape)
+    counts = np.bincount(place, minlength=int(np.prod(shape))).reshape(shape)
+    return counts, sides[1][0], sides[2][0]
 
 
 def _has_class(labels: Shaped[np.ndarray, "N"]) -> Bool[np.ndarray, "N"]:
     return labels >= 0 if np.issubdtype(labels.dtype, np.integer) else labels != ""
-
-
-def purity(
-    labels: Shaped[np.ndarray, "N"],
-    clusters: Integer[np.ndarray, "N"],
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Purity:
-    """Purity beside what it would be for nothing; nan without a clustered row."""
-    table = contingency(labels, clusters).table
-    if not table.size:
-        return Purity(np.nan, np.nan, np.nan)
-    rows, margins = table.sum(), (table.sum(axis=1), table.sum(axis=0))
-    rng, chance = np.random.default_rng(seed), random_table(*margins)
-    drawn = [chance.rvs(random_state=rng).max(axis=0).sum() for _ in range(draws)]
-    value, majority = table.max(axis=0).sum() / rows, margins[0].max() / rows
-    return Purity(float(value), float(np.mean(drawn) / rows), float(majority))
 
 
 def cluster_purity(
@@ -102,14 +91,21 @@ def cluster_purity(
     return ClusterPurity(ids, size, table.max(axis=0) / size, classes[table.argmax(0)])
 
 
+def drawn_purity(labels: Shaped[np.ndarray, "N"], size: int, *, seed: int = 0) -> float:
+    """Mean purity of a cluster of `size` rows that are drawn from those with a class.
+
+    >>> drawn_purity(np.array(["a", "a", "a", "b"]), 4)
+    0.75
+    """
+    counts = np.unique(labels[_has_class(labels)], return_counts=True)[1]
+    rng = np.random.default_rng(seed)
+    drawn = rng.multivariate_hypergeometric(counts, size, DRAWS, method="marginals")
+    return float((drawn.max(axis=1) / size).mean())
+
+
 def nmi(labels: Shaped[np.ndarray, "N"], clusters: Integer[np.ndarray, "N"]) -> float:
     """2 I(class; cluster) / (H(class) + H(cluster)); it too rises with their number."""
-    from sklearn.metrics import normalized_mutual_info_score  # a second
-
-    kept = _has_class(labels) & (clusters != LEFT_OUT)
-    if not kept.any():
-        return np.nan
-    return float(normalized_mutual_info_score(labels[kept], clusters[kept]))
+    return FIGURES["nmi"](contingency(labels, clusters).table)
 
 
 def ari(labels: Shaped[np.ndarray, "N"], clusters: Integer[np.ndarray, "N"]) -> float:
@@ -117,12 +113,7 @@ def ari(labels: Shaped[np.ndarray, "N"], clusters: Integer[np.ndarray, "N"]) -> 
 
     Two clusterings that both put all rows into one cluster are equal.
     """
-    from sklearn.metrics import adjusted_rand_score  # a second
-
-    kept = _has_class(labels) & (clusters != LEFT_OUT)
-    if not kept.any():
-        return np.nan
-    return float(adjusted_rand_score(labels[kept], clusters[kept]))
+    return FIGURES["ari"](contingency(labels, clusters).table)
 
 
 def hungarian_accuracy(
@@ -132,16 +123,7 @@ def hungarian_accuracy(
 
     The best one-to-one pairing. What is left over, clusters or classes, is wrong.
     """
-    table = contingency(labels, clusters).table
-    return float(_paired(table).sum() / table.sum()) if table.size else np.nan
-
-
-def _paired(table: Integer[np.ndarray, "C K"]) -> Integer[np.ndarray, "C"]:
-    """Rows of each class in the cluster that stands for it."""
-    row, column = linear_sum_assignment(table, maximize=True)
-    right = np.zeros(len(table), np.int64)
-    right[row] = table[row, column]
-    return right
+    return FIGURES["hungarian_accuracy"](contingency(labels, clusters).table)
 
 
 def discovery_accuracy(
@@ -165,7 +147,7 @@ def discovery_accuracy(
       {accuracy, coverage}_{all, old, new}; nan where there are no such rows.
     """
     table, classes, _ = contingency(labels, clusters)
-    right = _paired(table) if table.size else np.zeros(0, np.int64)
+    right = paired(table)
     known = np.asarray(list(known) or labels[:0])
     old, old_rows = np.isin(classes, known), np.isin(labels, known)
     rows, there = _has_class(labels), clusters != LEFT_OUT
@@ -192,28 +174,32 @@ def cluster_scores(
     labels: Shaped[np.ndarray, "N"],
     clusters: Integer[np.ndarray, "N"],
     *,
+    within: Shaped[np.ndarray, "N"] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, float | int]:
     """All that is said of a clustering whose true classes are known.
 
+    Args:
+      within: a part of each row that was known before, such as the node that was
+        divided: chance knows it, too. None = one part.
+
     Returns:
       `rows` with a class; `coverage`, the share of them that is in a cluster. Of the
-      clustered ones: `classes`, `clusters`, `purity`, `purity_chance` (random clusters
-      of the same sizes), `majority_share` (one cluster), `nmi`, `ari`,
-      `hungarian_accuracy`; nan where no row is clustered.
+      clustered ones: `classes`, `clusters`, `majority_share` (one cluster), `purity`,
+      `nmi`, `ari`, `hungarian_accuracy`, and of each of these NAME_chance, of random
+      clusters that have the same sizes in every part; nan where no row is clustered.
     """
-    table, rows = contingency(labels, clusters).table, _has_class(labels)
-    value, chance, majority = purity(labels, clusters, draws=draws, seed=seed)
-    return {
+    parts = np.zeros(len(labels), int) if within is None else within
+    tables, rows = _in_parts(labels, clusters, parts)[0], _has_class(labels)
+    table = tables.sum(axis=0)
+    found = {
         "rows": int(rows.sum()),
         "coverage": _mean((clusters != LEFT_OUT)[rows]),
         "classes": table.shape[0],
         "clusters": table.shape[1],
-        "purity": value,
-        "purity_chance": chance,
-        "majority_share": majority,
-        "nmi": nmi(labels, clusters),
-        "ari": ari(labels, clusters),
-        "hungarian_accuracy": hungarian_accuracy(labels, clusters),
+        "majority_share": majority_share(table),
     }
+    found |= {name: figure(table) for name, figure in FIGURES.items()}
+    chance = by_chance(tables, draws=draws, seed=seed)
+    return found | {f"{name}_chance": value for name, value in chance.items()}

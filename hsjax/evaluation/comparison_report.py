@@ -1,7 +1,7 @@
 """A comparison of rows as Markdown and CSV."""
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hsjax.evaluation.comparison_plot import plot_comparison
@@ -47,7 +47,7 @@ def write_comparison(
         text = block_markdown(comparison, title=title, blocks=blocks)
     else:
         text = comparison_markdown(comparison, title=title, headings=headings)
-    write_table(stem, text, COLUMNS, _csv_rows(comparison))
+    write_table(stem, text, COLUMNS, csv_rows(comparison))
     across = max(map(len, blocks.values())) if blocks else MOST_ACROSS
     path = beside(stem, "png")
     plot_comparison(comparison, path, headings=headings, columns=across)
@@ -141,11 +141,11 @@ def _block_lines(comparison: Comparison, names: Iterable[str]):
     for row in comparison.rows:
         figures = [(name, comparison.figures[row.name][name]) for name in names]
         if any(figure.paired for _, figure in figures):
-            cells = [_difference_cell(name, figure) for name, figure in figures]
+            cells = [difference_cell(name, figure) for name, figure in figures]
             yield [f"{row.name} − {row.reference}", *cells]
 
 
-def _difference_cell(name: str, figure: Figure) -> str:
+def difference_cell(name: str, figure: Figure) -> str:
     """`+1.20 [+0.50, +1.90]`, then `n.s.` or `†`."""
     if not figure.verdict:
         return DASH
@@ -216,7 +216,8 @@ def _span(name: str, interval: Interval | None) -> str:
     return f"{low} to {high}"
 
 
-def _csv_rows(comparison: Comparison):
+def csv_rows(comparison: Comparison) -> Iterator[list]:
+    """Of a line per row and metric, in the order of `COLUMNS`."""
     for row in comparison.rows:
         for name, figure in comparison.figures[row.name].items():
             paired, seeds = figure.paired, figure.seeds

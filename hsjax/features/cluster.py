@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Integer
 
 from hsjax.evaluation.cluster_stability import best_jaccard
 from hsjax.features.cluster_count import SCORED, Tried, agglomerated, best_of, trials
+from hsjax.features.kmeans import assign, k_means
 
 FILTERS = ("distance", "silhouette", "none")
 REST = -1  # the cluster of a row that is in none
@@ -26,8 +27,8 @@ class Division(NamedTuple):
       stability: (K,) mean over resamples of the largest Jaccard index with a cluster of
         the resample (Hennig 2007, https://doi.org/10.1016/j.csda.2006.11.025): above
         0.75 a cluster is stable, below 0.5 it dissolves.
-      tried: what was measured for each number of clusters; chosen: of the one taken,
-        None where nothing was divided.
+      tried: what was measured for each number of clusters; chosen: of the best one,
+        which may be 1 by its gap; None where there was nothing to choose from.
     """
 
     clusters: Integer[np.ndarray, "N"]
@@ -37,35 +38,58 @@ class Division(NamedTuple):
     chosen: Tried | None = None
 
 
-def consistent(
-    x: Float[np.ndarray, "N D"], *, kind: str, clusters: int, share: float, seed: int
-) -> tuple[Bool[np.ndarray, "N"], Float[np.ndarray, "N"]]:
-    """Rows that lie well in a K-means cluster, and how well each row does.
+class Filter(NamedTuple):
+    """K-means that tells rows that lie well in one of its clusters from those that lie
+    between or beside them; also rows that it was not fitted on.
 
-    `distance`: minus the distance to the centre, and of each cluster the nearest
-    `share` stay. `silhouette`: (b - a) / max(a, b) with the distances a to the own and
-    b to the nearest other centre (Hruschka et al. 2004), and the best `share` of all
-    rows stay. `none`: all stay.
+    `distance`: the score is minus the distance to the centre, and a row stays that is
+    as near as the nearest `share` of the fitted rows of its cluster. `silhouette`: it
+    is (b - a) / max(a, b) with the distances a to the own and b to the nearest other
+    centre (Hruschka et al. 2004), and a row stays that lies as well as the best `share`
+    of all fitted rows. `none`: all stay, and scores are nan.
+
+    Attributes:
+      centres: (K, D), None of `none`; least: (K,) scores from which on a row stays.
     """
-    from sklearn.cluster import KMeans
 
+    kind: str
+    centres: Float[np.ndarray, "K D"] | None = None
+    least: Float[np.ndarray, "K"] | None = None
+
+    def __call__(
+        self, x: Float[np.ndarray, "N D"]
+    ) -> tuple[Bool[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+        """Which rows stay, and the score of each."""
+        if self.centres is None:
+            return np.ones(len(x), bool), np.full(len(x), np.nan, np.float32)
+        cluster, score = self.scores(x)
+        return score >= self.least[cluster], score
+
+    def scores(self, x: Float[np.ndarray, "N D"]) -> tuple[np.ndarray, np.ndarray]:
+        """The cluster of each row, and its score."""
+        cluster, near, far = assign(self.centres, x)
+        if self.kind == "distance":
+            return cluster, -near
+        with np.errstate(invalid="ignore"):  # a single cluster has no other: nan
+            score = (far - near) / np.maximum(np.maximum(near, far), 1e-12)
+        return cluster, np.nan_to_num(score, nan=1.0)
+
+
+def fit_filter(
+    x: Float[np.ndarray, "N D"], *, kind: str, clusters: int, share: float, seed: int
+) -> Filter:
+    """The filter by which `share` of these rows stay; see `Filter`."""
     if kind == "none" or share >= 1 or len(x) <= clusters:
-        return np.ones(len(x), bool), np.zeros(len(x))
-    fitted = KMeans(clusters, n_init=1, random_state=seed).fit(x)
-    distance = fitted.transform(x)
-    own = fitted.labels_
-    nearest = distance[np.arange(len(x)), own]
+        return Filter("none")
+    found = Filter(kind, k_means(x, clusters, seed=seed).centres)
+    cluster, score = found.scores(x)
     if kind == "silhouette":
-        distance[np.arange(len(x)), own] = np.inf
-        other = distance.min(axis=1)
-        score = (other - nearest) / np.maximum(np.maximum(nearest, other), 1e-12)
-        return score >= np.quantile(score, 1 - share), score
-    kept = np.zeros(len(x), bool)
-    for cluster in range(clusters):
-        rows = np.flatnonzero(own == cluster)
-        count = int(np.ceil(share * len(rows)))
-        kept[rows[np.argsort(nearest[rows], kind="stable")[:count]]] = True
-    return kept, -nearest
+        return found._replace(least=np.full(clusters, np.quantile(score, 1 - share)))
+    least = np.full(clusters, -np.inf, np.float32)
+    for own in np.unique(cluster):
+        scores = np.sort(score[cluster == own])[::-1]
+        least[own] = scores[int(np.ceil(share * len(scores))) - 1]
+    return found._replace(least=least)
 
 
 def mapped(
@@ -100,6 +124,7 @@ def divide(
     counts: Sequence[int],
     choice: str,
     min_size: int,
+    min_stability: float,
     resamples: int,
     linkage: str,
     seed: int,
@@ -108,11 +133,14 @@ def divide(
 
     Args:
       counts: numbers of clusters to choose from; a single one is taken as it is.
+        Several are compared by their gap with one cluster and with one more, too.
       choice: see `best_of`.
       min_size: smaller clusters are REST.
+      min_stability: of a number that may be chosen; what was not measured may be.
 
     Returns:
-      A division with no cluster, all rows REST, where nothing can be divided.
+      A division with no cluster, all rows REST, where nothing can be divided, no number
+      is stable, or one cluster is the best.
     """
     counts = [k for k in counts if 1 < k <= len(x) // 2]
     empty = np.zeros(0)
@@ -121,13 +149,26 @@ def divide(
         return nothing
     cut = agglomerated(x, linkage)
     options = {"resamples": resamples, "linkage": linkage, "seed": seed}
-    tried, drawn = trials(x, {k: cut(k) for k in counts}, **options)
-    large = {k: int((np.bincount(cut(k)) >= min_size).sum()) for k in counts}
-    sound = [t for t in tried if large[t.count] > 1]
+    by_gap = choice == "gap" and len(counts) > 1
+    compared = [1, *counts, counts[-1] + 1] if by_gap else counts
+    tried, drawn = trials(x, {k: cut(k) for k in compared}, **options)
+    sizes = {k: np.bincount(cut(k)) for k in counts}
+    sound = [k for k, own in sizes.items() if (own >= min_size).sum() > 1]
     if not sound:
         return nothing._replace(tried=tried)
-    clean = [t for t in sound if t.least >= min_size]
-    chosen = best_of(clean or sound, choice)
+    # the best of those that come back: a better one that does not is none
+    shaky = {t.count for t in tried if t.stability < min_stability}
+    stable = [k for k in sound if k not in shaky]
+    clean = [k for k in stable if sizes[k].min() >= min_size]
+    one = [1] if by_gap else []
+    chosen = best_of(tried, choice, sound=one + (clean or stable or sound))
+    if chosen.count == 1 or not stable:
+        return nothing._replace(tried=tried, chosen=chosen)
+    return _taken(x, cut, chosen, tried, drawn, min_size, seed)
+
+
+def _taken(x, cut, chosen: Tried, tried, drawn, min_size: int, seed: int) -> Division:
+    """The division into the chosen number, with what is measured of each cluster."""
     clusters = _by_size(cut(chosen.count), min_size)
     return Division(
         clusters,

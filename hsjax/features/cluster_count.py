@@ -1,6 +1,6 @@
 """How many clusters there are: what is measured of each number, and which one wins."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ class Tried(NamedTuple):
 
     Attributes:
       count: K; least: rows of the smallest cluster.
-      silhouette: mean over rows, -1..1.
+      silhouette: mean over rows, -1..1; nan of one cluster, as stability is.
       gap, gap_error: Tibshirani et al. 2001: log dispersion of uniform rows in the same
         box - that of these rows, and the standard error of it.
       stability: mean over resamples of the adjusted Rand index between the division of
@@ -80,23 +80,37 @@ def trials(
     return tuple(tried), drawn
 
 
-def best_of(tried: Sequence[Tried], choice: str) -> Tried:
+def best_of(tried: Sequence[Tried], choice: str, *, sound: Collection[int]) -> Tried:
     """The number of clusters for which most speaks; of equals the smallest.
 
     Args:
-      choice: silhouette: the highest. gap: the least K whose gap is at least that of
-        the next one less its standard error (Tibshirani et al. 2001). stability: the
-        largest K that is still stable, as groups within groups are at every K
-        (Tibshirani & Walther 2005, who take 0.8), or else the most stable one.
+      choice: silhouette: the highest. gap: see `_by_gap`. stability: the largest K that
+        is still stable, as groups within groups are at every K (Tibshirani & Walther
+        2005, who take 0.8), or else the most stable one.
+      sound: numbers that may be chosen; the others are only compared with.
     """
     if choice == "gap":
-        pairs = zip(tried, tried[1:], strict=False)
-        sound = (t for t, n in pairs if t.gap >= n.gap - n.gap_error)
-        return next(sound, max(tried, key=lambda t: t.gap))
-    stable = [t for t in tried if t.stability >= STABLE]
+        return _by_gap(tried, sound)
+    several = [t for t in tried if t.count > 1 and t.count in sound]
+    stable = [t for t in several if t.stability >= STABLE]
     if choice == "stability" and stable:
         return stable[-1]
-    return max(tried, key=lambda t: (getattr(t, choice), -t.count))
+    return max(several, key=lambda t: (getattr(t, choice), -t.count))
+
+
+def _by_gap(tried: Sequence[Tried], sound: Collection[int]) -> Tried:
+    """The least K whose gap is at least that of K + 1 less its standard error, K = 1
+    included: rows without clusters stay together (Tibshirani et al. 2001).
+
+    Where the gap rises up to the last K, no number is enough, and the last one that
+    may be chosen has the most.
+    """
+    own = {t.count: t for t in tried}
+    for t in tried:
+        after = own.get(t.count + 1)
+        if t.count in sound and after and t.gap >= after.gap - after.gap_error:
+            return t
+    return max((t for t in tried if t.count in sound), key=lambda t: (t.gap, -t.count))
 
 
 def _cuts(x: np.ndarray, counts: Iterable[int], linkage: str) -> dict[int, np.ndarray]:
@@ -124,15 +138,15 @@ def _dispersion(x: np.ndarray, labels: np.ndarray) -> float:
 def _tried(x, labels, count: int, drawn, gaps: np.ndarray, seed: int) -> Tried:
     from sklearn.metrics import adjusted_rand_score, silhouette_score
 
+    none, several = float("nan"), count > 1
     sample = {"sample_size": min(len(x), SCORED), "random_state": seed}
     same = [adjusted_rand_score(labels[rows], own[count]) for rows, own in drawn]
-    none = float("nan")
     error = gaps.std() * np.sqrt(1 + 1 / len(gaps)) if len(gaps) else none
     return Tried(
         count=count,
         least=int(np.bincount(labels).min()),
-        silhouette=float(silhouette_score(x, labels, **sample)),
+        silhouette=float(silhouette_score(x, labels, **sample)) if several else none,
         gap=float(gaps.mean()) if len(gaps) else none,
         gap_error=float(error),
-        stability=float(np.mean(same)) if same else none,
+        stability=float(np.mean(same)) if same and several else none,
     )

@@ -21,7 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
-from hsjax.features.row_blocks import Rows, class_sums, in_blocks, nearest
+from hsjax.features.row_blocks import (
+    Rows,
+    class_sums,
+    in_blocks,
+    nearest,
+    runner_up,
+)
 from hsjax.features.seeding import seed_centres
 
 BLOCK = 8192  # rows whose distances to all centres are held at once
@@ -107,20 +113,34 @@ def k_means(
     )
 
 
+class Assigned(NamedTuple):
+    """Rows beside centres that are given.
+
+    Attributes:
+      cluster: (N,) the nearest centre of each row, the first of equals.
+      distance: (N,) Euclidean, to it; second: (N,) to the nearest other one, inf where
+        there is none.
+    """
+
+    cluster: Integer[np.ndarray, "N"]
+    distance: Float[np.ndarray, "N"]
+    second: Float[np.ndarray, "N"]
+
+
 def assign(
     centres: Float[np.ndarray | Array, "K D"],
     x: Float[np.ndarray | Array, "N D"],
     *,
     block: int = BLOCK,
-) -> tuple[Integer[np.ndarray, "N"], Float[np.ndarray, "N"]]:
-    """The nearest centre of each row, the first of equals, and the distance to it."""
+) -> Assigned:
+    """The nearest centre of each row, and how far it and the next one are."""
     count = len(x)
     weight, free = np.ones(count, np.float32), np.full(count, -1, np.int32)
     x, block = jnp.asarray(x, jnp.float32), max(1, min(block, count))
     rows, mean = in_blocks(x, weight, free, block=block)
-    parts = _assigned(rows, jnp.asarray(centres, jnp.float32) - mean[None])
-    found, squared = (np.asarray(a).reshape(-1)[:count] for a in parts)
-    return found, np.sqrt(squared)
+    parts = _beside(rows, jnp.asarray(centres, jnp.float32) - mean[None])
+    found, *squared = (np.asarray(a).reshape(-1)[:count] for a in parts)
+    return Assigned(found, *map(np.sqrt, squared))
 
 
 def known_classes(labels: Integer[np.ndarray, "N"], clusters: int) -> int:
@@ -142,6 +162,15 @@ def known_classes(labels: Integer[np.ndarray, "N"], clusters: int) -> int:
 @jax.jit
 def _assigned(rows: Rows, centres: Float[Array, "K D"]):
     return jax.lax.map(lambda part: nearest(part, centres), rows)
+
+
+@jax.jit
+def _beside(rows: Rows, centres: Float[Array, "K D"]):
+    def visit(part):
+        found, squared = nearest(part, centres)
+        return found, squared, runner_up(part, centres, found)
+
+    return jax.lax.map(visit, rows)
 
 
 @partial(jax.jit, static_argnames=("clusters", "known"))

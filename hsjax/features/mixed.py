@@ -7,7 +7,6 @@ from jaxtyping import Float, Integer
 
 from hsjax.batch import IMAGE
 from hsjax.data.features import Features
-from hsjax.data.quarantine import CatalogueError
 
 FITTED = 20_000  # rows at most that components are fitted on
 BLOCK = 2048  # rows that are read at once
@@ -18,7 +17,8 @@ class Mixed:
 
     A modality's vectors are brought to unit length first, so that each counts alike. Of
     a picture's cells all are kept, one behind the other, as where a cell is tells of
-    the shape; of a text's tokens their mean. What a product lacks is zeros.
+    the shape; of a text's tokens their mean. What a product lacks is zeros. A modality
+    of a single product has no components, and is left out.
 
     Args:
       features: of the modalities' stores.
@@ -26,8 +26,8 @@ class Mixed:
       arrays: name -> (N, D) vectors beside those of stores, such as joint embeddings;
         rows of zeros are absent.
 
-    Raises:
-      CatalogueError: there is no vector at all.
+    Attributes:
+      reductions: name -> its components; empty where no product has a vector.
     """
 
     def __init__(
@@ -42,17 +42,14 @@ class Mixed:
         self.reductions = {}
         for name in (*self.features, *self.arrays):
             here = self._there(name)
-            if len(here) < 2:
-                raise CatalogueError(
-                    f"{len(here)} products of the branch have {name}, too few to divide"
-                    " them: check data.features and model.modalities"
-                )
-            self.reductions[name] = self._fitted(name, here, components, seed)
+            if len(here) > 1:
+                self.reductions[name] = self._fitted(name, here, components, seed)
 
     @property
     def present(self) -> Integer[np.ndarray, "N"]:
         """Rows that have a vector of some modality, in order."""
-        return np.unique(np.concatenate([self._there(n) for n in self.reductions]))
+        rows = [self._there(name) for name in self.reductions]
+        return np.unique(np.concatenate(rows)) if rows else np.zeros(0, int)
 
     def __call__(self, rows: Integer[np.ndarray, "B"]) -> Float[np.ndarray, "B D"]:
         parts = []

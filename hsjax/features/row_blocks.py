@@ -60,6 +60,17 @@ def nearest(
     return found, ((part.x - centres[found]) ** 2).sum(axis=1)
 
 
+def runner_up(
+    part: Rows, centres: Float[Array, "K D"], found: Integer[Array, "block"]
+) -> Float[Array, "block"]:
+    """Of one block: squared distance to the nearest centre but `found`, inf of none."""
+    score = (centres**2).sum(axis=1)[None] - 2 * dot(part.x, centres.T)  # (block, K)
+    own = jax.nn.one_hot(found, len(centres), dtype=bool)
+    score = jnp.where(own, jnp.inf, score)
+    gap = ((part.x - centres[jnp.argmin(score, axis=1)]) ** 2).sum(axis=1)
+    return jnp.where(jnp.isinf(score).all(axis=1), jnp.inf, gap)
+
+
 def class_sums(
     part: Rows, member: Integer[Array, "block"], classes: int
 ) -> tuple[Float[Array, "K D"], Float[Array, "K"]]:

@@ -160,11 +160,17 @@ function strips(c) {
   return make("div", { class: pictures ? "strips" : "strips texts" }, ...shown);
 }
 
+// never alone: a class that most products have gives purity away
+function purity(c) {
+  const chance = c.purity_chance === null ? "" : `, by chance ${c.purity_chance.toFixed(2)}`;
+  return `purity ${c.purity.toFixed(2)}${chance}${c.true_label && ` (${c.true_label})`}`;
+}
+
 function facts(c) {
   const told = [`${number(c.size)} products`, `${percent(c.share)} of the branch`];
-  for (const name of ["stability", "silhouette", "purity"]) {
-    if (c[name] !== null) told.push(`${name} ${c[name].toFixed(2)}`);
-  }
+  if (c.stability !== null) told.push(`stability in this map ${c.stability.toFixed(2)}`);
+  if (c.silhouette !== null) told.push(`silhouette ${c.silhouette.toFixed(2)}`);
+  if (c.purity !== null) told.push(purity(c));
   return make("p", { class: "facts" }, ...told.map((x) => make("span", {}, x)));
 }
 

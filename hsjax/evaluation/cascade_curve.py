@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
-from hsjax.evaluation.measures import answers
+from hsjax.evaluation.measures import answers, hierarchical_f1, share
 from hsjax.evaluation.predictions import Predictions
 
 NEVER = 2.0  # no confidence reaches it
@@ -76,10 +76,10 @@ def reached(answered: Predictions, strong: Predictions | None) -> Reached:
 
 def _of(p: Predictions) -> tuple[float, float]:
     """hF1 and accuracy of whole paths, nan without rows."""
-    shared, given, size, right = _counts(p).sum(axis=1)
-    if not len(p):
-        return np.nan, np.nan
-    return float(2 * shared / max(given + size, 1)), float(right / len(p))
+    shared, given, size, right = _counts(p).sum(axis=1, keepdims=True)
+    f1 = share(*hierarchical_f1(shared, given, size))
+    accuracy = share(right, np.array([len(p)]))
+    return float(f1[0]), float(accuracy[0])
 
 
 def cascade_curve(
@@ -105,7 +105,7 @@ def cascade_curve(
     return Curve(
         threshold,
         cut / len(sorted_),
-        (2 * shared / np.maximum(given + size, 1))[cut],
+        share(*hierarchical_f1(shared, given, size))[cut],
         (right / len(sorted_))[cut],
     )
 

@@ -447,3 +447,29 @@ def test_a_report_that_cannot_be_is_refused(table, sweep):
     finally:
         path.write_text(kept)
     table(rows=["few"])
+
+
+def test_a_table_may_be_like_another(tmp_path):
+    written = {
+        "plain": {"title": "Plain", "rows": ["a"], "metrics": {"x": "X"}},
+        "moved": {"like": "plain", "title": "Moved", "folder": "moved"},
+        "both": {"like": "moved", "rows": ["a", "b"]},
+        "itself": {"like": "other"},
+        "other": {"like": "itself"},
+        "gone": {"like": "plian"},
+        "odd": {"like": "both", "stopping": [0.9]},
+    }
+    for name, fields in written.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(fields))
+
+    def read(name):
+        return read_table(tmp_path / f"{name}.json", ["a", "b"])
+
+    assert read("moved") == read("plain")._replace(title="Moved", folder="moved")
+    assert read("both") == read("moved")._replace(rows={"a": "a", "b": "b"})
+    with pytest.raises(ConfigError, match="it is like 'itself', which is like it"):
+        read("itself")
+    with pytest.raises(ConfigError, match="no table beside it. Did you mean 'plain'"):
+        read("gone")
+    with pytest.raises(ConfigError, match="'metrics' means nothing with 'stopping'"):
+        read("odd")

@@ -113,8 +113,7 @@ def hierarchical_f1(
     nodes without the root (Kiritchenko et al. 2005, micro).
 
     Args:
-      shared: nodes of both the answer and the truth; given: of the answer; size: of the
-        truth; of rows, or of sums over rows.
+      shared: nodes that answer and truth have in common; given, size: of either alone.
 
     >>> hierarchical_f1(np.array(2), np.array(2), np.array(3))
     (np.int64(4), np.int64(5))

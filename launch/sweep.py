@@ -26,7 +26,7 @@ EVALUATE = flags.DEFINE_multi_string(
     "evaluate", [], "NAME='ARGUMENTS' of hsjax.evaluate, into RUN/NAME of trained runs."
 )
 TABLE = flags.DEFINE_list("table", [], "Aggregate to DIR/NAME.md, .csv and .png.")
-SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE for all; config=FILE.")
+SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE or {word}=VALUE for all.")
 ONLY = flags.DEFINE_list("only", [], "Rows of the list to train and score.")
 SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --time=60'.")
 
@@ -60,7 +60,7 @@ def run(argv) -> None:
     path, root = Path(RUNS.value), Path(ROOT.value)
     # the run that is under way saves its state first
     with user_errors("; the same command goes on"):
-        runs = read_runs(path, SET.value)
+        runs = read_runs(path, SET.value, root)
         wanted = chosen_runs(runs, ONLY.value)
         check_runs(wanted)
         for name in TABLE.value:  # before hours of training

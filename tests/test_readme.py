@@ -128,7 +128,7 @@ def test_the_commands_of_measured_figures_are_understood(folder, monkeypatch):
         values = dict(given)
         if "runs" in values:
             common = [value for key, value in given if key == "set"]
-            runs = read_runs(Path(values["runs"]), common)
+            runs = read_runs(Path(values["runs"]), common, Path(values["root"]))
             for name in filter(None, values.get("table", "").split(",")):
                 assert check_table(Path(values["runs"]), runs, name).rows, line
             row_names(runs, [*filter(None, values.get("only", "").split(","))])

@@ -57,6 +57,7 @@ ARROWS = {
     "hsjax.subjects": EVERYTHING,
     "hsjax.suspects": EVERYTHING,
     "hsjax.sweeps": EVERYTHING,
+    "hsjax.sweep_lines": EVERYTHING,
     "hsjax.json_objects": ("hsjax.train.workdir",),
     "hsjax.table_kinds": EVERYTHING,
     "hsjax.sweep_tables": EVERYTHING,

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from runs import ROOT, SMALL, TEXT
@@ -60,6 +61,57 @@ def test_the_seed_may_stand_in_a_value(tmp_path):
     assert [run.config.data.synthetic.seed for run in runs] == [0, 3]
     assert [run.config.init_from[-5:] for run in runs] == ["seed0", "seed3"]
     assert {run.row for run in runs} == {"a"}
+
+
+def test_the_root_and_what_the_user_says_may_stand_in_a_value(tmp_path):
+    pair = line("pair", overrides={"train.ema": 0.5})
+    own = line("own", overrides={"init_from": "{root}/pair/seed{seed}"}, seed=[0, 3])
+    other = line("other", overrides={"init_from": "{shops}/late"})
+    path = write_lines(tmp_path, pair, own, other)
+    said = "{shops}=runs/shops"
+    runs = read_runs(path, [said], tmp_path / "b/")
+    found = [run.config.init_from for run in runs]
+    assert found == [
+        None,
+        *(f"{tmp_path}/b/pair/seed{x}" for x in (0, 3)),
+        said[8:] + "/late",
+    ]
+    assert [run.row for run in runs] == ["pair", "own", "own", "other"]
+    below = read_runs(path, ["{shops}={root}/../shops"], Path("b"))[-1]
+    assert below.config.init_from == "b/../shops/late"
+    with pytest.raises(
+        ConfigError, match=r"line 3: .* \{root\} .*; --root does"
+    ):
+        read_runs(path, [said])
+    told = r"line 5: nobody says what \{shops\} stands for .*--set='\{shops\}=VALUE'"
+    with pytest.raises(ConfigError, match=told):
+        read_runs(path, [], tmp_path)
+    with pytest.raises(ConfigError, match=r"no line of .* says \{shosp\}"):
+        read_runs(path, [said, "{shosp}=x"], tmp_path)
+    for word, told in (("{seed}=1", "seeds stand in"), ("{root}=x", "--root says it")):
+        with pytest.raises(ConfigError, match=told):
+            read_runs(path, [said, word], tmp_path)
+    rules = {"init_rules": [["image/.{3}", "load"], [".*", "fresh"]]}
+    (run,) = read_runs(write_lines(tmp_path, line(overrides=rules)))
+    assert run.config.init_rules[0] == ("image/.{3}", "load"), "no word of a list"
+
+
+def test_a_line_may_be_like_one_above(tmp_path):
+    path = write_lines(
+        tmp_path,
+        line("a", overrides={"train.ema": 0.5, "data.batch_size": 8}, seed=[1, 2]),
+        {"name": "b", "like": "a", "overrides": {"data.batch_size": 9}, "seed": [1]},
+        {"name": "c", "like": "b", "reference": "a"},
+    )
+    runs = read_runs(path)
+    assert [run.name for run in runs] == ["a/seed1", "a/seed2", "b/seed1", "c/seed1"]
+    assert [run.config.data.batch_size for run in runs] == [8, 8, 9, 9]
+    assert {run.config.train.ema for run in runs} == {0.5}
+    assert [run.reference for run in runs] == ["", "", "", "a"]
+    # what stands in place of the list's own config keeps what the lines change
+    (*_, last) = read_runs(path, ["config=configs/quickstart.py"])
+    assert last.config.data.batch_size == 9
+    assert last.config.model.modality_dropout > 0
 
 
 def test_a_line_with_several_seeds_is_a_row_of_runs(tmp_path):
@@ -128,6 +180,11 @@ def test_one_config_may_stand_in_place_of_the_lists_own(tmp_path):
         ([["a"]], "line 1: no JSON object"),
         ([line(reference=["b"])], r"the reference \['b'\] is no name of a row"),
         ([line(seed=[])], "seed is an empty list"),
+        ([line("b", like="a"), line()], "line 1: like is 'a', no name of a line above"),
+        (
+            [line("ref"), {"like": "ref"}],
+            "line 3: the name None is no name of a folder",
+        ),
     ],
 )
 def test_a_mistake_in_a_line_is_told(tmp_path, lines, told):

@@ -24,6 +24,7 @@ from hsjax.evaluation.curve_lines import (
     points_of,
 )
 from hsjax.evaluation.intervals import seed_interval
+from hsjax.sweep_lines import OWN, WORD
 from hsjax.sweep_tables import make_table
 from hsjax.sweeps import check_runs, read_runs, row_names
 from hsjax.table_files import definition, read_table
@@ -368,7 +369,9 @@ TABLES = [
 @functools.cache
 def committed_runs(path: Path):
     """The runs of a list, which goes from the root; where data lies is made up."""
-    return read_runs(path, ["data.path=x"])
+    words = {*WORD.findall(path.read_text())} - {*OWN}
+    said = [f"{word}=elsewhere" for word in sorted(words)]
+    return read_runs(path, ["data.path=x", *said], Path("runs"))
 
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda p: p.stem)

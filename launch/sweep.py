@@ -34,7 +34,12 @@ SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --tim
 def launch(runs, root: Path) -> tuple[list[str], str]:
     """Starts what is not done; a sentence for each that failed, and of how many."""
     from hsjax.launchers import LAUNCHERS
-    from hsjax.sweep_jobs import evaluation_jobs, read_evaluations, training_jobs
+    from hsjax.sweep_jobs import (
+        check_sources,
+        evaluation_jobs,
+        read_evaluations,
+        training_jobs,
+    )
     from hsjax.train.workdir import ConfigError
 
     name = LAUNCHER.value or "local"
@@ -43,6 +48,7 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
         raise ConfigError(f"--launcher={name}{later}; known: {', '.join(LAUNCHERS)}")
     evaluations = read_evaluations(EVALUATE.value, runs)
     training = [] if TABLE.value and not LAUNCHER.value else training_jobs(runs, root)
+    check_sources(training)
     jobs = [*training, *evaluation_jobs(runs, root, evaluations)]
     what = "runs and evaluations" if evaluations else "runs"
     return LAUNCHERS[name](jobs, SLURM.value) if jobs else [], f"{len(jobs)} {what}"

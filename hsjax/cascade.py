@@ -38,6 +38,13 @@ METRIC = flags.DEFINE_string(
     "hierarchical_f1",
     "What is wished for: hierarchical_f1 | accuracy (of whole paths).",
 )
+SURE = flags.DEFINE_float(
+    "sure",
+    0.95,
+    "Probability that --quality holds on more such products; 0.5: on those of the fit",
+    lower_bound=0.5,
+    upper_bound=0.999,
+)
 SHARE = {"lower_bound": 0, "upper_bound": 1}
 THRESHOLD = flags.DEFINE_float(
     "threshold", None, "Confidence below which to send on, 0 to 1.", **SHARE
@@ -60,7 +67,7 @@ FEATURES = flags.DEFINE_multi_string(
     "features", [], "MODALITY=DIR of a feature store of the runs that has moved."
 )
 # what says nothing of a cascade that was fitted before
-FITTING = (QUALITY, COST, METRIC, THRESHOLD, ABSTAIN, CALIBRATION)
+FITTING = (QUALITY, SURE, COST, METRIC, THRESHOLD, ABSTAIN, CALIBRATION)
 FITTING += (FIT_INPUT, FIT_PART, COSTS)
 
 
@@ -103,15 +110,18 @@ def check_wish() -> None:
     if len(wishes) > 1:
         names = " and ".join(f"--{f.name}" for f in wishes)
         raise app.UsageError(f"{names} are different wishes: give one")
-    for flag in (*wishes, ABSTAIN):
+    for flag in (*wishes, ABSTAIN, SURE):
         if not math.isfinite(flag.value):  # absl's bounds let nan pass
             raise app.UsageError(f"--{flag.name}={flag.value}: give a finite number")
     for flag, known in ((CALIBRATION, CALIBRATIONS), (METRIC, METRICS)):
         if flag.value not in known:
             told = ", ".join(known)
             raise app.UsageError(f"--{flag.name}={flag.value}; known: {told}")
-    if THRESHOLD.value is not None and flags.FLAGS[METRIC.name].present:
-        raise app.UsageError("--metric says nothing with --threshold: leave it out")
+    for wish, other in ((THRESHOLD, METRIC), (THRESHOLD, SURE), (COST, SURE)):
+        if wish.value is not None and flags.FLAGS[other.name].present:
+            raise app.UsageError(
+                f"--{other.name} says nothing with --{wish.name}: leave it out"
+            )
     if COSTS.value:
         try:
             first, second = map(float, COSTS.value)
@@ -130,7 +140,8 @@ def run(argv) -> None:
     check_flags()
     from hsjax.cascading import run_cascade
     from hsjax.data.run_stores import read_places
-    from hsjax.inference.cascade import Wish, read_cascade
+    from hsjax.inference.cascade import read_cascade
+    from hsjax.inference.cascade_fit import Wish
     from hsjax.tasks import user_errors
 
     with user_errors():
@@ -145,6 +156,7 @@ def run(argv) -> None:
                 ABSTAIN.value,
                 CALIBRATION.value,
                 METRIC.value,
+                SURE.value,
             ),
             known=known,
             source=INPUT.value,

@@ -15,13 +15,8 @@ from hsjax.data.records import CatalogueError
 from hsjax.ensemble import Member, check_members
 from hsjax.evaluation.cascade_curve import merged
 from hsjax.evaluation.predictions import Predictions
-from hsjax.inference.cascade import (
-    Cascade,
-    Wish,
-    check_stages,
-    fit_cascade,
-    write_cascade,
-)
+from hsjax.inference.cascade import Cascade, check_stages, write_cascade
+from hsjax.inference.cascade_fit import Wish, check_truth, fit_cascade
 from hsjax.inference.cascade_told import draw_cascade, told_cascade
 from hsjax.members import load_members
 from hsjax.reports import catalogue_entries, write_results
@@ -170,6 +165,8 @@ def answer_cascade(
     scored = not first.rows.unlabelled
     rows = every if scored else escalated
     strong = _answer(stages[1], second, rows) if len(rows) else cheap.select(rows)
+    if scored:
+        check_truth(cheap, strong, cascade.runs)
     answered = merged(
         cheap,
         strong.select(escalated) if scored else strong,

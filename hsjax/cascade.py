@@ -4,10 +4,12 @@ python -m hsjax.cascade --run=CHEAP,STRONG --quality=0.3 --output=DIR
 python -m hsjax.cascade --run=CHEAP,STRONG --quality=1 --metric=accuracy --output=DIR
 python -m hsjax.cascade --run=CHEAP,STRONG --cost=2.5 --input=FILE --output=DIR
 python -m hsjax.cascade --run=CHEAP,STRONG --fit_input=LABELLED --output=DIR
+python -m hsjax.cascade --run=CHEAP,STRONG --input=FILE --fit_rows=200 --output=DIR
 python -m hsjax.cascade --cascade=DIR --input=FILE --output=OTHER_DIR
 
 The threshold is fitted on the validation part of the runs' own catalogue, or on another
-labelled file, and kept in DIR for the next files.
+labelled file, or on some labelled rows of the one that is answered, and kept in DIR for
+the next files.
 """
 
 import math
@@ -59,6 +61,12 @@ CALIBRATION = flags.DEFINE_string(
     "calibration", "temperature", "Of the cheap run: temperature | isotonic | none."
 )
 FIT_INPUT = flags.DEFINE_string("fit_input", None, "Labelled file to fit on.")
+FIT_ROWS = flags.DEFINE_integer(
+    "fit_rows",
+    0,
+    "So many labelled rows of --input to fit on; the others are answered.",
+    lower_bound=0,
+)
 FIT_PART = flags.DEFINE_string("fit_part", "val", "Part of the run's own to fit on.")
 COSTS = flags.DEFINE_list(
     "costs", [], "Milliseconds of a product in each stage; default: measured."
@@ -68,7 +76,7 @@ FEATURES = flags.DEFINE_multi_string(
 )
 # what says nothing of a cascade that was fitted before
 FITTING = (QUALITY, SURE, COST, METRIC, THRESHOLD, ABSTAIN, CALIBRATION)
-FITTING += (FIT_INPUT, FIT_PART, COSTS)
+FITTING += (FIT_INPUT, FIT_PART, FIT_ROWS, COSTS)
 
 
 def check_flags() -> None:
@@ -87,7 +95,13 @@ def check_flags() -> None:
             raise app.UsageError(
                 f"--{part.name} says nothing with --{file.name}: leave it out"
             )
-    if not CASCADE.value:
+    if FIT_ROWS.value:
+        if not INPUT.value:
+            raise app.UsageError("--fit_rows are some of --input: name a file")
+        for flag in (FIT_INPUT, FIT_PART):
+            if flags.FLAGS[flag.name].present:
+                raise app.UsageError(f"--fit_rows and --{flag.name}: give one")
+    elif not CASCADE.value:
         parts, files = {PART.value, FIT_PART.value}, {INPUT.value, FIT_INPUT.value}
         if len(files) == 1 and (INPUT.value or len(parts) == 1):
             raise app.UsageError(
@@ -163,6 +177,7 @@ def run(argv) -> None:
             part=PART.value,
             fit_source=FIT_INPUT.value,
             fit_part=FIT_PART.value,
+            fit_rows=FIT_ROWS.value,
             costs=tuple(map(float, COSTS.value)) if COSTS.value else None,
             features=read_places(FEATURES.value),
         )

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,10 +16,11 @@ from runs import TEXT, command, report, run_config, train_run
 from sklearn.metrics import log_loss
 
 from hsjax import cascade_cost
+from hsjax.asked_rows import AskedRows, kept_back
 from hsjax.cascade_cost import open_stages, stage_costs, summed
 from hsjax.cascading import run_cascade
 from hsjax.data import examples
-from hsjax.data.records import CatalogueError
+from hsjax.data.records import CatalogueError, Quarantine
 from hsjax.evaluation import cascade_bounds
 from hsjax.evaluation.calibration import (
     CALIBRATIONS,
@@ -66,6 +68,13 @@ from hsjax.scoring import evaluate_run
 from hsjax.train.workdir import write_config
 
 ROWS = 60
+
+
+class Product(NamedTuple):
+    id: str
+    path: tuple
+
+
 CODES = np.array([["a", "a > x"], ["a", "a > y"], ["b", "b > z"]], object)
 COSTS = (0.5, 4.0)
 
@@ -574,6 +583,49 @@ def test_wishes_are_fitted_on_a_file_and_files_without_labels_are_answered(
     assert f"{told} {mean_cost(sent, (1.0, 4.0)):.2f} |" in text
     assert "**fitted**" not in text, "a curve needs labels"
     assert not (tmp_path / "b/curve.csv").exists()
+
+
+def test_rows_to_fit_on_are_whole_groups_of_the_file(runs, shop, tmp_path):
+    names = f"--run={runs / 'svm'},{runs / 'both'}"
+    wish = ("--quality=5", "--costs=1,4", f"--input={shop}")
+    code, told = cascade(names, *wish, "--fit_rows=40", f"--output={tmp_path / 'a'}")
+    assert code == 0, told
+    total = pq.read_table(shop).num_rows
+    known = read_cascade(tmp_path / "a")
+    assert known.fitted == f"labelled rows of {shop}, 40 rows"
+    assert len(read_predictions(tmp_path / "a/predictions.parquet")) == total - 40
+    for flags, said in (
+        (("--fit_rows=9999", *wish), r"labelled rows, and some must be left"),
+        (("--fit_rows=4", "--quality=5"), "--fit_rows are some of --input: name a"),
+        (("--fit_rows=4", "--fit_part=val", *wish), "--fit_rows and --fit_part: give"),
+    ):
+        code, told = cascade(names, *flags, f"--output={tmp_path / 'b'}")
+        assert code == 1, told
+        assert re.search(said, told), told
+        assert "Traceback" not in told
+
+
+def test_groups_are_kept_back_whole_in_any_order_of_the_file():
+    def asked(order):
+        goods = [Product(f"p{i}", ("a",) if i % 5 else ()) for i in order]
+        groups = np.array([i // 3 for i in order])
+        return AskedRows(goods, groups, Quarantine(), {})
+
+    found = []
+    for order in (range(60), range(59, -1, -1)):
+        rows = asked(order)
+        fit, left = kept_back(rows, 14, "FILE")
+        assert len(fit) == 13, "no group has a single row more"
+        assert sorted([*fit, *left]) == list(range(60)), "nothing is lost"
+        names = [rows.records[i].id for i in left if rows.records[i].path]
+        assert not {rows.groups[i] for i in fit} & {
+            rows.groups[i] for i in left if rows.records[i].path
+        }
+        found.append(set(names))
+    assert found[0] == found[1]
+    whole = asked(range(60))._replace(groups=np.zeros(60, int))
+    with pytest.raises(CatalogueError, match="every group of FILE has more rows"):
+        kept_back(whole, 12, "FILE")
 
 
 def test_stages_of_other_trees_are_told_in_its_own_words(runs, shop, tmp_path):

@@ -77,17 +77,20 @@ def run_cascade(
     stages = open_stages(members)
     if known is None:
         parts = () if costs else tuple(stage_costs(stages, source))
-        cheap, strong = (
-            _answer(stage, m, np.arange(len(m.records)))
-            for stage, m in zip(stages, on, strict=True)
-        )
-        words = {"wish": wish, "costs": costs or summed(parts)}
-        words["runs"] = tuple(str(folder.resolve()) for folder in workdirs)
-        words["fitted"] = where
-        known = fit_cascade(cheap, strong, **words)
-        known = known._replace(versions=versions, parts=parts)
+        words = {"wish": wish, "costs": costs or summed(parts), "fitted": where}
+        known = _fitted(stages, on, **words)._replace(versions=versions, parts=parts)
         notes = _fit_notes(members, on)
     answer_cascade(stages, known, output, source=source, part=part, notes=notes)
+
+
+def _fitted(stages: Sequence[Stage], on: Sequence[Member], **words) -> Cascade:
+    """Both stages answer the rows to fit on; see `fit_cascade`."""
+    cheap, strong = (
+        _answer(stage, m, np.arange(len(m.records)))
+        for stage, m in zip(stages, on, strict=True)
+    )
+    runs = tuple(str(m.workdir.resolve()) for m in on)
+    return fit_cascade(cheap, strong, runs=runs, **words)
 
 
 def _kept_back(

@@ -338,7 +338,7 @@ def recategorize() -> ConfigDict:
     c.linkage = "ward"  # ward | average | complete
     c.levels = 2  # further levels of the tree
     c.clusters = ()  # how many, one number for each level; () = chosen
-    c.choice = "silhouette"  # chooses how many: silhouette | gap (of one as well) | stability
+    c.choice = "silhouette"  # chooses how many: silhouette | gap (or 1) | stability
     c.max_clusters = 12  # at most, of a node
     c.min_size = 50  # products of a cluster; smaller ones stay with the parent
     c.min_stability = 0.5  # of a number of clusters that may be chosen (adjusted Rand index between resamples of one map; another seed draws another); without one a node or cluster stays whole

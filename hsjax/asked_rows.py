@@ -1,6 +1,7 @@
 """The rows that a run is asked about: a part of its own catalogue, or another file."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,11 @@ class AskedRows(NamedTuple):
     quarantine: Quarantine
     facts: Mapping[str, int | float]
     unlabelled: str = ""
+
+    def select(self, rows: Integer[np.ndarray, "K"]) -> "AskedRows":
+        """Some of them; facts and quarantine stay those of the file."""
+        records = [self.records[i] for i in rows]
+        return self._replace(records=records, groups=self.groups[rows])
 
     def write_flaws(self, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
@@ -132,6 +138,41 @@ def other_rows(
             )
     groups = group_keys(found.records)
     return AskedRows(found.records, groups, quarantine, facts, found.unlabelled)
+
+
+def kept_back(
+    rows: AskedRows, count: int, source: str
+) -> tuple[Integer[np.ndarray, "F"], Integer[np.ndarray, "A"]]:
+    """Some labelled rows to fit on, and those to answer: no group has both.
+
+    F and A rows, N together. Groups are taken whole, in an order drawn from the names
+    of their rows, each that still fits, until there are so many labelled rows, or as
+    near below as groups go. What has no label in them is answered, too.
+
+    Raises:
+      CatalogueError: the file has no more labelled rows, or larger groups alone.
+    """
+    labelled = np.array([bool(r.path) for r in rows.records])
+    if labelled.sum() <= count:
+        raise CatalogueError(
+            f"--fit_rows={count:,}: {source} has {labelled.sum():,} labelled rows, and"
+            " some must be left to answer"
+        )
+    names = {}  # group -> the least name, whatever the order of the file
+    for record, group in zip(rows.records, rows.groups.tolist(), strict=True):
+        names[group] = min(names.get(group, record.id), record.id)
+    sizes = np.bincount(rows.groups, weights=labelled, minlength=max(names) + 1)
+    taken, left = [], count
+    for group in sorted(names, key=lambda g: sha256(names[g].encode()).digest()):
+        if sizes[group] <= left:
+            taken.append(group)
+            left -= int(sizes[group])
+    if left == count:
+        raise CatalogueError(
+            f"--fit_rows={count:,}: every group of {source} has more rows than that"
+        )
+    fit = np.isin(rows.groups, taken) & labelled
+    return np.flatnonzero(fit), np.flatnonzero(~fit)
 
 
 def check_labelled(rows: AskedRows, source: str | None, flags: Mapping) -> None:

@@ -62,8 +62,8 @@ def bench_tree() -> dict:
         jax.random.normal(key, (ROWS.value, size))
         for key, size in zip(keys, tree.sizes, strict=True)
     ]
-    flat = jax.random.normal(keys[0], (ROWS.value, int(tree.leaf[-1].sum())))
-    paths = leaf_paths(tree)
+    paths = leaf_paths(tree)  # a ragged tree has leaves at every level
+    flat = jax.random.normal(keys[0], (ROWS.value, len(paths)))
     labels = jnp.asarray(paths[np.arange(ROWS.value) % len(paths)])
     functions = {
         "node_log_probs": lambda x: node_log_probs(x, tree),

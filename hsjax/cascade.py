@@ -4,10 +4,12 @@ python -m hsjax.cascade --run=CHEAP,STRONG --quality=0.3 --output=DIR
 python -m hsjax.cascade --run=CHEAP,STRONG --quality=1 --metric=accuracy --output=DIR
 python -m hsjax.cascade --run=CHEAP,STRONG --cost=2.5 --input=FILE --output=DIR
 python -m hsjax.cascade --run=CHEAP,STRONG --fit_input=LABELLED --output=DIR
+python -m hsjax.cascade --run=CHEAP,STRONG --input=FILE --fit_rows=200 --output=DIR
 python -m hsjax.cascade --cascade=DIR --input=FILE --output=OTHER_DIR
 
 The threshold is fitted on the validation part of the runs' own catalogue, or on another
-labelled file, and kept in DIR for the next files.
+labelled file, or on some labelled rows of the one that is answered, and kept in DIR for
+the next files.
 """
 
 import math
@@ -38,6 +40,13 @@ METRIC = flags.DEFINE_string(
     "hierarchical_f1",
     "What is wished for: hierarchical_f1 | accuracy (of whole paths).",
 )
+SURE = flags.DEFINE_float(
+    "sure",
+    0.95,
+    "Probability that --quality holds on more such products; 0.5: on those of the fit",
+    lower_bound=0.5,
+    upper_bound=0.999,
+)
 SHARE = {"lower_bound": 0, "upper_bound": 1}
 THRESHOLD = flags.DEFINE_float(
     "threshold", None, "Confidence below which to send on, 0 to 1.", **SHARE
@@ -52,6 +61,12 @@ CALIBRATION = flags.DEFINE_string(
     "calibration", "temperature", "Of the cheap run: temperature | isotonic | none."
 )
 FIT_INPUT = flags.DEFINE_string("fit_input", None, "Labelled file to fit on.")
+FIT_ROWS = flags.DEFINE_integer(
+    "fit_rows",
+    0,
+    "So many labelled rows of --input to fit on; the others are answered.",
+    lower_bound=0,
+)
 FIT_PART = flags.DEFINE_string("fit_part", "val", "Part of the run's own to fit on.")
 COSTS = flags.DEFINE_list(
     "costs", [], "Milliseconds of a product in each stage; default: measured."
@@ -60,8 +75,8 @@ FEATURES = flags.DEFINE_multi_string(
     "features", [], "MODALITY=DIR of a feature store of the runs that has moved."
 )
 # what says nothing of a cascade that was fitted before
-FITTING = (QUALITY, COST, METRIC, THRESHOLD, ABSTAIN, CALIBRATION)
-FITTING += (FIT_INPUT, FIT_PART, COSTS)
+FITTING = (QUALITY, SURE, COST, METRIC, THRESHOLD, ABSTAIN, CALIBRATION)
+FITTING += (FIT_INPUT, FIT_PART, FIT_ROWS, COSTS)
 
 
 def check_flags() -> None:
@@ -80,7 +95,13 @@ def check_flags() -> None:
             raise app.UsageError(
                 f"--{part.name} says nothing with --{file.name}: leave it out"
             )
-    if not CASCADE.value:
+    if FIT_ROWS.value:
+        if not INPUT.value:
+            raise app.UsageError("--fit_rows are some of --input: name a file")
+        for flag in (FIT_INPUT, FIT_PART):
+            if flags.FLAGS[flag.name].present:
+                raise app.UsageError(f"--fit_rows and --{flag.name}: give one")
+    elif not CASCADE.value:
         parts, files = {PART.value, FIT_PART.value}, {INPUT.value, FIT_INPUT.value}
         if len(files) == 1 and (INPUT.value or len(parts) == 1):
             raise app.UsageError(
@@ -103,15 +124,18 @@ def check_wish() -> None:
     if len(wishes) > 1:
         names = " and ".join(f"--{f.name}" for f in wishes)
         raise app.UsageError(f"{names} are different wishes: give one")
-    for flag in (*wishes, ABSTAIN):
+    for flag in (*wishes, ABSTAIN, SURE):
         if not math.isfinite(flag.value):  # absl's bounds let nan pass
             raise app.UsageError(f"--{flag.name}={flag.value}: give a finite number")
     for flag, known in ((CALIBRATION, CALIBRATIONS), (METRIC, METRICS)):
         if flag.value not in known:
             told = ", ".join(known)
             raise app.UsageError(f"--{flag.name}={flag.value}; known: {told}")
-    if THRESHOLD.value is not None and flags.FLAGS[METRIC.name].present:
-        raise app.UsageError("--metric says nothing with --threshold: leave it out")
+    for wish, other in ((THRESHOLD, METRIC), (THRESHOLD, SURE), (COST, SURE)):
+        if wish.value is not None and flags.FLAGS[other.name].present:
+            raise app.UsageError(
+                f"--{other.name} says nothing with --{wish.name}: leave it out"
+            )
     if COSTS.value:
         try:
             first, second = map(float, COSTS.value)
@@ -130,7 +154,8 @@ def run(argv) -> None:
     check_flags()
     from hsjax.cascading import run_cascade
     from hsjax.data.run_stores import read_places
-    from hsjax.inference.cascade import Wish, read_cascade
+    from hsjax.inference.cascade import read_cascade
+    from hsjax.inference.cascade_fit import Wish
     from hsjax.tasks import user_errors
 
     with user_errors():
@@ -145,12 +170,14 @@ def run(argv) -> None:
                 ABSTAIN.value,
                 CALIBRATION.value,
                 METRIC.value,
+                SURE.value,
             ),
             known=known,
             source=INPUT.value,
             part=PART.value,
             fit_source=FIT_INPUT.value,
             fit_part=FIT_PART.value,
+            fit_rows=FIT_ROWS.value,
             costs=tuple(map(float, COSTS.value)) if COSTS.value else None,
             features=read_places(FEATURES.value),
         )

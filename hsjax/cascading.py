@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hsjax.asked_rows import check_labelled, own_rows
+from hsjax.asked_rows import check_labelled, kept_back, own_rows
 from hsjax.baselines import presence
 from hsjax.cascade_cost import Stage, open_stages, stage_costs, summed
 from hsjax.data.columns import model_columns
@@ -15,13 +15,8 @@ from hsjax.data.records import CatalogueError
 from hsjax.ensemble import Member, check_members
 from hsjax.evaluation.cascade_curve import merged
 from hsjax.evaluation.predictions import Predictions
-from hsjax.inference.cascade import (
-    Cascade,
-    Wish,
-    check_stages,
-    fit_cascade,
-    write_cascade,
-)
+from hsjax.inference.cascade import Cascade, check_stages, write_cascade
+from hsjax.inference.cascade_fit import Wish, check_truth, fit_cascade
 from hsjax.inference.cascade_told import draw_cascade, told_cascade
 from hsjax.members import load_members
 from hsjax.reports import catalogue_entries, write_results
@@ -46,6 +41,7 @@ def run_cascade(
     part: str = "test",
     fit_source: str | None = None,
     fit_part: str = "val",
+    fit_rows: int = 0,
     costs: tuple[float, float] | None = None,
     features: Mapping[str, Path | str],
 ) -> None:
@@ -57,7 +53,8 @@ def run_cascade(
     Args:
       wish: None with `known`.
       source, part: rows to answer, as of `evaluate_run`; fit_source, fit_part: labelled
-        rows to fit on.
+        rows to fit on; fit_rows: so many of `source` in their place, which are not
+        answered.
       costs: of each stage in ms; None = measured.
       features: modality -> folder of stores that have moved; each run takes its own.
 
@@ -71,21 +68,43 @@ def run_cascade(
     versions, notes = tuple(map(_version, members)), []
     _check_same(known, versions)
     asked |= {"source": fit_source, "part": fit_part, "prefix": "fit_"}
-    on = [] if known else _fit_rows(workdirs, members, asked)
+    if fit_rows:
+        members, on = _kept_back(members, fit_rows, source)
+        where = f"labelled rows of {source}"
+    else:
+        on = [] if known else _fit_rows(workdirs, members, asked)
+        where = fit_source or f"{members[0].config.data.path}, part {fit_part}"
     stages = open_stages(members)
     if known is None:
         parts = () if costs else tuple(stage_costs(stages, source))
-        cheap, strong = (
-            _answer(stage, m, np.arange(len(m.records)))
-            for stage, m in zip(stages, on, strict=True)
-        )
-        words = {"wish": wish, "costs": costs or summed(parts)}
-        words["runs"] = tuple(str(folder.resolve()) for folder in workdirs)
-        words["fitted"] = fit_source or f"{on[0].config.data.path}, part {fit_part}"
-        known = fit_cascade(cheap, strong, **words)
-        known = known._replace(versions=versions, parts=parts)
+        words = {"wish": wish, "costs": costs or summed(parts), "fitted": where}
+        known = _fitted(stages, on, **words)._replace(versions=versions, parts=parts)
         notes = _fit_notes(members, on)
     answer_cascade(stages, known, output, source=source, part=part, notes=notes)
+
+
+def _fitted(stages: Sequence[Stage], on: Sequence[Member], **words) -> Cascade:
+    """Both stages answer the rows to fit on; see `fit_cascade`."""
+    cheap, strong = (
+        _answer(stage, m, np.arange(len(m.records)))
+        for stage, m in zip(stages, on, strict=True)
+    )
+    runs = tuple(str(m.workdir.resolve()) for m in on)
+    return fit_cascade(cheap, strong, runs=runs, **words)
+
+
+def _kept_back(
+    members: Sequence[Member], count: int, source: str
+) -> tuple[list[Member], list[Member]]:
+    """Members with the rows to answer, and with those to fit on: see `kept_back`."""
+    check_labelled(members[0].rows, source, {"fit_rows": True})
+    fit, left = kept_back(members[0].rows, count, source)
+    parts = [[m.rows.select(x) for m in members] for x in (left, fit)]
+    answered, on = (
+        [m._replace(rows=x, records=x.records) for m, x in zip(members, p, strict=True)]
+        for p in parts
+    )
+    return answered, on
 
 
 def _fit_rows(
@@ -170,6 +189,8 @@ def answer_cascade(
     scored = not first.rows.unlabelled
     rows = every if scored else escalated
     strong = _answer(stages[1], second, rows) if len(rows) else cheap.select(rows)
+    if scored:
+        check_truth(cheap, strong, cascade.runs)
     answered = merged(
         cheap,
         strong.select(escalated) if scored else strong,

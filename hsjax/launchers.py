@@ -25,7 +25,8 @@ def run_local(jobs: Sequence[Job], options: str = "") -> list[str]:
     """One job after another; a failed one does not stop the others.
 
     What is done is asked when its turn comes: a run that is trained anew has its
-    evaluations made anew. That of a run that is not trained by then is left out.
+    evaluations made anew. That of a run that is not trained by then is left out; a run
+    that starts from it has failed, too.
 
     Returns a sentence for each that failed.
     """
@@ -50,6 +51,9 @@ def run_local(jobs: Sequence[Job], options: str = "") -> list[str]:
 def print_commands(jobs: Sequence[Job], options: str = "") -> list[str]:
     """One shell command per job that is not done, trainings before evaluations.
 
+    Where they are run several at a time, a comment says which one has to be finished
+    before.
+
     Returns a sentence for each that cannot be begun.
     """
     del options
@@ -58,15 +62,17 @@ def print_commands(jobs: Sequence[Job], options: str = "") -> list[str]:
         if flaw := _flaw(job.begin):
             failed.append(f"{job.name}: {flaw}")
         else:
-            print(_shell_line(job))
+            waits = job.source is not None and not job.is_ready()
+            print(_shell_line(job) + (f"  # after {job.source}" if waits else ""))
     return failed
 
 
 def submit_slurm(jobs: Sequence[Job], options: str = "") -> list[str]:
     """`sbatch --wrap` for each job that is not done, with further `options`.
 
-    What is queued already is not known here, and would be submitted again. Evaluations
-    of runs that are not trained yet wait for the next call.
+    What is queued already is not known here, and would be submitted again. A run that
+    starts from one that is submitted here depends on it. Evaluations of runs that are
+    not trained yet wait for the next call.
 
     Raises:
       ConfigError: there is no sbatch, or `options` are no words of a shell.
@@ -80,22 +86,43 @@ def submit_slurm(jobs: Sequence[Job], options: str = "") -> list[str]:
             "--launcher=slurm: there is no sbatch on this machine; --launcher=print"
             " writes the commands"
         )
-    failed = []
+    failed, numbers = [], {}  # folder of a job -> number that Slurm gives it
     for job in _undone(jobs):
-        if not job.is_ready():
-            print(f"{job.name}: not trained yet; the same command later submits it")
+        after = numbers.get(job.source.resolve(), "") if job.source else ""
+        if not after and not job.is_ready():
+            told = (
+                f"{job.source} is not trained yet" if job.source else "not trained yet"
+            )
+            print(f"{job.name}: {told}; the same command later submits it")
             continue
         if flaw := _flaw(job.begin):
             failed.append(f"{job.name}: {flaw}")
             continue
-        job.folder.mkdir(parents=True, exist_ok=True)
-        own = [f"--job-name={job.name}", f"--output={job.folder}/slurm-%j.log"]
-        command = ["sbatch", *own, *words, f"--wrap={_shell_line(job)}"]
-        told = subprocess.run(command, capture_output=True, text=True)
+        told = _submitted(job, words, after)
         print(f"{job.name}: {(told.stdout or told.stderr).strip()}")
         if told.returncode:
             failed.append(f"{job.name}: {told.stderr.strip()}")
+        number = told.stdout.strip().partition(";")[0]  # NUMBER or NUMBER;CLUSTER
+        if number.isdigit() and not told.returncode:
+            numbers[job.folder.resolve()] = number
     return failed
+
+
+def _submitted(
+    job: Job, words: Sequence[str], after: str
+) -> subprocess.CompletedProcess:
+    """What sbatch says.
+
+    Args:
+      words: further options; a dependency among them holds for the job `after`, too.
+      after: number of the job that has to end well before this one, '' = none.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    own = [f"--job-name={job.name}", f"--output={job.folder}/slurm-%j.log"]
+    last = [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"]
+    command = ["sbatch", "--parsable", *own, *words, *(last if after else [])]
+    command.append(f"--wrap={_shell_line(job)}")
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 LAUNCHERS = {"local": run_local, "print": print_commands, "slurm": submit_slurm}
@@ -121,8 +148,10 @@ def _shell_line(job: Job) -> str:
 
 def _run_one(job: Job, bar) -> str:
     """Waits for one job that is not done; what went wrong, '' = nothing."""
-    if job.is_done() or not job.is_ready():
+    if job.is_done():
         return ""
+    if not job.is_ready():
+        return f"init_from={job.source} is not finished" if job.source else ""
     job.begin()
     job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "run.log"

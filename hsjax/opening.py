@@ -44,6 +44,7 @@ from hsjax.train.kept import (
     write_train_counts,
     write_train_rows,
 )
+from hsjax.train.source import check_source
 from hsjax.train.start import TrainingParts, check_length
 from hsjax.train.workdir import (
     ConfigError,
@@ -51,7 +52,6 @@ from hsjax.train.workdir import (
     check_rows,
     holds_results,
     open_workdir,
-    read_config,
     write_config,
 )
 
@@ -100,7 +100,7 @@ def open_catalogue(
     if kept or checkpoint_steps(workdir):
         source = workdir  # a run that goes on must mean the same by its token ids
     elif source:
-        read_config(source)  # no run there: say so before the catalogue is read
+        check_source(config)  # before the catalogue is read
         if own or not (source / "tokenizer.json").exists():
             source = None  # the tokenizer is the encoder's, or has to be trained
     catalogue = read_catalogue(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from hsjax.atomic import write_atomically
 from hsjax.sweeps import NAME, Run, is_done_below
+from hsjax.train.source import is_finished, is_run
 from hsjax.train.workdir import ConfigError, digest
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -32,6 +33,7 @@ class Job(NamedTuple):
       is_done: has it left its report?
       is_ready: can it be begun?
       begin: is called before it is started, printed or submitted.
+      source: workdir of the run that it starts from, which has to be finished.
     """
 
     name: str
@@ -41,20 +43,74 @@ class Job(NamedTuple):
     is_done: Callable[[], bool]
     is_ready: Callable[[], bool] = lambda: True
     begin: Callable[[], None] = lambda: None
+    source: Path | None = None
 
 
 def training_jobs(runs: Sequence[Run], root: Path) -> list[Job]:
-    """A job for each run."""
-    return [
-        Job(
-            run.name,
-            root / run.name,
-            ("-m", "hsjax.main", *run.arguments, f"--workdir={root / run.name}"),
-            _environment(run, root),
-            partial(is_done_below, root, run),
-        )
-        for run in runs
-    ]
+    """A job for each run; what others start from (`init_from`) stands before them.
+
+    Raises:
+      ConfigError: a run that starts from itself.
+    """
+    of = {(root / run.name).resolve(): run for run in runs}
+    return [_training(run, root, of) for run in sorted(runs, key=partial(_rank, of=of))]
+
+
+def _training(run: Run, root: Path, of: Mapping[Path, Run]) -> Job:
+    workdir, source = root / run.name, _source(run)
+    return Job(
+        run.name,
+        workdir,
+        ("-m", "hsjax.main", *run.arguments, f"--workdir={workdir}"),
+        _environment(run, root),
+        partial(is_done_below, root, run),
+        partial(_can_start, source, of.get(source and source.resolve()), root),
+        source=source,
+    )
+
+
+def _source(run: Run) -> Path | None:
+    return Path(run.config.init_from) if run.config.init_from else None
+
+
+def _rank(run: Run, of: Mapping[Path, Run], after: tuple[str, ...] = ()) -> int:
+    """How many runs of the list have to be finished before this one, in a row."""
+    if run.name in after:
+        raise ConfigError(f"{run.name}: init_from leads back to itself")
+    source = _source(run)
+    if source is None or source.resolve() not in of:
+        return 0
+    return 1 + _rank(of[source.resolve()], of, (*after, run.name))
+
+
+def _can_start(source: Path | None, run: Run | None, root: Path) -> bool:
+    """Is there nothing to start from, or is it finished?
+
+    Args:
+      run: of the list, which the source is.
+    """
+    if source is None:
+        return True
+    return is_done_below(root, run) if run else is_finished(source)
+
+
+def check_sources(jobs: Sequence[Job]) -> None:
+    """Is what runs start from finished, or one of the jobs? Asked before the first.
+
+    Raises:
+      ConfigError: names the first run that could not start.
+    """
+    coming = {job.folder.resolve() for job in jobs}
+    for job in jobs:
+        if job.source is None or job.source.resolve() in coming:
+            continue
+        if not job.is_done() and not job.is_ready():
+            run = is_run(job.source)
+            told = "has no report yet" if run else "is no workdir of a run"
+            raise ConfigError(
+                f"{job.name}: init_from={job.source} {told}; train it first, or name"
+                " another folder"
+            )
 
 
 def evaluation_jobs(

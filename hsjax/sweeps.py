@@ -4,7 +4,7 @@ import contextlib
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +13,12 @@ from ml_collections import ConfigDict, config_flags
 
 from hsjax.config_mistakes import mistake
 from hsjax.data.records import CatalogueError
-from hsjax.json_objects import read_object, text_of
 from hsjax.models.published_files import PublishedError
 from hsjax.opening import resolved
 from hsjax.spelling import meant
+from hsjax.sweep_lines import Common, filled, flag_text, read_common, read_lines
 from hsjax.train.workdir import ConfigError, WorkdirError, is_done
 
-FIELDS = ("name", "config", "overrides", "seed", "reference")
-SEED = "{seed}"  # in a value: the seed of the run
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")  # of folders below the root
 
 
@@ -31,7 +29,7 @@ class Run(NamedTuple):
       name: its folder below the root.
       row: its line in a table; runs of a row differ in their seed only.
       told: `--config=FILE --config.KEY=VALUE ...` as the list has it, '{seed}' and all.
-      arguments: the same with the seed in place, and `--config.seed=N`.
+      arguments: the same with what such words stand for, and `--config.seed=N`.
       config: what these resolve to, locked.
       reference: row that its row is compared with, '' = none.
     """
@@ -54,38 +52,31 @@ def is_done_below(root: Path, run: Run) -> bool:
         return False  # the run itself tells what is wrong with it
 
 
-def read_runs(path: Path, common: Sequence[str] = ()) -> list[Run]:
+def read_runs(
+    path: Path, common: Sequence[str] = (), root: Path | None = None
+) -> list[Run]:
     """The runs of a .jsonl file, one line each: see `launch/README.md`.
 
     A line with several seeds stands for the runs NAME/seed0, NAME/seed1, ... of the row
-    NAME; so does a line of that name and its one seed. The word {seed} in a value is
-    the number of the seed.
+    NAME; so does a line of that name and its one seed. In a value {seed} is the number
+    of the seed and {root} the folder of all runs.
 
     Args:
       common: KEY=VALUE for all runs, such as where the catalogue lies; what a line says
-        itself wins. `config=FILE` alone stands in place of what the lines say.
+        itself wins. `config=FILE` alone stands in place of what the lines say, and
+        `{word}=VALUE` is what {word} stands for in their values.
+      root: folder of the runs; a list that does not say {root} needs none.
 
     Raises:
       ConfigError: names the line that cannot be understood or run.
     """
-    for word in common:
-        if not re.fullmatch(r"[\w.]+=.*", word):
-            raise ConfigError(f"--set={word}: write KEY=VALUE, data.path=goods.csv")
-        if word.startswith("seed="):
-            raise ConfigError(f"--set={word}: seeds stand in the lines of the list")
-    if not path.is_file():
-        raise ConfigError(f"--runs: there is no file {str(path)!r}")
-    instead = [word for word in common if word.startswith("config=")]
-    common = [word for word in common if word not in instead]
+    told, own = read_common(common), {"{root}": str(root)} if root else {}
     runs: list[Run] = []
-    for number, line in enumerate(text_of(path).splitlines(), 1):
-        if line.strip():
-            place = f"{path}, line {number}"
-            told = read_object(line, place, FIELDS)
-            told |= dict(word.split("=", 1) for word in instead)
-            runs += _runs_of(told, place, common)
-    if not runs:
-        raise ConfigError(f"{path} has no run")
+    for place, line in read_lines(path):
+        runs += _runs_of(line, place, told, own)
+    for word in told.words:
+        if not any(word in value for run in runs for value in run.told):
+            raise ConfigError(f"--set={word}: no line of {path} says {word}")
     names, rows = [run.name for run in runs], {run.row for run in runs}
     for run in runs:
         if names.count(run.name) > 1:
@@ -146,32 +137,32 @@ def chosen_runs(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
     return [run for run in runs if run.row in rows]
 
 
-def _runs_of(line: dict, place: str, common: Sequence[str]) -> list[Run]:
+def _runs_of(
+    line: dict, place: str, common: Common, own: Mapping[str, str]
+) -> list[Run]:
     name, seeds = line.get("name"), line.get("seed", 0)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ConfigError(f"{place}: the name {name!r} is no name of a folder")
-    overrides = line.get("overrides", {})
-    if not isinstance(overrides, dict) or "seed" in overrides:
-        raise ConfigError(
-            f"{place}: overrides are {{key: value}}, and the seed stands beside them"
-        )
     reference = line.get("reference", "")
     if not isinstance(reference, str):
         raise ConfigError(f"{place}: the reference {reference!r} is no name of a row")
     several = isinstance(seeds, list)
     if several and not seeds:
         raise ConfigError(f"{place}: seed is an empty list: name a seed")
+    overrides = line.get("overrides", {})
     told = (
-        f"--config={line.get('config', '')}",
-        *(f"--config.{word}" for word in common),
-        *(f"--config.{k}={_text(k, v, place)}" for k, v in overrides.items()),
+        f"--config={common.config or line.get('config', '')}",
+        *(f"--config.{word}" for word in common.keys),
+        *(f"--config.{k}={flag_text(k, v, place)}" for k, v in overrides.items()),
     )
     runs = []
     for seed in seeds if several else [seeds]:
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise ConfigError(f"{place}: the seed {seed!r} is no whole number")
-        filled = [word.replace(SEED, str(seed)) for word in told]
-        arguments = (*filled, f"--config.seed={seed}")
+        own = {**own, "{seed}": str(seed)}
+        words = {k: filled(v, own, place) for k, v in common.words.items()} | own
+        values = [filled(word, words, place) for word in told]
+        arguments = (*values, f"--config.seed={seed}")
         runs.append(
             Run(
                 f"{name}/seed{seed}" if several else name,
@@ -183,17 +174,6 @@ def _runs_of(line: dict, place: str, common: Sequence[str]) -> list[Run]:
             )
         )
     return runs
-
-
-def _text(key: str, value, place: str) -> str:
-    """A value as a flag has it."""
-    if value is None or isinstance(value, dict):
-        raise ConfigError(f"{place}: {key} takes a file of its own, not {value!r}")
-    return value if isinstance(value, str) else repr(_tuples(value))
-
-
-def _tuples(value):
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def resolve(arguments: Sequence[str], place: str) -> ConfigDict:

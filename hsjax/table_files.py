@@ -19,7 +19,7 @@ KINDS = {
     "stopping": ("rows", "stopping", "folder"),
 }
 ALONE = ", ".join(repr(kind) for kind in KINDS if kind)
-FIELDS = tuple(dict.fromkeys(("title", *sum(KINDS.values(), ()))))
+FIELDS = tuple(dict.fromkeys(("title", "like", *sum(KINDS.values(), ()))))
 AXES = ("epoch", "step")
 
 
@@ -72,11 +72,12 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
       rows: that there are.
 
     Raises:
-      ConfigError: an unknown field or row, or a value that is not understood.
+      ConfigError: an unknown field or row, a value that is not understood, or another
+        table that it cannot be like.
     """
     if not path.is_file():
         return Table(path.stem, {row: row for row in rows}, {})
-    found = read_object(text_of(path), str(path), FIELDS)
+    found = _fields(path)
     kind = next((k for k in KINDS if k and k in found), "")
     if strange := [key for key in found if key not in ("title", *KINDS[kind])]:
         told = f"with {kind!r}" if kind else f"without one of {ALONE}"
@@ -109,6 +110,23 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
         _stopping(found, path),
         missing,
     )
+
+
+def _fields(path: Path, asking: tuple[Path, ...] = ()) -> dict:
+    """What a file says, and where it does not, what the table says that it is like."""
+    found = read_object(text_of(path), str(path), FIELDS)
+    if "like" not in found:
+        return found
+    name = found.pop("like")
+    other = path.with_name(f"{name}.json")
+    if not isinstance(name, str) or not other.is_file():
+        known = [x.stem for x in sorted(path.parent.glob("*.json")) if x != path]
+        raise ConfigError(
+            f"{path}: like is {name!r}, no table beside it.{meant(str(name), known)}"
+        )
+    if other in (path, *asking):
+        raise ConfigError(f"{path}: it is like {name!r}, which is like it")
+    return _fields(other, (path, *asking)) | found
 
 
 def _stopping(found: Mapping, path: Path) -> tuple[float, ...]:

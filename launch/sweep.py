@@ -26,7 +26,7 @@ EVALUATE = flags.DEFINE_multi_string(
     "evaluate", [], "NAME='ARGUMENTS' of hsjax.evaluate, into RUN/NAME of trained runs."
 )
 TABLE = flags.DEFINE_list("table", [], "Aggregate to DIR/NAME.md, .csv and .png.")
-SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE for all; config=FILE.")
+SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE or {word}=VALUE for all.")
 ONLY = flags.DEFINE_list("only", [], "Rows of the list to train and score.")
 SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --time=60'.")
 
@@ -34,7 +34,12 @@ SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --tim
 def launch(runs, root: Path) -> tuple[list[str], str]:
     """Starts what is not done; a sentence for each that failed, and of how many."""
     from hsjax.launchers import LAUNCHERS
-    from hsjax.sweep_jobs import evaluation_jobs, read_evaluations, training_jobs
+    from hsjax.sweep_jobs import (
+        check_sources,
+        evaluation_jobs,
+        read_evaluations,
+        training_jobs,
+    )
     from hsjax.train.workdir import ConfigError
 
     name = LAUNCHER.value or "local"
@@ -43,6 +48,7 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
         raise ConfigError(f"--launcher={name}{later}; known: {', '.join(LAUNCHERS)}")
     evaluations = read_evaluations(EVALUATE.value, runs)
     training = [] if TABLE.value and not LAUNCHER.value else training_jobs(runs, root)
+    check_sources(training)
     jobs = [*training, *evaluation_jobs(runs, root, evaluations)]
     what = "runs and evaluations" if evaluations else "runs"
     return LAUNCHERS[name](jobs, SLURM.value) if jobs else [], f"{len(jobs)} {what}"
@@ -60,7 +66,7 @@ def run(argv) -> None:
     path, root = Path(RUNS.value), Path(ROOT.value)
     # the run that is under way saves its state first
     with user_errors("; the same command goes on"):
-        runs = read_runs(path, SET.value)
+        runs = read_runs(path, SET.value, root)
         wanted = chosen_runs(runs, ONLY.value)
         check_runs(wanted)
         for name in TABLE.value:  # before hours of training

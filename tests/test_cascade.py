@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,15 +16,23 @@ from runs import TEXT, command, report, run_config, train_run
 from sklearn.metrics import log_loss
 
 from hsjax import cascade_cost
+from hsjax.asked_rows import AskedRows, kept_back
 from hsjax.cascade_cost import open_stages, stage_costs, summed
 from hsjax.cascading import run_cascade
 from hsjax.data import examples
-from hsjax.data.records import CatalogueError
+from hsjax.data.records import CatalogueError, Quarantine
+from hsjax.evaluation import cascade_bounds
 from hsjax.evaluation.calibration import (
     CALIBRATIONS,
     calibrated,
     fit_calibration,
     least_stated,
+)
+from hsjax.evaluation.cascade_bounds import (
+    EVEN,
+    least_gaps,
+    looked_at,
+    within_quality,
 )
 from hsjax.evaluation.cascade_curve import (
     MAIN,
@@ -33,7 +43,6 @@ from hsjax.evaluation.cascade_curve import (
     merged,
     reached,
     within_cost,
-    within_quality,
 )
 from hsjax.evaluation.cascade_report import (
     PartCost,
@@ -42,22 +51,30 @@ from hsjax.evaluation.cascade_report import (
     reached_table,
     told_thresholds,
 )
+from hsjax.evaluation.intervals import resamples
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.predictions import Predictions, read_predictions
 from hsjax.features import encoded_batches, live
 from hsjax.inference.cascade import (
-    Wish,
     check_stages,
-    fit_cascade,
     read_cascade,
     stated,
     write_cascade,
 )
+from hsjax.inference.cascade_fit import Wish, check_truth, fit_cascade
+from hsjax.inference.cascade_told import told_cascade
 from hsjax.members import load_members
 from hsjax.scoring import evaluate_run
 from hsjax.train.workdir import write_config
 
 ROWS = 60
+
+
+class Product(NamedTuple):
+    id: str
+    path: tuple
+
+
 CODES = np.array([["a", "a > x"], ["a", "a > y"], ["b", "b > z"]], object)
 COSTS = (0.5, 4.0)
 
@@ -138,16 +155,101 @@ def test_wishes_are_kept_on_the_rows_they_are_fitted_on():
         ("hierarchical_f1", curve.f1),
         ("accuracy", curve.accuracy),
     ):
+        gaps = least_gaps(CHEAP, STRONG, CONFIDENCE, curve, metric=metric, sure=EVEN)
+        np.testing.assert_array_equal(gaps, figures - figures[-1])
         for loss in (0.0, 0.02, 0.1):
-            i = within_quality(curve, loss, metric)
-            assert figures[i] >= figures[-1] - loss
-            assert (figures[:i] < figures[-1] - loss).all()
+            i = within_quality(gaps, loss)
+            assert (figures[i:] >= figures[-1] - loss).all()
+            assert i == 0 or figures[i - 1] < figures[-1] - loss
         for budget in (0.5, 1.7, 9.0):
             i = within_cost(curve, COSTS, budget, metric)
             affordable = mean_cost(curve.escalated, COSTS) <= budget
             assert affordable[i]
             assert figures[i] == figures[affordable].max()
     assert within_cost(curve, COSTS, 0.4) is None
+
+
+def test_a_lucky_point_of_a_curve_is_not_taken_for_a_wish_that_holds():
+    figures = np.array([0.80, 0.905, 0.86, 0.87, 0.90, 0.91])
+    assert within_quality(figures - figures[-1], 0.01) == 4
+    assert within_quality(np.array([-0.001, 0.0]), 0.01) == 0
+    assert within_quality(np.array([-0.1, -0.1, 0.0]), 0.01) == 2
+
+
+@pytest.mark.parametrize("metric", ["hierarchical_f1", "accuracy"])
+def test_the_bound_of_a_gap_is_that_of_resampled_groups(metric, monkeypatch):
+    """Against a plain loop over resampled rows, with groups of several rows."""
+    monkeypatch.setattr(cascade_bounds, "DRAWS", 20)
+    group = np.arange(ROWS) // 3
+    cheap, strong = (predictions(*x, group=group) for x in ((0, 0.6), (1, 0.9)))
+    curve = cascade_curve(cheap, strong, CONFIDENCE)
+    found = least_gaps(cheap, strong, CONFIDENCE, curve, metric=metric, sure=0.9)
+    (weights,) = resamples(group, count=cascade_bounds.DRAWS)
+    plain = []
+    for draw in weights.T.astype(int):
+        rows = np.repeat(np.arange(ROWS), draw)
+        sides = cheap.select(rows), strong.select(rows)
+        own = []
+        for threshold in curve.threshold:
+            sent = np.flatnonzero(CONFIDENCE[rows] < threshold)
+            routes = {"escalated": sent, "abstained": np.zeros(len(rows), bool)}
+            both = merged(sides[0], sides[1].select(sent), **routes, present={})
+            told = reached(both, sides[1])
+            own.append(told.f1 if metric == "hierarchical_f1" else told.accuracy)
+        plain.append(np.array(own) - own[-1])
+    np.testing.assert_allclose(found, np.quantile(plain, 0.1, axis=0), atol=1e-12)
+
+
+def test_a_long_curve_is_looked_at_in_places(monkeypatch):
+    curve = cascade_curve(CHEAP, STRONG, CONFIDENCE)
+    words = {"metric": "accuracy", "sure": 0.9}
+    every = least_gaps(CHEAP, STRONG, CONFIDENCE, curve, **words)
+    monkeypatch.setattr(cascade_bounds, "GRID", 7)
+    places = looked_at(curve)
+    assert len(places) <= 7
+    assert places[0] == 0
+    assert places[-1] == len(curve.threshold) - 1
+    some = least_gaps(CHEAP, STRONG, CONFIDENCE, curve, **words)
+    np.testing.assert_allclose(some, every[places], atol=1e-12)
+
+
+def test_a_surer_wish_sends_more_on():
+    wishes = [fitted(quality=10.0, sure=x) for x in (EVEN, 0.8, 0.95)]
+    sent = [x.reached.escalated for x in wishes]
+    assert sent == sorted(sent)
+    assert sent[0] < sent[-1]
+    first, second = (
+        (p.decoded["path"] == p.truth).all(axis=1) for p in (CHEAP, STRONG)
+    )
+    blind = np.where(second & ~first, 0.9, np.linspace(0.2, 0.8, ROWS))
+    blind = replace(CHEAP, log_prob=np.log(blind))  # surest where it is wrong
+    words = {"runs": ("a", "b"), "costs": COSTS, "fitted": "here"}
+    none = fit_cascade(blind, STRONG, wish=Wish(quality=0.0), **words)
+    assert none.reached.escalated == 1
+    assert none.wished.endswith(
+        "of no threshold do these rows say so, so that all are sent on"
+    )
+
+
+def test_runs_that_read_other_labels_are_no_cascade():
+    other = STRONG.truth.copy()
+    other[4] = ["b", "b > z"]
+    with pytest.raises(CatalogueError, match="other labels of 1 of 60 rows: row 5 is"):
+        check_truth(CHEAP, replace(STRONG, truth=other), ("one", "two"))
+    words = {"runs": ("a", "b"), "costs": COSTS, "fitted": "here"}
+    with pytest.raises(CatalogueError, match="other labels"):
+        fit_cascade(CHEAP, replace(STRONG, truth=other), wish=Wish(quality=1), **words)
+
+
+def test_nothing_is_told_to_be_sent_on_where_people_get_it():
+    found = fitted(threshold=0.6)._replace(floor=0.9)
+    sent, left = found.routed(CHEAP)
+    routes = {"escalated": sent, "abstained": left, "present": {}}
+    answered = merged(CHEAP, STRONG.select(sent), **routes)
+    told = told_cascade(("a", "b"), found, answered, None)
+    (line,) = (x for x in told.splitlines() if "left to people below" in x)
+    assert "0.9" not in line, "a row of 0.7 is answered"
+    assert "the strong one is right too seldom" in told
 
 
 def test_what_is_left_to_people_has_no_answer_and_no_probability():
@@ -239,13 +341,18 @@ def test_a_cascade_is_fitted_and_read_again(tmp_path):
 
 def test_a_budget_may_be_of_accuracy():
     wish = {"quality": 3.0}
-    assert fitted(**wish).wished == "at most 3 points of hF1 below the strong model"
-    found = fitted(**wish, metric="accuracy")
+    told = fitted(**wish).wished
+    assert told == (
+        "at most 3 points of hF1 below the strong model, with a probability of 0.95"
+    )
+    found = fitted(**wish, metric="accuracy", sure=EVEN)
     assert found.wished == "at most 3 points of accuracy below the strong model"
+    assert found.metric == "accuracy"
     told = found.reached
     assert told.accuracy >= told.strong_accuracy - 0.03
     curve = cascade_curve(CHEAP, STRONG, CONFIDENCE)
-    assert found.threshold == curve.threshold[within_quality(curve, 0.03, "accuracy")]
+    point = within_quality(curve.accuracy - curve.accuracy[-1], 0.03)
+    assert found.threshold == curve.threshold[point]
     best = fitted(cost=2.0, metric="accuracy")
     assert best.wished == "the best accuracy for at most 2 ms a product"
 
@@ -476,6 +583,49 @@ def test_wishes_are_fitted_on_a_file_and_files_without_labels_are_answered(
     assert f"{told} {mean_cost(sent, (1.0, 4.0)):.2f} |" in text
     assert "**fitted**" not in text, "a curve needs labels"
     assert not (tmp_path / "b/curve.csv").exists()
+
+
+def test_rows_to_fit_on_are_whole_groups_of_the_file(runs, shop, tmp_path):
+    names = f"--run={runs / 'svm'},{runs / 'both'}"
+    wish = ("--quality=5", "--costs=1,4", f"--input={shop}")
+    code, told = cascade(names, *wish, "--fit_rows=40", f"--output={tmp_path / 'a'}")
+    assert code == 0, told
+    total = pq.read_table(shop).num_rows
+    known = read_cascade(tmp_path / "a")
+    assert known.fitted == f"labelled rows of {shop}, 40 rows"
+    assert len(read_predictions(tmp_path / "a/predictions.parquet")) == total - 40
+    for flags, said in (
+        (("--fit_rows=9999", *wish), r"labelled rows, and some must be left"),
+        (("--fit_rows=4", "--quality=5"), "--fit_rows are some of --input: name a"),
+        (("--fit_rows=4", "--fit_part=val", *wish), "--fit_rows and --fit_part: give"),
+    ):
+        code, told = cascade(names, *flags, f"--output={tmp_path / 'b'}")
+        assert code == 1, told
+        assert re.search(said, told), told
+        assert "Traceback" not in told
+
+
+def test_groups_are_kept_back_whole_in_any_order_of_the_file():
+    def asked(order):
+        goods = [Product(f"p{i}", ("a",) if i % 5 else ()) for i in order]
+        groups = np.array([i // 3 for i in order])
+        return AskedRows(goods, groups, Quarantine(), {})
+
+    found = []
+    for order in (range(60), range(59, -1, -1)):
+        rows = asked(order)
+        fit, left = kept_back(rows, 14, "FILE")
+        assert len(fit) == 13, "no group has a single row more"
+        assert sorted([*fit, *left]) == list(range(60)), "nothing is lost"
+        names = [rows.records[i].id for i in left if rows.records[i].path]
+        assert not {rows.groups[i] for i in fit} & {
+            rows.groups[i] for i in left if rows.records[i].path
+        }
+        found.append(set(names))
+    assert found[0] == found[1]
+    whole = asked(range(60))._replace(groups=np.zeros(60, int))
+    with pytest.raises(CatalogueError, match="every group of FILE has more rows"):
+        kept_back(whole, 12, "FILE")
 
 
 def test_stages_of_other_trees_are_told_in_its_own_words(runs, shop, tmp_path):

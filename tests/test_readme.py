@@ -21,6 +21,7 @@ from runs import ROOT, SMALL
 from configs import base
 from hsjax import main
 from hsjax.choices import check_choices
+from hsjax.data.features import stores_of
 from hsjax.data.synthetic import listings
 from hsjax.sweep_tables import check_table
 from hsjax.sweeps import read_runs, row_names
@@ -128,7 +129,7 @@ def test_the_commands_of_measured_figures_are_understood(folder, monkeypatch):
         values = dict(given)
         if "runs" in values:
             common = [value for key, value in given if key == "set"]
-            runs = read_runs(Path(values["runs"]), common)
+            runs = read_runs(Path(values["runs"]), common, Path(values["root"]))
             for name in filter(None, values.get("table", "").split(",")):
                 assert check_table(Path(values["runs"]), runs, name).rows, line
             row_names(runs, [*filter(None, values.get("only", "").split(","))])
@@ -137,6 +138,49 @@ def test_the_commands_of_measured_figures_are_understood(folder, monkeypatch):
             if words[1] == "hsjax.main":
                 check_choices(found.config)
     assert seen >= {"launch/sweep.py", "hsjax.robustness", "hsjax.main", "hsjax.bench"}
+
+
+def stores_named(config):
+    """Folders below features/ that a run on this config opens."""
+    found = {*stores_of(config).values(), config.model.head.labels}
+    found |= {config.baseline.features} if config.task == "baseline" else set()
+    return {name for name in found if name.startswith("features/")}
+
+
+def list_runs(path):
+    """The runs of a list as README starts them, or with nothing said."""
+    ways = []
+    for line in commands("text"):
+        words = [x.removeprefix("--").partition("=")[::2] for x in shlex.split(line)]
+        if ("runs", str(path)) in words:
+            common = [value for key, value in words if key == "set"]
+            ways.append((common, Path(dict(words)["root"])))
+    return [
+        run for way in ways or [((), Path("runs"))] for run in read_runs(path, *way)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of flags
+def test_every_store_that_a_run_opens_is_made_by_a_command(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    made, opened = set(), {}
+    for line in (*commands(), *commands("text")):
+        words = shlex.split(line.split("&&")[-1])
+        if words[:3] != ["python", "-m", "hsjax.main"]:
+            continue
+        values = parsed("hsjax.main", words[3:])
+        if values.config.task == "extract":
+            made |= {values.workdir}
+            made |= {f"{values.workdir}/pca"} if values.config.extract.pca else set()
+        elif values.config.task in ("train", "baseline"):
+            opened |= dict.fromkeys(stores_named(values.config), line)
+    for path in sorted(Path("configs").rglob("*.jsonl")):
+        for run in list_runs(path):
+            place = f"{path}: {run.name}"
+            opened |= dict.fromkeys(stores_named(run.config), place)
+    assert {"features/title", "features/image/pca", "features/simclr_low"} <= {*opened}
+    assert {name: by for name, by in opened.items() if name not in made} == {}
 
 
 @pytest.mark.slow

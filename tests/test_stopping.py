@@ -20,8 +20,9 @@ from hsjax.train.workdir import ConfigError
 
 def test_the_first_point_is_the_report_and_thresholds_cut_paths():
     p = random_tree_predictions(n=200)
-    precision, recall = stopping_curve(p)
+    precision, recall, f1 = stopping_curve(p)
     found = points(p)
+    assert f1[0] == pytest.approx(found["hierarchical/f1"])
     assert precision[0] == pytest.approx(found["hierarchical/precision"])
     assert recall[0] == pytest.approx(found["hierarchical/recall"])
     assert (np.diff(recall) <= 0).all()
@@ -31,6 +32,7 @@ def test_the_first_point_is_the_report_and_thresholds_cut_paths():
     by_hand = points(make_predictions(p.truth, cut))
     assert precision[middle] == pytest.approx(by_hand["hierarchical/precision"])
     assert recall[middle] == pytest.approx(by_hand["hierarchical/recall"])
+    assert f1[middle] == pytest.approx(by_hand["hierarchical/f1"])
 
 
 def test_by_hand():
@@ -38,9 +40,10 @@ def test_by_hand():
     answer = ["A > B > C", "A > B > C"]
     prob = np.array([[0.9, 0.8, 0.7], [0.9, 0.6, 0.4]], np.float32)
     p = make_predictions(truth, answer, prob=prob)
-    precision, recall = stopping_curve(p, np.array([0.0, 0.5, 0.75, 0.95]))
+    precision, recall, f1 = stopping_curve(p, np.array([0.0, 0.5, 0.75, 0.95]))
     np.testing.assert_allclose(precision, [5 / 6, 1, 1, np.nan])
     np.testing.assert_allclose(recall, [5 / 6, 5 / 6, 3 / 6, 0])
+    np.testing.assert_allclose(f1, [5 / 6, 10 / 11, 2 / 3, 0])
     assert recall_at(precision, recall, 0.9) == pytest.approx(5 / 6)
     assert np.isnan(recall_at(precision[:1], recall[:1], 0.9))
 

@@ -90,6 +90,7 @@ ARROWS = {
     "hsjax.projection": ("hsjax.data", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.rehearse": EVERYTHING,
     "hsjax.growing": EVERYTHING,
+    "hsjax.sweep_lines": EVERYTHING,
     "hsjax.json_objects": ("hsjax.train.workdir",),
     "hsjax.table_kinds": EVERYTHING,
     "hsjax.sweep_tables": EVERYTHING,

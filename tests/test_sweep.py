@@ -6,16 +6,19 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from runs import ROOT, SMALL, TEXT
 
+from configs.base import get_config
 from hsjax import launchers
 from hsjax.launchers import print_commands, run_local, submit_slurm
 from hsjax.models.published_towers import settle
 from hsjax.sweep_jobs import (
     CACHE,
     Job,
+    check_sources,
     evaluation_jobs,
     is_current,
     read_evaluations,
@@ -23,7 +26,7 @@ from hsjax.sweep_jobs import (
 )
 from hsjax.sweep_tables import make_table
 from hsjax.sweeps import check_runs, read_runs, resolve
-from hsjax.train.config import config_hash
+from hsjax.train.config import config_hash, plain
 from hsjax.train.workdir import ConfigError
 
 BASE = "configs/base.py"
@@ -60,6 +63,55 @@ def test_the_seed_may_stand_in_a_value(tmp_path):
     assert [run.config.data.synthetic.seed for run in runs] == [0, 3]
     assert [run.config.init_from[-5:] for run in runs] == ["seed0", "seed3"]
     assert {run.row for run in runs} == {"a"}
+
+
+def test_the_root_and_what_the_user_says_may_stand_in_a_value(tmp_path):
+    pair = line("pair", overrides={"train.ema": 0.5})
+    own = line("own", overrides={"init_from": "{root}/pair/seed{seed}"}, seed=[0, 3])
+    other = line("other", overrides={"init_from": "{shops}/late"})
+    path = write_lines(tmp_path, pair, own, other)
+    said = "{shops}=runs/shops"
+    runs = read_runs(path, [said], tmp_path / "b/")
+    found = [run.config.init_from for run in runs]
+    assert found == [
+        None,
+        *(f"{tmp_path}/b/pair/seed{x}" for x in (0, 3)),
+        said[8:] + "/late",
+    ]
+    assert [run.row for run in runs] == ["pair", "own", "own", "other"]
+    below = read_runs(path, ["{shops}={root}/../shops"], Path("b"))[-1]
+    assert below.config.init_from == "b/../shops/late"
+    with pytest.raises(ConfigError, match=r"line 3: .* \{root\} .*; --root does"):
+        read_runs(path, [said])
+    told = r"line 5: nobody says what \{shops\} stands for .*--set='\{shops\}=VALUE'"
+    with pytest.raises(ConfigError, match=told):
+        read_runs(path, [], tmp_path)
+    with pytest.raises(ConfigError, match=r"no line of .* says \{shosp\}"):
+        read_runs(path, [said, "{shosp}=x"], tmp_path)
+    for word, told in (("{seed}=1", "seeds stand in"), ("{root}=x", "--root says it")):
+        with pytest.raises(ConfigError, match=told):
+            read_runs(path, [said, word], tmp_path)
+    rules = {"init_rules": [["image/.{3}", "load"], [".*", "fresh"]]}
+    (run,) = read_runs(write_lines(tmp_path, line(overrides=rules)))
+    assert run.config.init_rules[0] == ("image/.{3}", "load"), "no word of a list"
+
+
+def test_a_line_may_be_like_one_above(tmp_path):
+    path = write_lines(
+        tmp_path,
+        line("a", overrides={"train.ema": 0.5, "data.batch_size": 8}, seed=[1, 2]),
+        {"name": "b", "like": "a", "overrides": {"data.batch_size": 9}, "seed": [1]},
+        {"name": "c", "like": "b", "reference": "a"},
+    )
+    runs = read_runs(path)
+    assert [run.name for run in runs] == ["a/seed1", "a/seed2", "b/seed1", "c/seed1"]
+    assert [run.config.data.batch_size for run in runs] == [8, 8, 9, 9]
+    assert {run.config.train.ema for run in runs} == {0.5}
+    assert [run.reference for run in runs] == ["", "", "", "a"]
+    # what stands in place of the list's own config keeps what the lines change
+    (*_, last) = read_runs(path, ["config=configs/quickstart.py"])
+    assert last.config.data.batch_size == 9
+    assert last.config.model.modality_dropout > 0
 
 
 def test_a_line_with_several_seeds_is_a_row_of_runs(tmp_path):
@@ -128,6 +180,11 @@ def test_one_config_may_stand_in_place_of_the_lists_own(tmp_path):
         ([["a"]], "line 1: no JSON object"),
         ([line(reference=["b"])], r"the reference \['b'\] is no name of a row"),
         ([line(seed=[])], "seed is an empty list"),
+        ([line("b", like="a"), line()], "line 1: like is 'a', no name of a line above"),
+        (
+            [line("ref"), {"like": "ref"}],
+            "line 3: the name None is no name of a folder",
+        ),
     ],
 )
 def test_a_mistake_in_a_line_is_told(tmp_path, lines, told):
@@ -234,6 +291,110 @@ def test_slurm_is_given_one_job_per_run(tmp_path, capsys, monkeypatch):
     for part in ("<--gres=gpu:1>", "<--time=60>", "<--job-name=a/seed1>", "<--wrap="):
         assert part in told
     assert told.count("python -m hsjax.main") == 2
+
+
+SOURCE = {"init_from": "{root}/pair/seed{seed}"}
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """(jobs, root) of a run that starts from another, which stands below it."""
+    own = line("own", overrides=SOURCE, seed=[0, 1])
+    path, root = write_lines(tmp_path, own, line("pair", seed=[0, 1])), tmp_path / "r"
+    return training_jobs(read_runs(path, [], root), root), root
+
+
+def finished(folder):
+    """As a run of the base config leaves it."""
+    folder.mkdir(parents=True)
+    document = {"hash": "x", "config": plain(get_config()) | {"seed": 9}}
+    (folder / "config.json").write_text(json.dumps(document))
+    report = {"context": {"config_hash": "x"}}
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+def test_a_run_stands_behind_the_one_that_it_starts_from(pairs, tmp_path, capsys):
+    jobs, root = pairs
+    names = ["pair/seed0", "pair/seed1", "own/seed0", "own/seed1"]
+    assert [job.name for job in jobs] == names
+    assert [job.source for job in jobs[2:]] == [
+        root / "pair/seed0",
+        root / "pair/seed1",
+    ]
+    assert [job.is_ready() for job in jobs] == [True, True, False, False]
+    check_sources(jobs)
+    print_commands(jobs)
+    printed = capsys.readouterr().out.splitlines()
+    assert all(
+        f"--workdir={root / name}" in text
+        for text, name in zip(printed, names, strict=True)
+    )
+    assert printed[2].endswith(f"  # after {root}/pair/seed0")
+    assert "#" not in printed[0]
+    with pytest.raises(ConfigError, match="own/seed0: init_from=.* is no workdir of a"):
+        check_sources(jobs[2:])
+    finished(root / "pair/seed0")  # but what the list asks for is another config
+    assert not jobs[2].is_ready()
+    circle = {"init_from": "{root}/own/seed0"}
+    lines = (
+        line("own", overrides=SOURCE, seed=[0]),
+        line("pair/seed0", overrides=circle),
+    )
+    runs = read_runs(write_lines(tmp_path, *lines), [], root)
+    with pytest.raises(ConfigError, match="init_from leads back to itself"):
+        training_jobs(runs, root)
+
+
+def test_what_no_run_of_the_list_leaves_has_to_be_there(tmp_path):
+    path, root = (
+        write_lines(tmp_path, line(overrides={"init_from": "{shops}"})),
+        tmp_path,
+    )
+    shops = tmp_path / "shops"
+    jobs = training_jobs(read_runs(path, [f"{{shops}}={shops}"], root), root)
+    with pytest.raises(
+        ConfigError, match=f"a: init_from={shops} is no workdir of a run"
+    ):
+        check_sources(jobs)
+    finished(shops)
+    check_sources(jobs)
+    assert jobs[0].is_ready()
+    (shops / "config.json").write_text(json.dumps({"hash": "longer"}))
+    with pytest.raises(ConfigError, match=f"init_from={shops} has no report yet"):
+        check_sources(jobs)
+
+
+def test_a_run_whose_source_failed_is_told_and_not_begun(pairs):
+    jobs, root = pairs
+    failing = jobs[0]._replace(words=("-c", "raise SystemExit('hsjax: no')"))
+    first, second = run_local([failing, jobs[2]])
+    assert first.startswith("pair/seed0: no (exit 1")
+    assert second == f"own/seed0: init_from={root}/pair/seed0 is not finished"
+    assert not (root / "own").exists()
+
+
+def test_slurm_lets_a_run_wait_for_the_one_that_it_starts_from(
+    pairs, tmp_path, capsys, monkeypatch
+):
+    jobs, root = pairs
+    fake, asked = tmp_path / "sbatch", tmp_path / "asked"
+    # the second one is given no number that could be waited for
+    fake.write_text(
+        f'#!/bin/sh\necho "$@" >> {asked}\n'
+        'case "$*" in *name=pair/seed0*) echo "71;big";; *) echo queued;; esac\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert submit_slurm(jobs, "--time=60 --dependency=singleton") == []
+    given = asked.read_text().splitlines()
+    assert [shlex.split(x)[1] for x in given] == [
+        *("--job-name=pair/seed0", "--job-name=pair/seed1", "--job-name=own/seed0")
+    ]
+    after = "--dependency=singleton --dependency=afterok:71 --kill-on-invalid-dep=yes"
+    assert after in given[2]
+    assert "afterok" not in "".join(given[:2])
+    told = capsys.readouterr().out
+    assert f"own/seed1: {root}/pair/seed1 is not trained yet; the same command" in told
 
 
 def test_a_run_is_stopped_gently(tmp_path, monkeypatch):
@@ -427,3 +588,25 @@ def test_the_command_runs_what_is_left_and_makes_the_table(tmp_path):
     reports = [root / "a/seed0" / x / "report.json" for x in ("", "lost")]
     whole, lost = (json.loads(path.read_text())["metrics"] for path in reports)
     assert lost["level1/accuracy"] < whole["level1/accuracy"]
+
+
+@pytest.mark.slow
+def test_a_run_whose_source_is_trained_anew_is_told(tmp_path):
+    tiny = {**SMALL, **TEXT, "train.steps": 2, "train.eval_every": 1}
+    own = line("own", overrides=tiny | SOURCE, seed=[0])
+    path = write_lines(tmp_path, own, line("pair", overrides=tiny, seed=[0]))
+    root = tmp_path / "r"
+    words = (f"--runs={path}", f"--root={root}")
+    done = sweep(*words)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 are done" in done.stderr
+    assert "2 of 2 are done" in sweep(*words).stderr
+    shutil.rmtree(root / "pair")
+    tiny |= {"optim.learning_rate": 0.02}
+    lines = own, line("pair", overrides=tiny, seed=[0])
+    write_lines(tmp_path, *lines)
+    done = sweep(*words)
+    assert f"{root}/pair/seed0 is no longer what this run started from" in done.stderr
+    assert f"remove {root}/own/seed0 to start from it as it is now" in done.stderr
+    shutil.rmtree(root / "own")
+    assert "2 of 2 are done" in sweep(*words).stderr

@@ -25,6 +25,7 @@ from hsjax.evaluation.curve_lines import (
     points_of,
 )
 from hsjax.evaluation.intervals import seed_interval
+from hsjax.sweep_lines import OWN, WORD
 from hsjax.sweep_tables import make_table
 from hsjax.sweeps import check_runs, read_runs, row_names
 from hsjax.table_files import definition, read_table
@@ -369,7 +370,9 @@ TABLES = [
 @functools.cache
 def committed_runs(path: Path):
     """The runs of a list, which goes from the root; where data lies is made up."""
-    return read_runs(path, ["data.path=x"])
+    words = {*WORD.findall(path.read_text())} - {*OWN}
+    said = [f"{word}=elsewhere" for word in sorted(words)]
+    return read_runs(path, ["data.path=x", *said], Path("runs"))
 
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda p: p.stem)
@@ -450,3 +453,29 @@ def test_a_report_that_cannot_be_is_refused(table, sweep):
     finally:
         path.write_text(kept)
     table(rows=["few"])
+
+
+def test_a_table_may_be_like_another(tmp_path):
+    written = {
+        "plain": {"title": "Plain", "rows": ["a"], "metrics": {"x": "X"}},
+        "moved": {"like": "plain", "title": "Moved", "folder": "moved"},
+        "both": {"like": "moved", "rows": ["a", "b"]},
+        "itself": {"like": "other"},
+        "other": {"like": "itself"},
+        "gone": {"like": "plian"},
+        "odd": {"like": "both", "stopping": [0.9]},
+    }
+    for name, fields in written.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(fields))
+
+    def read(name):
+        return read_table(tmp_path / f"{name}.json", ["a", "b"])
+
+    assert read("moved") == read("plain")._replace(title="Moved", folder="moved")
+    assert read("both") == read("moved")._replace(rows={"a": "a", "b": "b"})
+    with pytest.raises(ConfigError, match="it is like 'itself', which is like it"):
+        read("itself")
+    with pytest.raises(ConfigError, match="no table beside it. Did you mean 'plain'"):
+        read("gone")
+    with pytest.raises(ConfigError, match="'metrics' means nothing with 'stopping'"):
+        read("odd")

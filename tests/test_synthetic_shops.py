@@ -11,9 +11,10 @@ from hsjax.data.image import decode_image
 from hsjax.data.titles import KIND_WORDS, SHOPS, shop_styles
 
 
-def listings(shops, style, products=400):
+def listings(shops, style, products=400, **changes):
     config = data_config(products)
     config.synthetic.shops, config.synthetic.style = shops, style
+    config.synthetic.update(changes)
     return list(synthetic.listings(config))
 
 
@@ -38,8 +39,17 @@ def test_the_truth_is_the_same_at_every_distance_and_for_any_number_of_shops():
     def truth(items):
         return [(i.product, i.leaf, i.observed, i.colour) for i in items]
 
-    first = truth(listings(1, 1.0, 60))
-    assert truth(listings(1, 0.3, 60)) == first
+    cases = [(1, 0.3), (2, 1.0), (2, 0.3), (16, 1.0), (16, 0.0)]
+    once = truth(listings(1, 1.0, 60, duplicates=0.0))  # as configs/synthetic_shops.py
+    assert [product for product, *_ in once] == [*range(60)]
+    for case in cases:
+        assert truth(listings(*case, 60, duplicates=0.0)) == once, case
+    # which products are listed twice is another draw with more shops to list them
+    for case in cases:
+        twice = truth(listings(*case, 60, duplicates=0.5))
+        assert len(twice) > 60
+        assert all(once[product] == (product, *rest) for product, *rest in twice), case
+    assert truth(listings(1, 0.3, 60)) == truth(listings(1, 1.0, 60))
     for _, style in ((0, 1.0), (0, 0.0)):
         assert listings(0, style, 60) == listings(0, 1.0, 60), (
             "named shops have no dial"

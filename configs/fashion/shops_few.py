@@ -2,7 +2,8 @@
 
 --config.data.path=.../shops_hm.parquet --config.data.shots=5 (of each leaf), and
 --config.init_from=WORKDIR of a run of shops.py. The rows are those of
-paper_b_few.jsonl.
+paper_b_few.jsonl, of which --set='{shops}=DIR' says where those of paper_b_shops.jsonl
+lie.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
-from hsjax.evaluation.measures import answers
+from hsjax.evaluation.measures import answers, hierarchical_f1, share
 from hsjax.evaluation.predictions import Predictions
 
 NEVER = 2.0  # no confidence reaches it
@@ -76,10 +76,19 @@ def reached(answered: Predictions, strong: Predictions | None) -> Reached:
 
 def _of(p: Predictions) -> tuple[float, float]:
     """hF1 and accuracy of whole paths, nan without rows."""
-    shared, given, size, right = _counts(p).sum(axis=1)
     if not len(p):
         return np.nan, np.nan
-    return float(2 * shared / max(given + size, 1)), float(right / len(p))
+    found = figures_of(stage_counts(p).sum(axis=1, keepdims=True), float(len(p)))
+    return float(found["hierarchical_f1"][0]), float(found["accuracy"][0])
+
+
+def figures_of(
+    counts: Float[np.ndarray, "4 ..."], rows: Float[np.ndarray, "..."] | float
+) -> dict[str, Float[np.ndarray, "..."]]:
+    """The metrics of `METRICS` of sums of `stage_counts` over so many rows."""
+    shared, given, size, right = counts
+    f1 = share(*hierarchical_f1(shared, given, size))
+    return {"hierarchical_f1": f1, "accuracy": right / rows}
 
 
 def cascade_curve(
@@ -91,26 +100,23 @@ def cascade_curve(
       cheap, strong: answers to the same labelled rows.
     """
     order = np.argsort(confidence, kind="stable")
-    first, second = (_counts(p)[:, order] for p in (cheap, strong))
+    first, second = (stage_counts(p)[:, order] for p in (cheap, strong))
     start = np.zeros((len(first), 1))
     taken = np.concatenate([start, np.cumsum(second, axis=1)], axis=1)
     left = first.sum(axis=1, keepdims=True)
     left = left - np.concatenate([start, np.cumsum(first, axis=1)], axis=1)
-    shared, given, size, right = taken + left  # (N + 1,): the first k rows escalated
+    # (N + 1,): the first k rows escalated
+    found = figures_of(taken + left, float(len(order)))
     sorted_ = confidence[order]
     # equal confidences go together: a cut lies before the first of them
     cut = np.flatnonzero(np.append(True, sorted_[1:] > sorted_[:-1]))
     cut = np.append(cut, len(sorted_))
     threshold = np.append(sorted_[cut[:-1]], NEVER)
-    return Curve(
-        threshold,
-        cut / len(sorted_),
-        (2 * shared / np.maximum(given + size, 1))[cut],
-        (right / len(sorted_))[cut],
-    )
+    figures = (found[name][cut] for name in METRICS)
+    return Curve(threshold, cut / len(sorted_), *figures)
 
 
-def _counts(p: Predictions) -> Float[np.ndarray, "4 N"]:
+def stage_counts(p: Predictions) -> Float[np.ndarray, "4 N"]:
     """Shared, given and true nodes of each row, and is the whole path right?"""
     answer, truth = answers(p), p.truth
     shared = ((answer == truth) & (truth != "")).sum(axis=1)
@@ -121,16 +127,6 @@ def _counts(p: Predictions) -> Float[np.ndarray, "4 N"]:
 def right_paths(p: Predictions) -> Bool[np.ndarray, "N"]:
     """Is the whole path that was answered the label's?"""
     return (answers(p) == p.truth).all(axis=1)
-
-
-def within_quality(curve: Curve, loss: float, metric: str = "hierarchical_f1") -> int:
-    """The cheapest cascade that loses at most so much against the strong model.
-
-    Args:
-      metric: of `METRICS`.
-    """
-    figures = curve.of(metric)
-    return int(np.argmax(figures >= figures[-1] - loss))
 
 
 def within_cost(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from hsjax.atomic import finished
 from hsjax.evaluation.calibration import calibrated
-from hsjax.evaluation.cascade_curve import NEVER, Curve, Reached, mean_cost
+from hsjax.evaluation.cascade_curve import METRICS, NEVER, Curve, Reached, mean_cost
 from hsjax.evaluation.markdown import DASH, signed, table
 from hsjax.evaluation.plots import BLUE, GREY, ORANGE
 
@@ -193,26 +193,30 @@ def write_curve(
         writer.writerows(zip(*(x.tolist() for x in columns), strict=True))
 
 
-def plot_cascade(curve: Curve, chosen: int, costs: Sequence[float], path: Path) -> None:
-    """hF1 against the mean cost of a product, or the share sent on without costs."""
+def plot_cascade(
+    curve: Curve, chosen: int, costs: Sequence[float], path: Path, *, metric: str
+) -> None:
+    """The metric that was wished for against the mean cost of a product, or without
+    costs against the share sent on."""
+    figures = 100 * curve.of(metric)
     known = all(np.isfinite(costs))
     x = mean_cost(curve.escalated, costs) if known else 100 * curve.escalated
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot(x, 100 * curve.f1, color=BLUE, label="cascade")
+    axes.plot(x, figures, color=BLUE, label="cascade")
     # names stand inside the frame and off their markers, at the left and the right end
     ends = (
         (0, "cheap alone", "left", (8, -2)),
         (-1, "strong behind it", "right", (4, -12)),
     )
     for i, name, side, shift in ends:
-        place = x[i], 100 * curve.f1[i]
+        place = x[i], figures[i]
         axes.plot(*place, "s", color=GREY)
         told = {"ha": side, "va": "top", "textcoords": "offset points"}
         axes.annotate(name, place, shift, fontsize=8, **told)
-    axes.plot(x[chosen], 100 * curve.f1[chosen], "o", color=ORANGE, label="fitted")
+    axes.plot(x[chosen], figures[chosen], "o", color=ORANGE, label="fitted")
     axes.set_xlabel("ms a product" if known else "sent on, %")
-    axes.set_ylabel("hF1, %")
+    axes.set_ylabel(f"{METRICS[metric]}, %")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=130)

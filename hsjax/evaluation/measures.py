@@ -102,6 +102,25 @@ def share(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=empty, where=denominator > 0)
 
 
+def hierarchical_f1(
+    shared: Shaped[np.ndarray, "..."],
+    given: Shaped[np.ndarray, "..."],
+    size: Shaped[np.ndarray, "..."],
+) -> tuple[np.ndarray, np.ndarray]:
+    """hF1 = 2 hP hR / (hP + hR) as numerator and denominator, which may be summed.
+
+    hP = shared / given and hR = shared / size, where a path stands for the set of its
+    nodes without the root (Kiritchenko et al. 2005, micro).
+
+    Args:
+      shared: nodes that answer and truth have in common; given, size: of either alone.
+
+    >>> hierarchical_f1(np.array(2), np.array(2), np.array(3))
+    (np.int64(4), np.int64(5))
+    """
+    return 2 * shared, given + size
+
+
 def ratio_statistic(ratios: Ratios) -> Statistic:
     """Metrics that are a sum over rows divided by another."""
     if not ratios:
@@ -190,9 +209,8 @@ def calibrated_rows(predictions: Predictions, level: int) -> Shaped[np.ndarray, 
 def decode_ratios(predictions: Predictions) -> Ratios:
     """Hierarchical measures of the main decode, and every decode beside each other.
 
-    hP = sum |answer & truth| / sum |answer|, hR = sum |answer & truth| / sum |truth|,
-    where a path stands for the set of its nodes without the root (Kiritchenko et al.
-    2005, micro).
+    hP = sum |answer & truth| / sum |answer|, hR = sum |answer & truth| / sum |truth|;
+    see `hierarchical_f1`.
     """
     truth, ratios = predictions.truth, {}
     every, size = np.ones(len(truth)), (truth != "").sum(axis=1)
@@ -201,7 +219,7 @@ def decode_ratios(predictions: Predictions) -> Ratios:
         shared = ((answer == truth) & (truth != "")).sum(axis=1)
         given = (answer != "").sum(axis=1)
         right = deepest(answer) == deepest(truth)
-        f1 = (2 * shared, given + size)
+        f1 = hierarchical_f1(shared, given, size)
         ratios[f"decode/{name}/leaf_accuracy"] = (right, every)
         ratios[f"decode/{name}/hierarchical_f1"] = f1
         ratios[f"invalid_paths/{name}"] = (~predictions.valid[name], every)

@@ -13,10 +13,12 @@ from jaxtyping import Float
 from hsjax.evaluation.comparison_report import beside, write_table
 from hsjax.evaluation.intervals import seed_interval, told_bounds
 from hsjax.evaluation.markdown import DASH, table
-from hsjax.evaluation.measures import answers
+from hsjax.evaluation.measures import answers, hierarchical_f1, share
 from hsjax.evaluation.metrics import labelled
 from hsjax.evaluation.panels import Panels, line_style
 from hsjax.evaluation.predictions import Predictions
+
+Curve = tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"], Float[np.ndarray, "K"]]
 
 # least probability of an answered node; 0 = the whole path
 THRESHOLDS = np.concatenate([np.linspace(0, 0.99, 100), 1 - np.logspace(-2, -5, 31)])
@@ -25,10 +27,10 @@ COLUMNS = ("row", "threshold", "runs", "precision", "recall", "f1")
 
 def stopping_curve(
     p: Predictions, thresholds: Float[np.ndarray, "K"] = THRESHOLDS
-) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
-    """(hP, hR) of paths that end where the next node is less probable.
+) -> Curve:
+    """(hP, hR, hF1) of paths that end where the next node is less probable.
 
-    hP is nan where nothing is answered.
+    hP is nan and hF1 is 0 where nothing is answered.
     """
     p = labelled(p)
     answer, truth = answers(p), p.truth
@@ -40,15 +42,9 @@ def stopping_curve(
     first = np.searchsorted(probs, thresholds, side="left")
     left = np.append(np.cumsum(hits[::-1])[::-1], 0)[first]
     count = len(probs) - first
-    precision = np.where(count, left / np.maximum(count, 1), np.nan)
-    return precision, left / max(1, size)
-
-
-def f1_of(precision, recall):
-    """Harmonic mean, 0 where both are."""
-    precision = np.nan_to_num(precision)
-    total = precision + recall
-    return 2 * precision * recall / np.where(total > 0, total, 1)
+    whole = np.full_like(count, size)
+    f1 = share(*hierarchical_f1(left, count, whole))
+    return share(left, count), share(left, whole), f1
 
 
 def recall_at(precision, recall, wanted: float) -> float:
@@ -88,12 +84,12 @@ def stopping_markdown(curves: Mapping, *, title: str, targets: Sequence[float]) 
     lines = []
     for name, of in curves.items():
         whole = [[x[0] for x in curve] for curve in of]
-        f1 = [f1_of(*curve) for curve in of]
+        f1 = [curve[2] for curve in of]
         best = [int(np.argmax(x)) for x in f1]
         cells = [_cell([w[0] for w in whole]), _cell([w[1] for w in whole])]
         cells += [_cell([x[0] for x in f1]), _cell([x.max() for x in f1])]
         cells.append(f"{np.mean([THRESHOLDS[i] for i in best]):.2f}")
-        cells += [_cell([recall_at(*curve, x) for curve in of]) for x in targets]
+        cells += [_cell([recall_at(p, r, x) for p, r, _ in of]) for x in targets]
         lines.append([name, *cells])
     runs = {len(of) for of in curves.values()}
     note = (
@@ -111,16 +107,13 @@ def _cell(values: Sequence[float]) -> str:
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]" if np.isfinite(low) else f"{mean:.1f}"
 
 
-def _means(of: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    precision, recall = (np.mean([curve[i] for curve in of], axis=0) for i in (0, 1))
-    return precision, recall
+def _means(of: Sequence[Curve]) -> Curve:
+    return tuple(np.mean(values, axis=0) for values in zip(*of, strict=True))
 
 
 def _csv_rows(curves: Mapping):
     for name, of in curves.items():
-        precision, recall = _means(of)
-        columns = (THRESHOLDS, precision, recall, f1_of(precision, recall))
-        for t, p, r, f1 in zip(*columns, strict=True):
+        for t, p, r, f1 in zip(THRESHOLDS, *_means(of), strict=True):
             yield [name, f"{t:.6g}", len(of), p, r, f1]
 
 
@@ -129,7 +122,7 @@ def _plot(curves: Mapping, path: Path) -> None:
     panels = Panels(1, panel=(5.6, 4.2))
     (axes,) = panels.axes
     for number, (name, of) in enumerate(curves.items()):
-        precision, recall = _means(of)
+        precision, recall, _ = _means(of)
         style = line_style(number)
         marker = style.pop("marker")
         axes.plot(100 * recall, 100 * precision, label=name, **style)

@@ -1,4 +1,4 @@
-"""A threshold between two models (Paper B, section VI): wished for, fitted, kept."""
+"""Two models with a threshold between them (Paper B, section VI), as it is kept."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,8 @@ from jaxtyping import Bool, Float, Integer
 from hsjax.atomic import write_atomically
 from hsjax.data.records import CatalogueError
 from hsjax.data.run_stores import places_of_each
-from hsjax.evaluation.calibration import calibrated, fit_calibration, least_stated
 from hsjax.evaluation.cascade_curve import (
-    METRICS,
-    NEVER,
-    Curve,
     Reached,
-    cascade_curve,
-    mean_cost,
-    merged,
-    reached,
-    right_paths,
-    within_cost,
-    within_quality,
 )
 from hsjax.evaluation.cascade_report import PartCost
 from hsjax.evaluation.predictions import Predictions
@@ -33,28 +22,6 @@ from hsjax.train.config import gives_classes, read_config
 
 FILE = "cascade.json"
 FORMAT = 2
-
-
-class Wish(NamedTuple):
-    """How a threshold is to be found; exactly one of the first three.
-
-    Attributes:
-      quality: points of the metric that may be lost against the strong model.
-      cost: milliseconds that a product may cost in the mean.
-      threshold: calibrated, by hand.
-      abstain: a product that would be sent on is left to people instead where the
-        strong model is right with a smaller probability; 0 = never. Threshold and
-        curve are those without it.
-      calibration: of the cheap model's confidence.
-      metric: of `METRICS`, that `quality` and `cost` are wished for in.
-    """
-
-    quality: float | None = None
-    cost: float | None = None
-    threshold: float | None = None
-    abstain: float = 0.0
-    calibration: str = "temperature"
-    metric: str = "hierarchical_f1"
 
 
 class Cascade(NamedTuple):
@@ -75,6 +42,7 @@ class Cascade(NamedTuple):
       reached: what it did there.
       parts: what the costs are made of; () = a user gave them.
       versions: step and config of each run, by which one that is trained anew is known.
+      metric: of `METRICS`, that was wished for.
     """
 
     runs: tuple[str, str]
@@ -87,6 +55,7 @@ class Cascade(NamedTuple):
     reached: Reached | None = None
     parts: tuple[PartCost, ...] = ()
     versions: tuple[str, str] = ("", "")
+    metric: str = "hierarchical_f1"
 
     def routed(
         self, cheap: Predictions
@@ -131,68 +100,6 @@ def check_stages(workdirs: Sequence[Path], features: Mapping[str, Path | str]) -
             f"{workdirs[0]} answers each level by itself (eval.decode), so that no path"
             " has a probability: train with another decode"
         )
-
-
-def fit_cascade(
-    cheap: Predictions,
-    strong: Predictions,
-    *,
-    runs: tuple[str, str],
-    wish: Wish,
-    costs: tuple[float, float],
-    fitted: str,
-) -> Cascade:
-    """The threshold that a wish asks for, on labelled rows that both have answered.
-
-    Raises:
-      CatalogueError: no cascade keeps within the cost.
-    """
-    kept = np.flatnonzero((cheap.truth != "").any(axis=1))
-    cheap, strong = cheap.select(kept), strong.select(kept)
-    sure = stated(cheap)
-    calibration = fit_calibration(wish.calibration, sure, right_paths(cheap))
-    if wish.threshold is not None:
-        least = least_stated(calibration, wish.threshold)
-        threshold = NEVER if least is None else least
-        told = f"threshold {wish.threshold:g} by hand"
-    else:
-        curve = cascade_curve(cheap, strong, sure)
-        point, told = _wished(curve, wish, costs)
-        threshold = float(curve.threshold[point])
-    floor = 0.0
-    if wish.abstain:
-        chance = fit_calibration("isotonic", sure, right_paths(strong))
-        grid = np.unique(sure)
-        enough = calibrated(chance, grid) >= wish.abstain
-        floor = float(grid[np.argmax(enough)]) if enough.any() else NEVER
-        told += f", left to people below a chance of {wish.abstain:g}"
-    where = f"{fitted}, {len(kept):,} rows"
-    found = Cascade(runs, calibration, threshold, floor, costs, told, where)
-    sent, left = found.routed(cheap)
-    routes = {"escalated": sent, "abstained": left, "present": {}}
-    both = merged(cheap, strong.select(sent), **routes)
-    return found._replace(reached=reached(both, strong))
-
-
-def _wished(curve: Curve, wish: Wish, costs: tuple[float, float]) -> tuple[int, str]:
-    """Point of the curve, and the wish in words."""
-    name = METRICS[wish.metric]
-    if wish.cost is None:
-        loss = wish.quality or 0.0
-        told = f"at most {loss:g} points of {name} below the strong model"
-        return within_quality(curve, loss / 100, wish.metric), told
-    if not np.isfinite(costs).all():
-        raise CatalogueError(
-            "--cost: what a product costs is not known, as an encoder is not at hand:"
-            " give --costs=CHEAP,STRONG in milliseconds"
-        )
-    point = within_cost(curve, costs, wish.cost, wish.metric)
-    if point is None:
-        raise CatalogueError(
-            f"--cost={wish.cost:g}: the cheap stage alone takes"
-            f" {mean_cost(0.0, costs):.2f} ms a product here"
-        )
-    return point, f"the best {name} for at most {wish.cost:g} ms a product"
 
 
 def read_cascade(folder: Path) -> Cascade:

@@ -43,8 +43,13 @@ def told_cascade(
         "sent on below a confidence of": _confidence(cascade, cascade.threshold),
     }
     if cascade.floor:
-        left = _confidence(cascade, cascade.floor)
-        facts["left to people below a confidence of"] = left
+        least = min(cascade.floor, cascade.threshold)
+        facts["left to people below a confidence of"] = _confidence(cascade, least)
+        if cascade.floor >= cascade.threshold:
+            facts["sent on below a confidence of"] = (
+                "none: where the cheap model is not sure enough, the strong one is"
+                " right too seldom"
+            )
     stage = answered.stage.tolist()
     for name, value in zip(WENT, STAGES, strict=True):
         count = stage.count(value)
@@ -85,9 +90,10 @@ def draw_cascade(
     kept = np.flatnonzero((cheap.truth != "").any(axis=1))
     cheap, strong = cheap.select(kept), strong.select(kept)
     curve, costs = cascade_curve(cheap, strong, stated(cheap)), cascade.costs
+    metric = cascade.metric
     chosen = int(np.searchsorted(curve.threshold, cascade.threshold))
     chosen = min(chosen, len(curve.threshold) - 1)
     of = {"calibration": cascade.calibration}
     write_curve(curve, costs, output / "curve.csv", **of)
-    plot_cascade(curve, chosen, costs, output / "curve.png")
+    plot_cascade(curve, chosen, costs, output / "curve.png", metric=metric)
     return cascade_table(curve, chosen, costs, fitted=cascade.threshold, **of)

@@ -70,6 +70,28 @@ LATER |= {
 }
 LATER |= {"taxonomy.correlation": (), "data.columns.edition": ""}
 LATER |= {"init_classes": "fresh"}
+# what may differ when a run goes on: how long, how often, on what, and what of the
+# report has no part in choosing the best checkpoint. `check_length` looks at lengths
+MAY_CHANGE = {
+    "train.steps",
+    "train.epochs",
+    "train.log_every",
+    "train.eval_every",
+    "train.checkpoint_every",
+    "train.data_devices",
+    "train.fsdp_devices",
+    "train.sharding",
+    "train.micro_batches",
+    "train.compile_cache",
+    "train.tensorboard",
+    "data.threads",
+    "data.workers",
+    "data.prefetch",
+    "data.label_source",
+    "eval.parts",
+    "eval.bootstrap",
+    "eval.topk",
+}
 # groups that had another name then
 RENAMED = {"svm": "baseline"}
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from hsjax.atomic import write_atomically
 from hsjax.train.checkpoint import checkpoint_steps
 from hsjax.train.config import (
+    MAY_CHANGE,
     WorkdirError,
     config_hash,
     flatten,
@@ -21,31 +22,10 @@ from hsjax.train.config import (
     read_config,
 )
 from hsjax.train.environment import differences, environment
+from hsjax.train.source import another_source, as_kept, described_source
 
 log = logging.getLogger("hsjax")
 
-# what may differ when a run goes on: how long, how often, on what, and what of the
-# report has no part in choosing the best checkpoint. `check_length` looks at lengths
-MAY_CHANGE = {
-    "train.steps",
-    "train.epochs",
-    "train.log_every",
-    "train.eval_every",
-    "train.checkpoint_every",
-    "train.data_devices",
-    "train.fsdp_devices",
-    "train.sharding",
-    "train.micro_batches",
-    "train.compile_cache",
-    "train.tensorboard",
-    "data.threads",
-    "data.workers",
-    "data.prefetch",
-    "data.label_source",
-    "eval.parts",
-    "eval.bootstrap",
-    "eval.topk",
-}
 LENGTHS = {"train.steps", "train.epochs"}
 OTHER_TASKS = ("extract.", "harden.", "recategorize.")
 # files that a config reads rows, labels and names from
@@ -89,8 +69,12 @@ def open_workdir(config: ConfigDict, workdir: Path) -> ConfigDict | None:
 
 
 def other_settings(config: ConfigDict, workdir: Path) -> list[str]:
-    """`key: old -> new` of each key that makes this config another experiment."""
+    """`key: old -> new` of each key that makes this config another experiment.
+
+    Last, where `init_from` is trained anew, what has changed of it.
+    """
     before = read_config(workdir)
+    config = as_kept(config, before, workdir)
     old, new = flatten(plain(before)), flatten(plain(config))
     differing = {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
     # no run hangs on what other tasks were told, nor on where a store lies
@@ -104,7 +88,8 @@ def other_settings(config: ConfigDict, workdir: Path) -> list[str]:
         # nothing is left to be monitored
         free |= {key for key in differing if key.startswith("eval.")}
     refused = sorted(differing - free)
-    return [f"{key}: {_told(old, key)} -> {_told(new, key)}" for key in refused]
+    told = [f"{key}: {_told(old, key)} -> {_told(new, key)}" for key in refused]
+    return told + [*filter(None, [another_source(config, workdir)])]
 
 
 def _told(flat: dict, key: str) -> str:
@@ -137,6 +122,7 @@ def write_config(config: ConfigDict, workdir: Path, *, manifest: str = "") -> No
             "environment": _read(path).get("environment", here) if begun else here,
             "last_environment": here,
             "files": {k: [*x[1:], digest(*x)] for k, x in source_files(config).items()},
+            "source": _read(path).get("source") if begun else described_source(config),
             "manifest": manifest or None,
         }
         text = json.dumps(document, indent=1) + "\n"
@@ -167,12 +153,14 @@ def digest(path: Path, size: int, changed: int) -> str:
 
 
 def is_done(config: ConfigDict, workdir: Path) -> bool:
-    """Is there a report of this very config, and are its files as they were?
+    """Is there a report of this very config, its files and its source as they were?
 
     A file that was copied or unpacked again has another time of change: then what is in
     it is compared.
     """
-    return _is_reported(config, workdir) and not changed_files(config, workdir)
+    if not _is_reported(config, workdir) or another_source(config, workdir):
+        return False
+    return not changed_files(config, workdir)
 
 
 def changed_files(config: ConfigDict, workdir: Path) -> list[str]:
@@ -197,12 +185,11 @@ def _is_reported(config: ConfigDict, workdir: Path) -> bool:
     if known in (None, config_hash(config)):
         return known is not None
     path = workdir / "config.json"
+    if not path.exists() or known != _read(path).get("hash"):
+        return False
     # reported before some keys were there: their old values are those of `read_config`
-    return (
-        path.exists()
-        and known == _read(path).get("hash")
-        and plain(read_config(workdir)) == plain(config)
-    )
+    before = read_config(workdir)
+    return plain(before) == plain(as_kept(config, before, workdir))
 
 
 def _report_context(workdir: Path) -> dict:

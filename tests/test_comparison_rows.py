@@ -153,6 +153,40 @@ def test_the_table_says_what_is_not_significant(compared, tmp_path):
     assert (tmp_path / "t1.a.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_bounds_of_shares_end_at_0_and_100_in_tables(tmp_path):
+    """Student's t knows of no ends; what is compared keeps its own bounds."""
+    shares = {"high": (0.999, 0.995, 0.97), "low": (0.001, 0.004, 0.03)}
+
+    def run(name, seed, share):
+        right = np.random.default_rng(seed).random((len(TRUTH), 1)) < share
+        answer = np.where(right, TRUTH.truth, "9 > 9 > 9")
+        of = replace(TRUTH, decoded={"path": answer})
+        return write_run(tmp_path / name / f"seed{seed}", of)
+
+    rows = [
+        Row(name, tuple(run(name, *x) for x in enumerate(of)), 3)
+        for name, of in shares.items()
+    ]
+    distance = "severity/tree_distance"
+    found = compare_rows(rows, [ACCURACY, distance])
+    raw = {name: found.figures[name][ACCURACY].mean for name in shares}
+    assert raw["high"].high > 1
+    assert raw["low"].low < 0
+    headings = {ACCURACY: "a", distance: "d"}
+    text = write_comparison(found, tmp_path / "t", title="t", headings=headings)
+    cells = {name: f"{100 * raw[name].value:.1f} [" for name in shares}
+    assert f"{cells['high']}{100 * raw['high'].low:.1f}, 100.0] |" in text
+    assert f"{cells['low']}0.0, {100 * raw['low'].high:.1f}] |" in text
+    assert "those of shares cut at 0 and 100 %" in text
+    severity = found.figures["high"][distance].mean
+    assert f"{severity.low:.2f}, {severity.high:.2f}] |" in text, "no share"
+    with (tmp_path / "t.csv").open() as file:
+        lines = {(x["row"], x["metric"]): x for x in csv.DictReader(file)}
+    assert float(lines["high", ACCURACY]["high"]) == 1
+    assert float(lines["low", ACCURACY]["low"]) == 0
+    assert float(lines["high", distance]["high"]) == severity.high
+
+
 def test_a_table_without_a_reference_has_no_differences(compared, tmp_path):
     rows, _, _ = compared
     alone = compare_rows([rows[0]], [ACCURACY])

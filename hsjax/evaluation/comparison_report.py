@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hsjax.evaluation.comparison_plot import plot_comparison
 from hsjax.evaluation.comparison_rows import Comparison, Figure
-from hsjax.evaluation.comparison_tables import mean_cell, scale_of
+from hsjax.evaluation.comparison_tables import mean_cell, scale_of, shown_bounds
 from hsjax.evaluation.intervals import Interval, told_bounds
 from hsjax.evaluation.markdown import DASH, signed, table
 from hsjax.evaluation.panels import MOST_ACROSS
@@ -222,7 +222,7 @@ def _csv_rows(comparison: Comparison):
             paired, seeds = figure.paired, figure.seeds
             yield [
                 *(row.name, row.reference, name, figure.runs, row.planned),
-                *(("",) * 3 if row.missing else figure.mean),
+                *(("",) * 3 if row.missing else shown_bounds(name, figure.mean)),
                 *(paired or ("",) * 3),
                 *(seeds[1:] if seeds else ("",) * 2),
                 figure.verdict,

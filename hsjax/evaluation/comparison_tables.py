@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from hsjax.evaluation.intervals import MIN_RUNS, Interval, told_bounds
+from hsjax.evaluation.intervals import MIN_RUNS, Interval, share_bounds, told_bounds
 from hsjax.evaluation.markdown import DASH, cell, signed, table
 from hsjax.evaluation.measures import MIN_SUPPORT
 from hsjax.evaluation.predictions import Predictions
@@ -69,9 +69,10 @@ def mean_cell(name: str, interval: Interval, runs: int) -> str:
 
     Args:
       name: of the metric, which says its unit.
-      interval: see `intervals.seed_interval`.
+      interval: see `intervals.seed_interval`; see `shown_bounds` for what is shown.
     """
-    value, low, high = (cell({name: x}, name, scale=scale_of(name)) for x in interval)
+    shown = shown_bounds(name, interval)
+    value, low, high = (cell({name: x}, name, scale=scale_of(name)) for x in shown)
     if DASH in (low, high):
         return value
     range_only = runs < MIN_RUNS
@@ -80,6 +81,11 @@ def mean_cell(name: str, interval: Interval, runs: int) -> str:
 
 # what is no share: severities, numbers of rows, speed
 PLAIN = re.compile(r"(^|/)(severity|count|labels)/|/rows$|^(examples_per|input_wait)")
+
+
+def shown_bounds(name: str, interval: Interval) -> Interval:
+    """A metric's mean over runs as tables show it: see `intervals.share_bounds`."""
+    return share_bounds(interval) if scale_of(name) == 100 else interval
 
 
 def scale_of(name: str) -> float:

@@ -5,13 +5,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from hsjax.evaluation.audit_facts import read_report
+from hsjax.evaluation import audit_facts
 from hsjax.evaluation.audit_table import audit_models
 from hsjax.evaluation.comparison import MAIN_METRICS
 from hsjax.evaluation.comparison_report import write_comparison
 from hsjax.evaluation.comparison_rows import Row, compare_rows
 from hsjax.evaluation.metrics import digit_aliases, labelled, measured_levels
 from hsjax.evaluation.predictions import read_predictions
+from hsjax.evaluation.report_files import read_report
 from hsjax.evaluation.series_report import write_series
 from hsjax.spelling import meant
 from hsjax.sweep_jobs import ASKED, is_current
@@ -22,7 +23,6 @@ from hsjax.table_kinds import (
     make_budget,
     make_curves,
     make_stopping,
-    run_report,
 )
 from hsjax.train.workdir import ConfigError, WorkdirError, other_settings
 
@@ -122,7 +122,7 @@ def _done_otherwise(runs: Sequence[Run], root: Path) -> str:
 
 def _check_possible(path: Path) -> None:
     """ConfigError: no predictions can have given these figures; see `audit`."""
-    audits = audit_models(*read_report(path))
+    audits = audit_models(*audit_facts.read_report(path))
     findings = [x.sentence for audit in audits for x in audit.findings]
     if findings:
         raise ConfigError(f"{path} cannot be: {findings[0]}")
@@ -175,7 +175,7 @@ def _blocks(table: Table, folders: Sequence[Path]) -> Blocks:
 
 def _scored_levels(folder: Path) -> list[int]:
     """Those that have a row, which the deepest ones of a tree may lack."""
-    metrics = run_report(folder)["metrics"]
+    metrics = read_report(folder)["metrics"]
     return measured_levels(n for n, value in metrics.items() if value is not None)
 
 
@@ -199,7 +199,7 @@ def _flat(blocks: Blocks) -> dict[str, str]:
 
 
 def _check_metrics(blocks: Blocks, folders: Sequence[Path], name: str) -> None:
-    known = set().union(*(run_report(folder)["metrics"] for folder in folders))
+    known = set().union(*(read_report(folder)["metrics"] for folder in folders))
     for metric in _flat(blocks):
         if metric not in known:
             raise ConfigError(

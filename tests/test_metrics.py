@@ -129,7 +129,7 @@ def test_ragged_truth_skips_missing_levels():
     assert found["hierarchical/precision"] == pytest.approx(5 / 6)
     assert found["hierarchical/recall"] == 1
     assert found["path/accuracy"] == 0.5
-    assert found["decode/path/leaf_accuracy"] == 0.5
+    assert found["decode/path/path_accuracy"] == 0.5
     assert found["severity/tree_distance"] == 1
     assert found["severity/lca_height"] == 1
 
@@ -158,7 +158,7 @@ def test_unknown_below_is_not_scored():
     assert found["hierarchical/precision"] == 0.75
     assert found["hierarchical/recall"] == 0.75
     assert found["path/accuracy"] == 0.5
-    assert found["decode/path/leaf_accuracy"] == 0.5
+    assert found["decode/path/path_accuracy"] == 0.5
     assert found["severity/tree_distance"] == 2
     assert np.isnan(found["level3/accuracy"])
     assert np.isnan(found["level3/ece"])
@@ -205,8 +205,8 @@ def test_decodes_side_by_side():
         main="greedy",
     )
     found = points(predictions)
-    assert found["decode/greedy/leaf_accuracy"] == 0.5
-    assert found["decode/independent/leaf_accuracy"] == 1
+    assert found["decode/greedy/path_accuracy"] == 0.5
+    assert found["decode/independent/path_accuracy"] == 0.5, "A > D is no path"
     assert found["decode/independent/hierarchical_f1"] == 0.75
     assert found["invalid_paths/greedy"] == 0
     assert found["invalid_paths/independent"] == 0.5

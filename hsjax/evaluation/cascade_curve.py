@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
-from hsjax.evaluation.measures import answers
+from hsjax.evaluation.measures import answers, right_paths
 from hsjax.evaluation.predictions import Predictions
 
 NEVER = 2.0  # no confidence reaches it
@@ -116,11 +116,6 @@ def _counts(p: Predictions) -> Float[np.ndarray, "4 N"]:
     shared = ((answer == truth) & (truth != "")).sum(axis=1)
     sizes = (answer != "").sum(axis=1), (truth != "").sum(axis=1)
     return np.stack([shared, *sizes, right_paths(p)]).astype(np.float64)
-
-
-def right_paths(p: Predictions) -> Bool[np.ndarray, "N"]:
-    """Is the whole path that was answered the label's?"""
-    return (answers(p) == p.truth).all(axis=1)
 
 
 def within_quality(curve: Curve, loss: float, metric: str = "hierarchical_f1") -> int:

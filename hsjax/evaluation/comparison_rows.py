@@ -5,7 +5,6 @@ scored products decide, Welch's t how much the seeds do. It is called significan
 where neither of those that could be measured holds 0.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from hsjax.evaluation.comparison import measurable, paired_difference
 from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval, verdict
 from hsjax.evaluation.predictions import Predictions, read_predictions
 from hsjax.evaluation.rarity import common_counts
+from hsjax.evaluation.report_files import read_report
 from hsjax.evaluation.row_order import align
 
 
@@ -209,11 +209,7 @@ def _reported(row: Row, metrics: Sequence[str]) -> dict[str, list[float]]:
 
 def _metrics(folder: Path) -> dict[str, float]:
     """Those of a report that were measured."""
-    path = folder / "report.json"
-    try:
-        found = json.loads(path.read_text()).get("metrics", {})
-    except (OSError, ValueError) as error:
-        raise CatalogueError(f"{path} cannot be read: {error}") from None
+    found = read_report(folder).get("metrics", {})
     return {name: float(value) for name, value in found.items() if value is not None}
 
 

@@ -100,10 +100,10 @@ def curves_markdown(
         lines.append([row, len(runs), *cells, _place(ends)])
     text = (
         f"Means over the runs, each at its own best {axis}; shares are in %, losses as"
-        " they are. Brackets hold 95 % t-intervals over the runs, those of shares cut at"
-        f" 0 and 100 %, parentheses the range of two runs, and of the {axis}s the range."
-        " In plot and CSV training's are means since the look before, and a mean ends"
-        " where fewer than half of the runs go on."
+        " they are. Brackets hold 95 % t-intervals over the runs, those of shares cut"
+        " at 0 and 100 %, parentheses the range of two runs, and of the"
+        f" {axis}s the range. In plot and CSV training's are means since the look"
+        " before, and a mean ends where fewer than half of the runs go on."
     )
     if any(name in ("val/loss", "val/contrastive") for name in shown):
         text += (

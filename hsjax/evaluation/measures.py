@@ -23,6 +23,11 @@ def answers(predictions: Predictions, decode: str = "") -> Shaped[np.ndarray, "N
     return np.where(known, answer, "")
 
 
+def right_paths(predictions: Predictions, decode: str = "") -> Bool[np.ndarray, "N"]:
+    """Is the whole path that a decode answered the label's, no node more or less?"""
+    return (answers(predictions, decode) == predictions.truth).all(axis=1)
+
+
 def common_depth(
     truth: Shaped[np.ndarray, "N L"], answer: Shaped[np.ndarray, "N L"]
 ) -> Float[np.ndarray, "N"]:
@@ -190,6 +195,9 @@ def calibrated_rows(predictions: Predictions, level: int) -> Shaped[np.ndarray, 
 def decode_ratios(predictions: Predictions) -> Ratios:
     """Hierarchical measures of the main decode, and every decode beside each other.
 
+    `path_accuracy` is the share of all rows whose whole path is right, those that end
+    above the last level included; `levelK/accuracy` is of the rows with a label there.
+
     hP = sum |answer & truth| / sum |answer|, hR = sum |answer & truth| / sum |truth|,
     where a path stands for the set of its nodes without the root (Kiritchenko et al.
     2005, micro).
@@ -200,9 +208,8 @@ def decode_ratios(predictions: Predictions) -> Ratios:
         answer = answers(predictions, name)
         shared = ((answer == truth) & (truth != "")).sum(axis=1)
         given = (answer != "").sum(axis=1)
-        right = deepest(answer) == deepest(truth)
         f1 = (2 * shared, given + size)
-        ratios[f"decode/{name}/leaf_accuracy"] = (right, every)
+        ratios[f"decode/{name}/path_accuracy"] = (right_paths(predictions, name), every)
         ratios[f"decode/{name}/hierarchical_f1"] = f1
         ratios[f"invalid_paths/{name}"] = (~predictions.valid[name], every)
         if name == predictions.main:
@@ -220,7 +227,7 @@ def mistake_ratios(predictions: Predictions) -> Ratios:
     https://arxiv.org/abs/1912.09393; the same where all leaves are equally deep).
     """
     truth, answer = predictions.truth, answers(predictions)
-    wrong = (truth != answer).any(axis=1)
+    wrong = ~right_paths(predictions)
     shared = common_depth(truth, answer)
     depth, reached = (truth != "").sum(axis=1), (answer != "").sum(axis=1)
     distance = depth + reached - 2 * shared

@@ -21,11 +21,11 @@ from hsjax.evaluation.cascade_curve import (
     mean_cost,
     merged,
     reached,
-    right_paths,
     within_cost,
     within_quality,
 )
 from hsjax.evaluation.cascade_report import PartCost
+from hsjax.evaluation.measures import right_paths
 from hsjax.evaluation.predictions import Predictions
 from hsjax.inference.predict import run_config
 from hsjax.taxonomy import Taxonomy

@@ -10,10 +10,10 @@ from scipy import stats
 from test_metrics import points, random_tree_predictions
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.comparison import paired_difference
 from hsjax.evaluation.comparison_report import write_comparison
 from hsjax.evaluation.comparison_rows import Row, compare_rows, seed_difference
 from hsjax.evaluation.intervals import seed_interval
+from hsjax.evaluation.paired import paired_difference
 from hsjax.evaluation.predictions import write_predictions
 
 TRUTH = random_tree_predictions(n=400)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.comparison import compare_runs, over_seeds, paired_difference
+from hsjax.evaluation.comparison import compare_runs
 from hsjax.evaluation.comparison_tables import comparison_table
 from hsjax.evaluation.errors import (
     error_sections,
@@ -21,6 +21,7 @@ from hsjax.evaluation.errors import (
 from hsjax.evaluation.intervals import Interval, resamples, seed_interval
 from hsjax.evaluation.measures import class_averages
 from hsjax.evaluation.metrics import score
+from hsjax.evaluation.paired import over_seeds, paired_difference
 from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.reliability import calibration_error

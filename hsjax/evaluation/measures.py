@@ -227,13 +227,14 @@ def mistake_ratios(predictions: Predictions) -> Ratios:
     https://arxiv.org/abs/1912.09393; the same where all leaves are equally deep).
     """
     truth, answer = predictions.truth, answers(predictions)
-    wrong = ~right_paths(predictions)
+    wrong, every = ~right_paths(predictions), np.ones(len(truth))
     shared = common_depth(truth, answer)
     depth, reached = (truth != "").sum(axis=1), (answer != "").sum(axis=1)
     distance = depth + reached - 2 * shared
     height = np.maximum(depth, reached) - shared
     return {
-        "path/accuracy": (~wrong, np.ones(len(truth))),
+        "path/accuracy": (~wrong, every),
+        "path/invalid": (~predictions.valid[predictions.main], every),
         "severity/tree_distance": (distance * wrong, wrong),
         "severity/lca_height": (height * wrong, wrong),
     }

@@ -15,7 +15,7 @@ from hsjax.data.features import features_of
 from hsjax.data.groups import content_hashes
 from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
 from hsjax.data.records import CatalogueError
-from hsjax.data.run_stores import check_stores, described_stores
+from hsjax.data.run_stores import check_stores, described_stores, keep_own
 from hsjax.data.run_tokenizer import same_vocabulary
 from hsjax.data.splits import PARTS
 from hsjax.evaluation.collect import describe_rows
@@ -120,17 +120,17 @@ def open_catalogue(
     training = [catalogue.records[i] for i in catalogue.rows("train")]
     write_train_counts(node_counts(training), workdir)
     write_train_rows(content_hashes(training), workdir)
-    keep_stores(described_stores(config), workdir)
+    keep_stores(stores := described_stores(config), workdir)
     if before is None and config.task != "baseline":
         _keep_frozen(config, encoders, catalogue, workdir)
     write_config(config, workdir, manifest=catalogue.manifest)
     if jax.process_index() == 0:
+        keep_own(stores, workdir)
         catalogue.quarantine.write(workdir / "quarantine.csv")
         if catalogue.tokenizer:
             with finished(workdir / "tokenizer.json") as partial:
                 catalogue.tokenizer.save(str(partial))
-    counts = {part: len(catalogue.rows(part)) for part in PARTS}
-    log.info("%s, %r", counts, catalogue.tree)
+    log.info("%s, %r", {p: len(catalogue.rows(p)) for p in PARTS}, catalogue.tree)
     return catalogue
 
 
@@ -231,7 +231,6 @@ def training_parts(config, catalogue: Catalogue) -> TrainingParts:
         part is only looked at after hours.
     """
     features_of(config, catalogue.records)
-
     train, val = (catalogue.rows(name) for name in ("train", "val"))
     learnt = [catalogue.records[i] for i in train]
     return TrainingParts(

@@ -117,18 +117,8 @@ def located(
     folders |= places
     for modality, folder in folders.items():
         if not (Path(folder) / "store.json").is_file():
-            own = workdir / OWN / modality
-            if modality not in places and config.task != "baseline" and own.is_dir():
-                folders[modality] = str(own)
-                told = "%s is gone: what it held is encoded anew. If it has moved, name"
-                log.warning(f"{told} it with --features=%s=DIR", folder, modality)
-                continue
-            raise CatalogueError(
-                f"{folder} holds no features (no store.json): {workdir} was trained on"
-                f" those of its {modality}; if they have moved,"
-                f" name their folder with --features={modality}=DIR, in Python with"
-                f" features={{{modality!r}: DIR}}"
-            )
+            needed = modality in places or config.task == "baseline"
+            folders[modality] = _stand_in(modality, folder, workdir, needed=needed)
     config = config.copy_and_resolve_references().unlock()
     config.data.features.update(folders)
     if config.baseline.features == named.get(IMAGE):
@@ -141,6 +131,24 @@ def located(
         " features={MODALITY: DIR}",
     )
     return config.lock()
+
+
+def _stand_in(modality: str, folder: str, workdir: Path, *, needed: bool) -> str:
+    """The empty store that a run keeps, in place of one that is gone.
+
+    Args:
+      needed: nothing can take its place: it was named, or a baseline learns from it.
+    """
+    found = workdir / OWN / modality
+    if found.is_dir() and not needed:
+        told = "%s is gone: what it held is encoded anew. If it has moved, name"
+        log.warning(f"{told} it with --features=%s=DIR", folder, modality)
+        return str(found)
+    raise CatalogueError(
+        f"{folder} holds no features (no store.json): {workdir} was trained on those of"
+        f" its {modality}; if they have moved, name their folder with"
+        f" --features={modality}=DIR, in Python with features={{{modality!r}: DIR}}"
+    )
 
 
 def places_of_each(

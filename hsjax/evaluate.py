@@ -8,6 +8,7 @@ python -m hsjax.evaluate --run=WORKDIR --zero_shot=path --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --corrupt=typos@3+no_image:0.5 --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --adapt=coral --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --cost_matrix=FILE --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --audit-labels --output=DIR
 python -m hsjax.evaluate --compare=DIR,DIR --against=DIR,DIR --output=DIR
 python -m hsjax.evaluate --compare=DIR,DIR --decodes=path,greedy --output=DIR
@@ -53,6 +54,12 @@ FEATURES = flags.DEFINE_multi_string(
 ADAPT = flags.DEFINE_string(
     "adapt", "", "First to the statistics of the rows: mean | coral | batch_norm."
 )
+COST_MATRIX = flags.DEFINE_string(
+    "cost_matrix",
+    "",
+    "Also answers of the least expected cost by FILE (predicted,true,cost), as"
+    " pred_cost_levelK.",
+)
 AUDIT_LABELS = flags.DEFINE_boolean(
     "audit-labels", False, "Rank the declared labels of the catalogue by doubt."
 )
@@ -69,6 +76,7 @@ METRICS = flags.DEFINE_list("metrics", [], "What to compare; default: the main o
 
 # what each use of the command reads beside --run or --compare, and --output
 SCORING = (PART, INPUT, CORRUPT, SEED, CONFIDENCE, ZERO_SHOT, BY, FEATURES, ADAPT)
+SCORING += (COST_MATRIX,)
 DOUBTING = (AUDIT_LABELS, INPUT, SEED, PLANTED)
 COMPARING = (AGAINST, DECODES, METRICS)
 
@@ -143,6 +151,7 @@ def run(argv) -> None:
                 features=read_places(FEATURES.value),
                 by=BY.value,
                 adapt=ADAPT.value,
+                cost_matrix=COST_MATRIX.value,
             )
         else:
             sides = COMPARE.value, AGAINST.value

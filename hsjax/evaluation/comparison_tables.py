@@ -101,8 +101,10 @@ def mean_cell(name: str, interval: Interval, runs: int) -> str:
     return f"{value} ({low} to {high})" if range_only else f"{value} [{low}, {high}]"
 
 
-# what is no share: severities, numbers of rows, speed
-PLAIN = re.compile(r"(^|/)(severity|count|labels)/|/rows$|^(examples_per|input_wait)")
+# what is no share: severities, costs, numbers of rows, speed
+PLAIN = re.compile(
+    r"(^|/)(severity|count|labels)/|/(rows|mean_cost)$|^(examples_per|input_wait)"
+)
 
 
 def shown_bounds(name: str, interval: Interval) -> Interval:

@@ -197,6 +197,7 @@ def decode_ratios(predictions: Predictions) -> Ratios:
 
     `path_accuracy` is the share of all rows whose whole path is right, those that end
     above the last level included; `levelK/accuracy` is of the rows with a label there.
+    `mean_cost` is that of right and wrong answers alike, where costs are known.
 
     hP = sum |answer & truth| / sum |answer|, hR = sum |answer & truth| / sum |truth|,
     where a path stands for the set of its nodes without the root (Kiritchenko et al.
@@ -212,6 +213,8 @@ def decode_ratios(predictions: Predictions) -> Ratios:
         ratios[f"decode/{name}/path_accuracy"] = (right_paths(predictions, name), every)
         ratios[f"decode/{name}/hierarchical_f1"] = f1
         ratios[f"invalid_paths/{name}"] = (~predictions.valid[name], every)
+        if name in predictions.costs:
+            ratios[f"decode/{name}/mean_cost"] = (predictions.costs[name], every)
         if name == predictions.main:
             ratios["hierarchical/precision"] = (shared, given)
             ratios["hierarchical/recall"] = (shared, size)
@@ -232,7 +235,9 @@ def mistake_ratios(predictions: Predictions) -> Ratios:
     depth, reached = (truth != "").sum(axis=1), (answer != "").sum(axis=1)
     distance = depth + reached - 2 * shared
     height = np.maximum(depth, reached) - shared
-    return {
+    charged = predictions.costs.get(predictions.main)
+    priced = {} if charged is None else {"path/mean_cost": (charged, every)}
+    return priced | {
         "path/accuracy": (~wrong, every),
         "path/invalid": (~predictions.valid[predictions.main], every),
         "severity/tree_distance": (distance * wrong, wrong),

@@ -137,15 +137,25 @@ def _hierarchy(metrics: Mapping) -> str:
 
 
 def _decodes(p: Predictions, metrics: Mapping) -> str:
+    columns = {
+        "path_accuracy": "whole path right",
+        "hierarchical_f1": "hierarchical F1",
+    }
+    head = [
+        "decode",
+        *columns.values(),
+        "invalid paths",
+        *["mean cost"] * bool(p.costs),
+    ]
     rows = []
     for name in p.decoded:
-        keys = ("path_accuracy", "hierarchical_f1")
-        cells = [cell(metrics, f"decode/{name}/{key}") for key in keys]
         title = f"{name} (the answer)" if name == p.main else name
-        rows.append([title, *cells, cell(metrics, f"invalid_paths/{name}")])
-    text = table(
-        ["decode", "whole path right", "hierarchical F1", "invalid paths"], rows
-    )
+        cells = [cell(metrics, f"decode/{name}/{key}") for key in columns]
+        cells.append(cell(metrics, f"invalid_paths/{name}"))
+        if p.costs:
+            cells.append(cell(metrics, f"decode/{name}/mean_cost", scale=1.0))
+        rows.append([title, *cells])
+    text = table(head, rows)
     raw = {"flat", "independent"}.intersection(p.decoded) - {p.main}
     if not raw:
         return text

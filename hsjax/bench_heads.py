@@ -111,6 +111,12 @@ def _peer():
 
 
 def _check_features(config) -> None:
+    if config.eval.decode not in DECODES:
+        known = ", ".join(DECODES)
+        raise ConfigError(
+            f"eval.decode is {config.eval.decode!r}, which HiClass has no like of; for"
+            f" this comparison take one of {known}"
+        )
     raw = [m for m in config.model.modalities if not config.data.features.get(m)]
     if raw:
         raise ConfigError(

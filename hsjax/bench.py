@@ -102,9 +102,10 @@ def bench_input() -> dict:
     from hsjax.check import make_timed_step
     from hsjax.data.batches import prefetched
     from hsjax.data.prepare import read_catalogue
-    from hsjax.opening import resolved, training_parts
+    from hsjax.opening import resolved
     from hsjax.sharding import place_batch
     from hsjax.train.start import set_up_jax, training_mesh, training_order
+    from hsjax.training_data import training_parts
 
     config, encoders = resolved(CONFIG.value)
     set_up_jax(config)

@@ -22,7 +22,7 @@ from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.decodes import DECODES
 from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.metrics import score
-from hsjax.opening import examples_at, model_of, resolved, scored_rows
+from hsjax.opening import model_of, resolved
 from hsjax.sharding import place_batch
 from hsjax.timing import times_faster
 from hsjax.train.objective import make_objective
@@ -36,6 +36,7 @@ from hsjax.train.start import (
     training_step,
 )
 from hsjax.train.workdir import ConfigError
+from hsjax.training_data import examples_at, scored_rows
 
 ITERATIONS = 1000  # of the peer's solver, at most
 
@@ -110,6 +111,12 @@ def _peer():
 
 
 def _check_features(config) -> None:
+    if config.eval.decode not in DECODES:
+        known = ", ".join(DECODES)
+        raise ConfigError(
+            f"eval.decode is {config.eval.decode!r}, which HiClass has no like of; for"
+            f" this comparison take one of {known}"
+        )
     raw = [m for m in config.model.modalities if not config.data.features.get(m)]
     if raw:
         raise ConfigError(

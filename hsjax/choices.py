@@ -7,7 +7,7 @@ from hsjax.data.columns import label_columns, model_columns
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, check_fractions
 from hsjax.features.labels import LABELS
-from hsjax.model_flaws import fusion_flaws, stream_flaws
+from hsjax.model_flaws import cost_flaws, fusion_flaws, stream_flaws
 from hsjax.options import CHOICES, LENGTH, NUMBERS, RULES, TUPLES
 from hsjax.spelling import meant
 from hsjax.train.workdir import ConfigError
@@ -184,6 +184,7 @@ def _check_sizes(config) -> None:
             " objective.classification; name loss or a metric of retrieval/",
         ),
         *fusion_flaws(config),
+        *cost_flaws(config),
         (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
         *((True, flaw) for flaw in stream_flaws(config)),
     ]

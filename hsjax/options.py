@@ -3,6 +3,7 @@
 from hsjax.baselines import BASELINES
 from hsjax.data.augment import STRENGTHS
 from hsjax.decodes import DECODES
+from hsjax.expected_cost import COST
 from hsjax.losses import CONTRASTS
 from hsjax.losses.masks import MASKED, MASKS
 from hsjax.models.fusion import FUSIONS
@@ -40,7 +41,7 @@ CHOICES = {
     "objective.direction": ("both", "t2i", "i2t"),
     "optim.name": ("adamw", "adam"),
     "optim.schedule": ("cosine", "constant", "linear"),
-    "eval.decode": tuple(DECODES),
+    "eval.decode": (*DECODES, COST),
     "baseline.kind": tuple(BASELINES),
     "baseline.analyzer": ANALYZERS,
     "extract.dtype": ("float32", "bfloat16"),

@@ -43,12 +43,13 @@ ARROWS = {
     "hsjax.experts": EVERYTHING,
     "hsjax.export": EVERYTHING,
     "hsjax.opening": EVERYTHING,
+    "hsjax.training_data": EVERYTHING,
     "hsjax.extraction": EVERYTHING,
     "hsjax.harden": EVERYTHING,
     "hsjax.check": EVERYTHING,
     "hsjax.explore": EVERYTHING,
     "hsjax.choices": EVERYTHING,
-    "hsjax.model_flaws": ("hsjax.batch",),
+    "hsjax.model_flaws": ("hsjax.batch", "hsjax.expected_cost"),
     "hsjax.options": EVERYTHING,
     "hsjax.audit": EVERYTHING,
     "hsjax.robustness": EVERYTHING,
@@ -78,6 +79,7 @@ ARROWS = {
         *("hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
         *("hsjax.train.start", "hsjax.train.config"),  # a run is loaded from its files
         "hsjax.train.kept",
+        "hsjax.costs",
         "hsjax.features",  # a run on cached features answers for any product
     ),
     "hsjax.features": (
@@ -91,20 +93,22 @@ ARROWS = {
     ),
     "hsjax.evaluation": (
         *("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
-        "hsjax.data.records",
+        *("hsjax.costs", "hsjax.expected_cost", "hsjax.data.records"),
         *("hsjax.data.batches", "hsjax.data.examples", "hsjax.sharding"),  # feed
     ),
     "hsjax.models": ("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch"),
     "hsjax.losses": ("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.decodes": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.expected_cost": ("hsjax.costs", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.hierarchy": ("hsjax.taxonomy", "hsjax.layout"),
-    "hsjax.data": ("hsjax.taxonomy", "hsjax.codes", "hsjax.batch"),
+    "hsjax.data": ("hsjax.taxonomy", "hsjax.codes", "hsjax.batch", "hsjax.costs"),
     "hsjax.taxonomy": (
         *("hsjax.codes", "hsjax.layout", "hsjax.nodes", "hsjax.taxonomy_json"),
     ),
     "hsjax.nodes": ("hsjax.codes",),
     "hsjax.taxonomy_json": ("hsjax.codes",),
     "hsjax.codes": (),
+    "hsjax.costs": (),
     "hsjax.atomic": (),
     "hsjax.progress": (),
     "hsjax.layout": (),

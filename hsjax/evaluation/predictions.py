@@ -6,7 +6,7 @@ scorer, one report and one paired comparison serve them all.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Integer, Shaped
 
 from hsjax.atomic import finished
 from hsjax.data.records import CatalogueError
+from hsjax.evaluation.arrow_lists import as_column, as_lists, counts_of, padded_lists
 
 FORMAT = 1
 
@@ -33,7 +34,8 @@ class Predictions:
       complete: the product ends where its label ends. False: unknown, unscored below.
       outside: the label leaves the model's tree; its codes stay in `truth`, so they are
         wrong.
-      decoded: decode (path, greedy, independent, flat) -> node codes of its answer.
+      decoded: decode (path, greedy, independent, flat, distance, cost) -> node codes of
+        its answer.
       valid: decode -> is the answer one path of the tree?
       prob: probability of the node that the main decode answered, 0 where none.
       log_prob: of the whole path that the main decode answered.
@@ -44,6 +46,7 @@ class Predictions:
       stage: which model of a cascade answered, '' without one.
       main: the decode that is the answer.
       separator: between the parts of a code, the last of which is its name; '' for HS.
+      costs: decode -> what its answer costs, nan without a label; {} = not asked.
       confident: code of the deepest node as probable as was asked for, '' = none is;
         None = not asked.
     """
@@ -66,11 +69,14 @@ class Predictions:
     stage: Shaped[np.ndarray, "N"]
     main: str
     separator: str
+    costs: Mapping[str, Float[np.ndarray, "N"]] = field(default_factory=dict)
     confident: Shaped[np.ndarray, "N"] | None = None
 
     def __post_init__(self):
         if self.main not in self.decoded:
             raise ValueError(f"main decode {self.main!r} is not in {[*self.decoded]}")
+        if self.costs and self.costs.keys() != self.decoded.keys():
+            raise ValueError("`decoded` and `costs` name different decodes")
         if self.decoded.keys() != self.valid.keys():
             raise ValueError("`decoded` and `valid` name different decodes")
         for name, array in self._arrays():
@@ -87,12 +93,12 @@ class Predictions:
         return self.truth.shape[1]
 
     def _arrays(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in (x.name for x in fields(self)):
+            value = getattr(self, name)
             if isinstance(value, Mapping):
-                yield from ((f"{field.name}/{k}", v) for k, v in value.items())
+                yield from ((f"{name}/{k}", v) for k, v in value.items())
             elif isinstance(value, np.ndarray):
-                yield field.name, value
+                yield name, value
 
     def select(self, rows: np.ndarray | Sequence[int]) -> "Predictions":
         """The given rows: a mask, or indices in the wanted order (repeats allowed)."""
@@ -139,10 +145,10 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     columns |= {f"label_level{k + 1}": p.truth[:, k] for k in levels}
     columns |= {f"pred_level{k + 1}": p.decoded[p.main][:, k] for k in levels}
     columns |= {f"prob_level{k + 1}": p.prob[:, k].astype(np.float32) for k in levels}
-    kept = _count(p.topk_codes)
+    kept = counts_of(p.topk_codes)
     columns["log_prob"] = p.log_prob.astype(np.float32)
-    columns["topk_codes"] = _lists(p.topk_codes, kept)
-    columns["topk_probs"] = _lists(p.topk_probs.astype(np.float32), kept)
+    columns["topk_codes"] = as_lists(p.topk_codes, kept)
+    columns["topk_probs"] = as_lists(p.topk_probs.astype(np.float32), kept)
     columns |= {f"has_{name}": values for name, values in p.present.items()}
     columns |= {"stage": p.stage, "complete": p.complete, "outside": p.outside}
     if p.confident is not None:
@@ -152,9 +158,11 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
         if name != p.main:
             codes = p.decoded[name]
             columns |= {f"pred_{name}_level{k + 1}": codes[:, k] for k in levels}
+        if p.costs:
+            columns[f"cost_{name}"] = p.costs[name]
     for k in levels:
         nodes = p.level_topk[:, k]
-        columns[f"topk_level{k + 1}"] = _lists(nodes, _count(nodes))
+        columns[f"topk_level{k + 1}"] = as_lists(nodes, counts_of(nodes))
     header = {
         "format": FORMAT,
         "main": p.main,
@@ -165,7 +173,7 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
         "topk": p.topk_codes.shape[1],
         "level_topk": p.level_topk.shape[2],
     }
-    table = pa.table({name: _column(values) for name, values in columns.items()})
+    table = pa.table({name: as_column(values) for name, values in columns.items()})
     table = table.replace_schema_metadata({"hsjax": json.dumps(header)})
     with finished(path) as partial:
         pq.write_table(table, partial, compression="zstd")
@@ -201,16 +209,18 @@ def read_predictions(path: Path | str) -> Predictions:
 
     decodes, width = header["decodes"], header["level_topk"]
     asked = "pred_confident" in table.column_names
-    tops = [_pad(table[f"topk_level{k}"], width, "") for k in levels]
+    costed = [name for name in decodes if f"cost_{name}" in table.column_names]
+    tops = [padded_lists(table[f"topk_level{k}"], width, "") for k in levels]
     return Predictions(
         **{name: flat(name) for name in ("row", "id", "group", "complete", "outside")},
         truth=by_level("label_level{}"),
         decoded={name: answer(name) for name in decodes},
         valid={name: flat(f"valid_{name}") for name in decodes},
+        costs={name: flat(f"cost_{name}") for name in costed},
         prob=by_level("prob_level{}"),
         log_prob=flat("log_prob"),
-        topk_codes=_pad(table["topk_codes"], header["topk"], ""),
-        topk_probs=_pad(table["topk_probs"], header["topk"], 0.0).astype(np.float32),
+        topk_codes=padded_lists(table["topk_codes"], header["topk"], ""),
+        topk_probs=padded_lists(table["topk_probs"], header["topk"], 0.0),
         level_topk=np.stack(tops, axis=1),
         present={name: flat(f"has_{name}") for name in header["modalities"]},
         embeddings={},
@@ -219,32 +229,3 @@ def read_predictions(path: Path | str) -> Predictions:
         separator=header["separator"],
         confident=flat("pred_confident") if asked else None,
     )
-
-
-def _column(values) -> pa.Array:
-    if isinstance(values, pa.Array):
-        return values
-    text = values.dtype.kind in "UO"
-    return pa.array(values.tolist(), pa.string()) if text else pa.array(values)
-
-
-def _count(codes: np.ndarray) -> np.ndarray:
-    """How many codes each row has before its '' padding."""
-    return (codes != "").sum(axis=1)
-
-
-def _lists(values: np.ndarray, counts: np.ndarray) -> pa.ListArray:
-    """Rows of (N, K) cut to their counts, as a list column."""
-    kept = values[np.arange(values.shape[1]) < counts[:, None]]
-    offsets = np.append(0, np.cumsum(counts)).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, _column(kept))
-
-
-def _pad(column: pa.ChunkedArray, width: int, fill) -> np.ndarray:
-    """The inverse of `_lists`: (N, K), filled up at the end."""
-    lists = column.combine_chunks()
-    counts = np.diff(lists.offsets.to_numpy())
-    rows = np.full((len(lists), width), fill, object if fill == "" else np.float32)
-    values = lists.flatten().to_numpy(zero_copy_only=False)
-    rows[np.arange(width) < counts[:, None]] = values
-    return rows

@@ -22,9 +22,9 @@ from hsjax.evaluation.cascade_curve import (
     mean_cost,
     merged,
     reached,
-    right_paths,
     within_cost,
 )
+from hsjax.evaluation.measures import right_paths
 from hsjax.evaluation.predictions import Predictions
 from hsjax.inference.cascade import Cascade, stated
 

@@ -40,6 +40,7 @@ LATER |= {"model.text.random": False, "model.image.random": False}
 LATER |= {"data.synthetic.shops": 0, "data.synthetic.style": 1.0}
 LATER |= {"data.image.augment": "", "data.image.views": 1, "model.view_width": 128}
 LATER |= {"objective.self_supervised": 0.0, "objective.self_temperature": 0.5}
+LATER |= {"eval.cost_matrix": ""}
 # what may differ when a run goes on: how long, how often, on what, and what of the
 # report has no part in choosing the best checkpoint. `check_length` looks at lengths
 MAY_CHANGE = {

@@ -29,6 +29,7 @@ log = logging.getLogger("hsjax")
 LENGTHS = {"train.steps", "train.epochs"}
 # files that a config reads rows, labels and names from
 FILES = ("data.path", "data.label_map", "taxonomy.path", "taxonomy.names")
+FILES += ("eval.cost_matrix",)
 
 
 class ConfigError(ValueError):

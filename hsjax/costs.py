@@ -22,6 +22,13 @@ class PairCosts(NamedTuple):
     cost: Float[np.ndarray, "K"]
 
 
+def common_depth(
+    a: Shaped[np.ndarray, "N L"], b: Shaped[np.ndarray, "N L"], *, none: str | int = ""
+) -> Int[np.ndarray, "N"]:
+    """Number of nodes from the top on which both paths agree."""
+    return np.cumprod((a == b) & (a != none), axis=1).sum(axis=1)
+
+
 def path_distance(
     a: Shaped[np.ndarray, "N L"], b: Shaped[np.ndarray, "N L"], *, none: str | int = ""
 ) -> Int[np.ndarray, "N"]:
@@ -31,8 +38,8 @@ def path_distance(
     >>> path_distance(a, b).tolist(), path_distance(a, a).tolist()
     ([1], [0])
     """
-    shared = np.cumprod((a == b) & (a != none), axis=1).sum(axis=1)
-    return (a != none).sum(axis=1) + (b != none).sum(axis=1) - 2 * shared
+    ends = (a != none).sum(axis=1) + (b != none).sum(axis=1)
+    return ends - 2 * common_depth(a, b, none=none)
 
 
 def answer_costs(

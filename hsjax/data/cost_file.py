@@ -94,9 +94,10 @@ def costs_of_run(
     Raises:
       CatalogueError: the file is gone, or see `read_costs`.
     """
-    own = node_paths(tree) if config.data.columns.label_kind == "node" else {}
     if asked:
-        return read_costs(asked, tree, own=own, key="--cost_matrix")
+        return read_costs(
+            asked, tree, own=_own_codes(config, tree), key="--cost_matrix"
+        )
     if not config.eval.cost_matrix:
         return None
     return read_costs(workdir / FILE, tree, own={})
@@ -104,9 +105,8 @@ def costs_of_run(
 
 def configured_costs(config, tree: Taxonomy) -> PairCosts | None:
     """Of `eval.cost_matrix`, None where that names no file; see `read_costs`."""
-    own = node_paths(tree) if config.data.columns.label_kind == "node" else {}
     path = config.eval.cost_matrix
-    return read_costs(path, tree, own=own) if path else None
+    return read_costs(path, tree, own=_own_codes(config, tree)) if path else None
 
 
 def keep_costs(config, tree: Taxonomy, workdir: Path, *, known: str) -> None:
@@ -123,6 +123,11 @@ def keep_costs(config, tree: Taxonomy, workdir: Path, *, known: str) -> None:
         place.unlink(missing_ok=True)
     elif Path(path).is_file() or path != known or not place.exists():
         write_costs(configured_costs(config, tree), place)
+
+
+def _own_codes(config, tree: Taxonomy) -> Mapping[str, Sequence[str]]:
+    """Of nodes that have a code beside their path, see `read_costs`."""
+    return node_paths(tree) if config.data.columns.label_kind == "node" else {}
 
 
 class _FieldError(ValueError):

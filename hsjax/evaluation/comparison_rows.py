@@ -15,7 +15,7 @@ from scipy import stats
 
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval, verdict
-from hsjax.evaluation.paired import measurable, paired_difference
+from hsjax.evaluation.paired import known_values, paired_difference
 from hsjax.evaluation.predictions import Predictions, read_predictions
 from hsjax.evaluation.rarity import common_counts
 from hsjax.evaluation.row_order import align
@@ -206,7 +206,7 @@ def _differences(
     same = common_counts((*row.folders, *other.folders))
     names = list(metrics)
     for side in sides:
-        names = measurable(side[0], names, train_counts=same)
+        names = list(known_values(side[0], names, train_counts=same))
     if not names:
         return {}
     return paired_difference(*sides, names, count=count, train_counts=same)

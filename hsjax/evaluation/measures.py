@@ -28,14 +28,6 @@ def right_paths(predictions: Predictions, decode: str = "") -> Bool[np.ndarray, 
     return (answers(predictions, decode) == predictions.truth).all(axis=1)
 
 
-def common_depth(
-    truth: Shaped[np.ndarray, "N L"], answer: Shaped[np.ndarray, "N L"]
-) -> Float[np.ndarray, "N"]:
-    """Number of nodes from the top on which both paths agree."""
-    agree = (truth == answer) & (truth != "")
-    return np.cumprod(agree, axis=1).sum(axis=1).astype(np.float64)
-
-
 def class_averages(
     truth: Shaped[np.ndarray, "N"], answer: Shaped[np.ndarray, "N"]
 ) -> Callable[[Float[np.ndarray, "N R"]], dict[str, np.ndarray]]:

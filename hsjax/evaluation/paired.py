@@ -74,11 +74,28 @@ def measured(
     Raises:
       KeyError: no such metric.
     """
+    plain, found = _once(run, names, options)
+    return {name: float(_of(found, key)[0]) for name, key in plain.items()}
+
+
+def known_values(
+    run: Predictions, names: Sequence[str], **options: object
+) -> dict[str, float]:
+    """Those of `measured` that can be computed from these predictions."""
+    plain, found = _once(run, names, options)
+    # embeddings are not kept in files, so that retrieval is there but undefined
+    known = [n for n, k in plain.items() if k in found and np.isfinite(found[k]).all()]
+    return {name: float(found[plain[name]][0]) for name in known}
+
+
+def _once(
+    run: Predictions, names: Sequence[str], options: Mapping
+) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """({name: how `statistic` has it}, its values on the labelled rows as they are)."""
     run = labelled(run)
     plain = _plain(names, run)
     measure = statistic(run, names=set(plain.values()), **options)
-    found = measure(np.ones((len(run.group), 1)))
-    return {name: float(_of(found, key)[0]) for name, key in plain.items()}
+    return plain, measure(np.ones((len(run), 1)))
 
 
 def paired_difference(
@@ -123,21 +140,6 @@ def paired_difference(
         }
 
     return bootstrap(difference, first.group, count=count, seed=seed)
-
-
-def measurable(
-    run: Predictions,
-    names: Sequence[str],
-    *,
-    train_counts: Mapping[str, int] | None = None,
-) -> list[str]:
-    """Those of the metrics that can be computed from these predictions."""
-    run = labelled(run)
-    plain = _plain(names, run)
-    measure = statistic(run, names=set(plain.values()), train_counts=train_counts)
-    found = measure(np.ones((len(run), 1)))
-    # embeddings are not kept in files, so that retrieval is there but undefined
-    return [n for n, k in plain.items() if k in found and np.isfinite(found[k]).all()]
 
 
 def _runs(runs: Runs) -> list[Predictions]:

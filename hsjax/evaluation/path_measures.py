@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from hsjax.costs import common_depth, path_distance
 from hsjax.evaluation.measures import (
     Ratios,
     answers,
-    common_depth,
     hierarchical_f1,
     right_paths,
 )
@@ -50,10 +50,9 @@ def mistake_ratios(predictions: Predictions) -> Ratios:
     """
     truth, answer = predictions.truth, answers(predictions)
     wrong, every = ~right_paths(predictions), np.ones(len(truth))
-    shared = common_depth(truth, answer)
     depth, reached = (truth != "").sum(axis=1), (answer != "").sum(axis=1)
-    distance = depth + reached - 2 * shared
-    height = np.maximum(depth, reached) - shared
+    distance = path_distance(truth, answer)
+    height = np.maximum(depth, reached) - common_depth(truth, answer)
     charged = predictions.costs.get(predictions.main)
     priced = {} if charged is None else {"path/mean_cost": (charged, every)}
     return priced | {

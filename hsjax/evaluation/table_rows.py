@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hsjax.evaluation.comparison_sides import as_decode
-from hsjax.evaluation.paired import measurable, measured
+from hsjax.evaluation.paired import known_values
 from hsjax.evaluation.predictions import Predictions, read_predictions
 from hsjax.evaluation.rarity import common_counts
 from hsjax.evaluation.report_files import read_report
@@ -61,8 +61,4 @@ def reported(folder: Path) -> dict[str, float]:
 
 def _of_decode(row: Row, metrics: Sequence[str]) -> list[dict[str, float]]:
     options = {"train_counts": common_counts(row.folders)}
-    found = []
-    for answers in read_answers(row):
-        names = measurable(answers, metrics, **options)
-        found.append(measured(answers, names, **options) if names else {})
-    return found
+    return [known_values(answers, metrics, **options) for answers in read_answers(row)]

@@ -34,6 +34,7 @@ ARROWS = {
     "hsjax.bench_encode": EVERYTHING,
     "hsjax.bench_cost": EVERYTHING,
     "hsjax.bench_heads": EVERYTHING,
+    "hsjax.bench_input": EVERYTHING,
     "hsjax.bench_store": EVERYTHING,
     "hsjax.tasks": EVERYTHING,
     "hsjax.reports": EVERYTHING,

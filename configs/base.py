@@ -274,7 +274,8 @@ def train() -> ConfigDict:
 def evaluation() -> ConfigDict:
     c = ConfigDict()
     c.batch_size = 256  # of validation and prediction
-    c.decode = "path"  # of the predictions: path | greedy | independent | flat | distance (least expected)
+    c.decode = "path"  # of the predictions: path | greedy | independent | flat | distance (least expected) | cost (least expected, of cost_matrix)
+    c.cost_matrix = ""  # FILE with the columns predicted,true,cost; pairs that it lacks cost their distance in the tree; '' = none
     c.topk = 5  # paths and nodes kept per row
     c.gallery_size = 1000  # retrieval: groups in the gallery
     c.bootstrap = 1000  # resamples of groups

@@ -9,11 +9,9 @@ python -m hsjax.bench loss                   contrastive losses, against dense o
 python -m hsjax.bench discover --config=FILE  clusters of generated vectors, K-means
 """
 
-import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,7 @@ from absl import app, flags
 
 from hsjax.atomic import write_atomically
 from hsjax.main import CONFIG, parse_flags, show_log
-from hsjax.timing import alternate, is_noisy, pin, summary
+from hsjax.timing import alternate, is_noisy, pin
 
 TAXONOMY = flags.DEFINE_string(
     "taxonomy", None, "taxonomy.json, or .csv with HS codes."
@@ -35,14 +33,13 @@ ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
 PAIRS = flags.DEFINE_integer("pairs", 4096, "Batch of `loss`.", lower_bound=2)
 CHUNK = flags.DEFINE_integer("chunk", 1024, "Of `loss`: pictures of a block.", 1)
 TRAIN_ROWS = flags.DEFINE_integer("train_rows", 4000, "Of `heads`; 0 = all.")
+JOBS = flags.DEFINE_integer("jobs", 1, "Processes of `heads`' peer.", lower_bound=1)
 RUNS = flags.DEFINE_string("runs", None, "Of `cost`, as launch/sweep.py reads it.")
 ROOT = flags.DEFINE_string("root", None, "Of `cost`: folder of the workdirs.")
 SET = flags.DEFINE_multi_string("set", [], "Of `cost`, as for launch/sweep.py.")
 ONLY = flags.DEFINE_list("only", [], "Of `cost`: rows of the list; default: all.")
 OUTPUT = flags.DEFINE_string("output", None, "Of `cost`: FILE.md for a table.")
 JSON_FILE = flags.DEFINE_string("json", None, "File for the JSON beside the screen.")
-
-STEPS = 8  # of a round of `input`
 
 
 def bench_tree() -> dict:
@@ -86,66 +83,11 @@ def bench_tree() -> dict:
     return results
 
 
-def timed_rounds(batches: Iterator, work: Callable, *, rows: int) -> tuple[dict, float]:
-    """Examples per second of `work(batch)`, and the share of the time spent waiting."""
-    import jax
-
-    from hsjax.train.watch import Stopwatch
-
-    rates, waited, total = [], 0.0, 0.0
-    for _ in range(ROUNDS.value):
-        watch = Stopwatch()
-        for _ in range(STEPS):
-            done = work(watch.wait(batches))
-        jax.block_until_ready(done)
-        seconds = watch.total
-        rates.append(STEPS * rows / seconds)
-        waited, total = waited + watch.waited, total + seconds
-    return summary(rates), waited / total
-
-
-def bench_input() -> dict:
+def bench_loader() -> dict:
     """Examples per second of the loader alone, the step alone, and both together."""
-    from hsjax.check import make_timed_step
-    from hsjax.data.batches import prefetched
-    from hsjax.data.prepare import read_catalogue
-    from hsjax.opening import resolved, training_parts
-    from hsjax.sharding import place_batch
-    from hsjax.train.start import set_up_jax, training_mesh, training_order
+    from hsjax.bench_input import bench_input
 
-    config, encoders = resolved(CONFIG.value)
-    set_up_jax(config)
-    data, mesh = config.data, training_mesh(config)
-    published = encoders["text"].directory if "text" in encoders else None
-    catalogue = read_catalogue(config, published=published)
-    order = training_order(config, training_parts(config, catalogue).train)
-    step, *carried = make_timed_step(config, catalogue, encoders, mesh)
-
-    def stream() -> Iterator:
-        """Batches, after those that were made while nobody waited."""
-        options = {"threads": data.threads, "workers": data.workers}
-        batches = prefetched(order, start=0, buffer=data.prefetch, **options)
-        for _ in range(data.prefetch + 1):
-            next(batches)
-        return batches
-
-    def train(batch):
-        carried[:] = step(*carried, place_batch(batch, mesh))
-        return carried
-
-    batch = order[0]
-    train(batch)  # compiles
-    loader, _ = timed_rounds(stream(), lambda batch: None, rows=data.batch_size)
-    alone, _ = timed_rounds(itertools.repeat(batch), train, rows=data.batch_size)
-    together, waiting = timed_rounds(stream(), train, rows=data.batch_size)
-    return {
-        "batch_size": data.batch_size,
-        "steps_per_round": STEPS,
-        "loader_alone_per_second": loader,
-        "step_alone_per_second": alone,
-        "together_per_second": together,
-        "input_wait": waiting,
-    }
+    return bench_input(CONFIG.value, rounds=ROUNDS.value)
 
 
 def bench_encoder() -> dict:
@@ -167,7 +109,8 @@ def bench_classifiers() -> dict:
     """Fits and answers a second of heads on features, and of HiClass."""
     from hsjax.bench_heads import bench_heads
 
-    return bench_heads(CONFIG.value, rows=TRAIN_ROWS.value, rounds=ROUNDS.value)
+    asked = {"rows": TRAIN_ROWS.value, "rounds": ROUNDS.value, "jobs": JOBS.value}
+    return bench_heads(CONFIG.value, **asked)
 
 
 def bench_contrasts() -> dict:
@@ -187,7 +130,7 @@ def bench_discovery() -> dict:
     return bench_discover(settings, **asked)
 
 
-BENCHES = {"tree": bench_tree, "input": bench_input, "encode": bench_encoder}
+BENCHES = {"tree": bench_tree, "input": bench_loader, "encode": bench_encoder}
 BENCHES |= {"cost": bench_costs, "heads": bench_classifiers}
 BENCHES |= {"discover": bench_discovery, "loss": bench_contrasts}
 NEEDED = {"tree": (TAXONOMY,), "input": (CONFIG,), "encode": (CONFIG,)}

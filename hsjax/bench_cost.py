@@ -20,13 +20,13 @@ from hsjax.data.features import stores_of
 from hsjax.data.store import store_facts
 from hsjax.evaluation.markdown import table
 from hsjax.inference.predict import Run, load_run, run_config
-from hsjax.opening import scored_rows
 from hsjax.progress import progress
 from hsjax.reports import trained_baseline
 from hsjax.sweeps import Run as Planned
 from hsjax.sweeps import is_done_below, read_runs, row_names
 from hsjax.train.optim import frozen_leaves
 from hsjax.train.workdir import ConfigError
+from hsjax.training_data import scored_rows
 
 log = logging.getLogger("hsjax")
 

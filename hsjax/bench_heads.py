@@ -22,7 +22,7 @@ from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.decodes import DECODES
 from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.metrics import score
-from hsjax.opening import examples_at, model_of, resolved, scored_rows
+from hsjax.opening import model_of, resolved
 from hsjax.sharding import place_batch
 from hsjax.timing import times_faster
 from hsjax.train.objective import make_objective
@@ -36,6 +36,7 @@ from hsjax.train.start import (
     training_step,
 )
 from hsjax.train.workdir import ConfigError
+from hsjax.training_data import examples_at, scored_rows
 
 ITERATIONS = 1000  # of the peer's solver, at most
 
@@ -47,7 +48,7 @@ class Side(NamedTuple):
     predict: Callable
 
 
-def bench_heads(config, *, rows: int, rounds: int) -> dict:
+def bench_heads(config, *, rows: int, rounds: int, jobs: int = 1) -> dict:
     """Seconds to fit and to answer, hF1 and accuracy of both, and the ratios.
 
     Of ours and the peer: fits a second; `ratio`: of the fits, above 1 = ours is faster,
@@ -56,6 +57,7 @@ def bench_heads(config, *, rows: int, rounds: int) -> dict:
     Args:
       config: of a run on feature stores alone.
       rows: training rows, the first of a fixed order; 0 = all.
+      jobs: processes of the peer's fits, one node's classifier each.
 
     Raises:
       ConfigError: HiClass is not installed, or a modality is raw.
@@ -74,7 +76,7 @@ def bench_heads(config, *, rows: int, rounds: int) -> dict:
     ours.fit()
     ours.predict()
     first = time.perf_counter() - start
-    peer = hiclass_side(config, catalogue, train, test, hiclass)
+    peer = hiclass_side(config, catalogue, train, test, hiclass, jobs=jobs)
     fit = times_faster(ours.fit, peer.fit, rounds=rounds)
     answer = times_faster(ours.predict, peer.predict, rounds=rounds)
     return {
@@ -83,6 +85,7 @@ def bench_heads(config, *, rows: int, rounds: int) -> dict:
         "test_rows": len(test),
         "features": int(stacked(config, catalogue, test[:1]).shape[1]),
         "peer_is": f"hiclass {hiclass.__version__}, a classifier per parent node",
+        "peer_jobs": jobs,
         "ours_first_seconds": first,  # compilation included
         "ours": 1 / fit["ours_seconds"],
         "peer": 1 / fit["peer_seconds"],
@@ -110,6 +113,12 @@ def _peer():
 
 
 def _check_features(config) -> None:
+    if config.eval.decode not in DECODES:
+        known = ", ".join(DECODES)
+        raise ConfigError(
+            f"eval.decode is {config.eval.decode!r}, which HiClass has no like of; for"
+            f" this comparison take one of {known}"
+        )
     raw = [m for m in config.model.modalities if not config.data.features.get(m)]
     if raw:
         raise ConfigError(
@@ -168,7 +177,7 @@ def our_side(config, catalogue: Catalogue, encoders, train, test) -> Side:
     return Side(fit, predict)
 
 
-def hiclass_side(config, catalogue: Catalogue, train, test, hiclass) -> Side:
+def hiclass_side(config, catalogue: Catalogue, train, test, hiclass, *, jobs) -> Side:
     """HiClass on the same vectors, standardised by the training rows."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -179,7 +188,7 @@ def hiclass_side(config, catalogue: Catalogue, train, test, hiclass) -> Side:
 
     def fit() -> None:
         model = hiclass.LocalClassifierPerParentNode(
-            local_classifier=LogisticRegression(max_iter=ITERATIONS), n_jobs=1
+            local_classifier=LogisticRegression(max_iter=ITERATIONS), n_jobs=jobs
         )
         scaler = StandardScaler()
         held["model"] = model.fit(scaler.fit_transform(x), y)

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hsjax.data.batches import prefetched
+from hsjax.data.cost_file import configured_costs
 from hsjax.data.label_flaws import suspicious_labels
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.evaluation.markdown import table
-from hsjax.opening import Encoders, examples_at, model_of
+from hsjax.opening import Encoders, model_of
 from hsjax.sharding import place_batch
 from hsjax.train.objective import make_objective
 from hsjax.train.start import (
@@ -23,6 +24,7 @@ from hsjax.train.start import (
     training_order,
     training_step,
 )
+from hsjax.training_data import examples_at
 
 ROWS = 50_000  # more are not read unless data.rows says so
 LINES = 2 * 2**30  # bytes of a text file whose lines are counted, a second or two
@@ -54,7 +56,7 @@ def write_check(config, workdir: Path, encoders: Encoders) -> None:
         "Columns": _mapping(config),
         "Rows": _rows(catalogue, seconds, cut),
         "Flaws": _flaws(config, catalogue),
-        "Tree": _tree(catalogue),
+        "Tree": _tree(catalogue) + ("" if cut else _costs(config, catalogue)),
         "Classes": _classes(catalogue),
         "Needs": _needs(config, catalogue, encoders, share) + _scope(cut, total),
     }
@@ -126,6 +128,15 @@ def _tree(catalogue: Catalogue) -> str:
     text = table(["level", "nodes", "of them STOP", "of them leaves"], rows)
     cut = ", ".join(f"{code} ({n})" for code, n in sorted(catalogue.cut.items()))
     return text + (f"\n\nToo rare, cut to their parent: {cut}" if cut else "")
+
+
+def _costs(config, catalogue: Catalogue) -> str:
+    """What a file of costs adds; of a part of the rows its codes may be missing."""
+    costs = configured_costs(config, catalogue.tree)
+    if costs is None:
+        return ""
+    told = f"{len(costs.cost):,} pairs of leaves cost what {config.eval.cost_matrix}"
+    return f"\n\n{told} says, all others their distance in the tree."
 
 
 def _classes(catalogue: Catalogue) -> str:

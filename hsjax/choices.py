@@ -7,7 +7,12 @@ from hsjax.data.columns import SINGLE, label_columns, model_columns
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import PARTS, check_fractions
 from hsjax.features.labels import LABELS
-from hsjax.model_flaws import edition_flaws, fusion_flaws, stream_flaws
+from hsjax.model_flaws import (
+    cost_flaws,
+    edition_flaws,
+    fusion_flaws,
+    stream_flaws,
+)
 from hsjax.options import CHOICES, LENGTH, NUMBERS, RULES, TUPLES
 from hsjax.spelling import meant
 from hsjax.train.workdir import ConfigError
@@ -185,6 +190,7 @@ def _check_sizes(config) -> None:
         ),
         *fusion_flaws(config),
         *edition_flaws(config),
+        *cost_flaws(config),
         (not config.data.columns.separator.strip(), "data.columns.separator is blank"),
         *((True, flaw) for flaw in stream_flaws(config)),
     ]

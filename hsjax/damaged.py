@@ -18,11 +18,11 @@ from hsjax.data.records import Record
 from hsjax.evaluation.measures import (
     answers,
     class_averages,
-    decode_ratios,
     level_ratios,
     ratio_statistic,
 )
 from hsjax.evaluation.metrics import labelled
+from hsjax.evaluation.path_measures import decode_ratios
 from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.robust_cells import CLEAN, Cells
 from hsjax.evaluation.robust_table4 import write_table4

@@ -8,9 +8,11 @@ python -m hsjax.evaluate --run=WORKDIR --zero_shot=path --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --corrupt=typos@3+no_image:0.5 --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --adapt=coral --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --cost_matrix=FILE --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --audit-labels --output=DIR
 python -m hsjax.evaluate --compare=DIR,DIR --against=DIR,DIR --output=DIR
 python -m hsjax.evaluate --compare=DIR --against=DIR --tree=TAXONOMY --output=DIR
+python -m hsjax.evaluate --compare=DIR,DIR --decodes=path,greedy --output=DIR
 """
 
 import sys
@@ -53,6 +55,12 @@ FEATURES = flags.DEFINE_multi_string(
 ADAPT = flags.DEFINE_string(
     "adapt", "", "First to the statistics of the rows: mean | coral | batch_norm."
 )
+COST_MATRIX = flags.DEFINE_string(
+    "cost_matrix",
+    "",
+    "Also answers of the least expected cost by FILE (predicted,true,cost), as"
+    " pred_cost_levelK.",
+)
 AUDIT_LABELS = flags.DEFINE_boolean(
     "audit-labels", False, "Rank the declared labels of the catalogue by doubt."
 )
@@ -61,6 +69,9 @@ PLANTED = flags.DEFINE_float(
 )
 COMPARE = flags.DEFINE_list("compare", [], "Folders with predictions, one per seed.")
 AGAINST = flags.DEFINE_list("against", [], "Folders of the reference.")
+DECODES = flags.DEFINE_list(
+    "decodes", [], "Two decodes of the runs in --compare, in place of --against."
+)
 METRICS = flags.DEFINE_list("metrics", [], "What to compare; default: the main ones.")
 TREE = flags.DEFINE_string(
     "tree", "", "taxonomy.json: both sides of --compare are cut to its nodes."
@@ -69,8 +80,9 @@ TREE = flags.DEFINE_string(
 
 # what each use of the command reads beside --run or --compare, and --output
 SCORING = (PART, INPUT, CORRUPT, SEED, CONFIDENCE, ZERO_SHOT, BY, FEATURES, ADAPT)
+SCORING += (COST_MATRIX,)
 DOUBTING = (AUDIT_LABELS, INPUT, SEED, PLANTED)
-COMPARING = (AGAINST, METRICS, TREE)
+COMPARING = (AGAINST, DECODES, METRICS, TREE)
 
 
 def check_flags() -> None:
@@ -81,7 +93,7 @@ def check_flags() -> None:
     """
     if bool(RUN.value) == bool(COMPARE.value) or not OUTPUT.value:
         raise app.UsageError(
-            "give --output and either --run or --compare with --against"
+            "give --output and either --run or --compare with --against or --decodes"
         )
     if AUDIT_LABELS.value and len(RUN.value) > 1:
         raise app.UsageError("--audit-labels goes by one run: name one in --run")
@@ -143,15 +155,13 @@ def run(argv) -> None:
                 features=read_places(FEATURES.value),
                 by=BY.value,
                 adapt=ADAPT.value,
+                cost_matrix=COST_MATRIX.value,
             )
         else:
-            compare_runs(
-                COMPARE.value,
-                AGAINST.value,
-                Path(OUTPUT.value),
-                METRICS.value,
-                tree=Path(TREE.value) if TREE.value else None,
-            )
+            sides = COMPARE.value, AGAINST.value
+            asked = METRICS.value, DECODES.value
+            tree = Path(TREE.value) if TREE.value else None
+            compare_runs(*sides, Path(OUTPUT.value), *asked, tree=tree)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ def load_members(
     confidence: float | None,
     zero_shot: str,
     features: Mapping[str, Path | str],
+    cost_matrix: str = "",
     prefix: str = "",
     **asked,
 ) -> list[Member]:
@@ -32,6 +33,7 @@ def load_members(
 
     Args:
       features: modality -> folder of stores that have moved; each run takes its own.
+      cost_matrix: see `load_run`; of one trained run alone.
       prefix: of the flags --input and --part that name the rows, for messages.
       asked: source, part, corrupt and output, as of `evaluate_run`; by, confidence and
         zero_shot, too.
@@ -45,10 +47,11 @@ def load_members(
     for config in configs:
         _check_asked(config, asked, confidence, prefix)
     if len(workdirs) > 1:
-        check_ensemble(workdirs, configs, {"zero_shot": zero_shot})
+        alone = {"zero_shot": zero_shot, "cost_matrix": cost_matrix}
+        check_ensemble(workdirs, configs, alone)
     members = []
     for (folder, own), config in zip(pairs, configs, strict=True):
-        run = _loaded(config, folder, zero_shot, own)
+        run = _loaded(config, folder, zero_shot, own, cost_matrix)
         column = "" if members else by  # of the first, who reads the labels
         options = {"by": column, "flag": f"{prefix}part"}
         members.append(_read(config, run, folder, **options, **asked))
@@ -98,10 +101,17 @@ def _check_asked(config, asked: Mapping, confidence: float | None, prefix: str) 
         )
 
 
-def _loaded(config, workdir: Path, zero_shot: str, features) -> Run | None:
-    """The trained run, None of a baseline; can it be asked for `zero_shot`?"""
+def _loaded(
+    config, workdir: Path, zero_shot: str, features, cost_matrix: str
+) -> Run | None:
+    """The trained run, None of a baseline; can it be asked for these?"""
     baseline = config.task == "baseline"
-    run = None if baseline else load_run(workdir, features=features)
+    if baseline and cost_matrix:
+        raise CatalogueError(
+            f"--cost_matrix: {workdir} is a baseline, which has one decode"
+        )
+    options = {"features": features, "cost_matrix": cost_matrix}
+    run = None if baseline else load_run(workdir, **options)
     check_zero_shot(run, zero_shot)
     return run
 

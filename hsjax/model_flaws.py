@@ -1,8 +1,9 @@
-"""What of a config's model cannot be built together, in sentences."""
+"""What of a config's model cannot be built or asked together, in sentences."""
 
 from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
+from hsjax.expected_cost import COST
 
 OF_PUBLISHED = {"published", "random"}  # settings of the shared text tower alone
 # names in the classifier, beside a tower per modality
@@ -79,6 +80,22 @@ def edition_flaws(config) -> list[tuple[bool, str]]:
             f" {objective.mask_on!r}: of several admissible classes (taxonomy"
             ".correlation) only the tree distribution has a probability; leave them at"
             " 'true' and 'logits'",
+        ),
+    ]
+
+
+def cost_flaws(config) -> list[tuple[bool, str]]:
+    """Who cannot answer by the costs of mistakes."""
+    asked, path = config.eval.decode == COST, config.eval.cost_matrix
+    return [
+        (
+            asked and not path,
+            f"eval.decode is {COST!r}, whose costs stand in a file: name it in"
+            " eval.cost_matrix, or take 'distance', the distance in the tree",
+        ),
+        (
+            bool(path) and config.task == "baseline",
+            "eval.cost_matrix is for trained models: a baseline has one decode",
         ),
     ]
 

@@ -6,19 +6,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 import jax
-import numpy as np
 
 from hsjax.atomic import finished
 from hsjax.choices import check_choices
-from hsjax.data.examples import Examples
-from hsjax.data.features import features_of
+from hsjax.data.cost_file import keep_costs
 from hsjax.data.groups import content_hashes
-from hsjax.data.prepare import Catalogue, examples_of, read_catalogue
-from hsjax.data.records import CatalogueError
-from hsjax.data.run_stores import check_stores, described_stores
+from hsjax.data.prepare import Catalogue, read_catalogue
+from hsjax.data.run_stores import check_stores, described_stores, keep_own
 from hsjax.data.run_tokenizer import same_vocabulary
 from hsjax.data.splits import PARTS
-from hsjax.evaluation.collect import describe_rows
 from hsjax.features.frozen_encoder import fingerprint
 from hsjax.features.labels import keep_labels, kept_labels, label_features
 from hsjax.inference.predict import vocabulary
@@ -34,6 +30,7 @@ from hsjax.models.published_towers import (
 )
 from hsjax.reports import node_counts
 from hsjax.sharding import first_match
+from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import checkpoint_steps
 from hsjax.train.kept import (
     keep_encoders,
@@ -45,7 +42,7 @@ from hsjax.train.kept import (
     write_train_rows,
 )
 from hsjax.train.source import check_source
-from hsjax.train.start import TrainingParts, check_length
+from hsjax.train.start import check_length
 from hsjax.train.workdir import (
     ConfigError,
     blamed_on,
@@ -120,7 +117,7 @@ def open_catalogue(
     training = [catalogue.records[i] for i in catalogue.rows("train")]
     write_train_counts(node_counts(training), workdir)
     write_train_rows(content_hashes(training), workdir)
-    keep_stores(described_stores(config), workdir)
+    _keep_sources(config, before, catalogue.tree, workdir)
     if before is None and config.task != "baseline":
         _keep_frozen(config, encoders, catalogue, workdir)
     write_config(config, workdir, manifest=catalogue.manifest)
@@ -129,9 +126,22 @@ def open_catalogue(
         if catalogue.tokenizer:
             with finished(workdir / "tokenizer.json") as partial:
                 catalogue.tokenizer.save(str(partial))
-    counts = {part: len(catalogue.rows(part)) for part in PARTS}
-    log.info("%s, %r", counts, catalogue.tree)
+    log.info("%s, %r", {p: len(catalogue.rows(p)) for p in PARTS}, catalogue.tree)
     return catalogue
+
+
+def _keep_sources(config, before, tree: Taxonomy, workdir: Path) -> None:
+    """What is read beside the catalogue, to answer without it later.
+
+    Args:
+      before: the config that the workdir was made with, None where it is new.
+    """
+    stores = described_stores(config)
+    keep_stores(stores, workdir)
+    if jax.process_index() == 0:
+        keep_own(stores, workdir)
+        known = before.eval.cost_matrix if before is not None else ""
+        keep_costs(config, tree, workdir, known=known)
 
 
 def _keep_frozen(config, encoders: Encoders, catalogue, workdir: Path) -> None:
@@ -192,59 +202,4 @@ def model_of(
         vocab_size=vocabulary(tokenizer),
         published=tower_configs(encoders),
         labels=kept_labels(workdir, tree) if kept else _labels(config, catalogue),
-    )
-
-
-def scored_rows(config, catalogue: Catalogue) -> np.ndarray:
-    """Positions of the records of `eval.parts`.
-
-    Raises:
-      CatalogueError: there are none.
-    """
-    rows = catalogue.rows(*config.eval.parts)
-    if not len(rows):
-        parts = "+".join(config.eval.parts)
-        raise CatalogueError(
-            f"the part {parts or 'of eval.parts'} of {config.data.path} is empty: name"
-            " another in eval.parts, or change data.split"
-        )
-    return rows
-
-
-def examples_at(config, catalogue: Catalogue, rows: np.ndarray) -> Examples:
-    """Those of a catalogue's records at these positions."""
-    return examples_of(
-        config,
-        [catalogue.records[i] for i in rows],
-        tokenizer=catalogue.tokenizer,
-        spec=catalogue.spec,
-        labels=catalogue.labels[rows],
-        admissible=catalogue.admissible[rows],
-        groups=catalogue.groups[rows],
-    )
-
-
-def training_parts(config, catalogue: Catalogue) -> TrainingParts:
-    """Training and validation examples.
-
-    Raises:
-      CatalogueError: a feature store lacks an item of any part; said here, as the test
-        part is only looked at after hours.
-    """
-    features_of(config, catalogue.records)
-    train, val = (catalogue.rows(name) for name in ("train", "val"))
-    learnt = [catalogue.records[i] for i in train]
-    return TrainingParts(
-        tree=catalogue.tree,
-        train=examples_at(config, catalogue, train),
-        val=examples_at(config, catalogue, val),
-        val_rows=describe_rows(
-            [catalogue.records[i] for i in val],
-            groups=catalogue.groups[val],
-            outside=catalogue.outside[val],
-            levels=catalogue.tree.num_levels,
-        ),
-        train_row=np.array([r.row for r in learnt]),
-        train_id=np.array([r.id for r in learnt]),
-        manifest=catalogue.manifest,
     )

@@ -4,6 +4,7 @@ from hsjax.baselines import BASELINES
 from hsjax.data.augment import STRENGTHS
 from hsjax.decodes import DECODES
 from hsjax.discovery_methods import METHODS
+from hsjax.expected_cost import COST
 from hsjax.features.cluster import FILTERS
 from hsjax.features.cluster_count import CRITERIA, LINKAGES
 from hsjax.losses import CONTRASTS, FORMS
@@ -45,7 +46,7 @@ CHOICES = {
     "objective.direction": ("both", "t2i", "i2t"),
     "optim.name": ("adamw", "adam"),
     "optim.schedule": ("cosine", "constant", "linear"),
-    "eval.decode": tuple(DECODES),
+    "eval.decode": (*DECODES, COST),
     "baseline.kind": tuple(BASELINES),
     "baseline.analyzer": ANALYZERS,
     "extract.dtype": ("float32", "bfloat16"),

@@ -49,27 +49,27 @@ def evaluate_run(
     features: Mapping[str, Path | str] = MappingProxyType({}),
     by: str = "",
     adapt: str = "",
+    cost_matrix: str = "",
 ) -> None:
     """Scores a run, or several as one, on another file or a part of its own catalogue.
 
     Of another file every row is answered, repeated ones, too, and scored where it has a
     label. A part of its own has the run's own rows. `features`: modality -> folder of
     stores that moved; `by`: column of the scored file, whose values each have a report
-    of their own, too; `adapt`: first moved to these rows' statistics, see `adapted`.
+    of their own; `adapt`: first moved to these rows' statistics; `cost_matrix`: a file.
 
     Args:
       workdir: several are an ensemble, see `ensemble_predictions`.
 
     Raises:
-      CatalogueError: the part, the damage or the column is unknown, the file cannot be
-        read or lacks labels that are needed, a feature store is gone or is another, or
-        runs that cannot be asked together.
+      CatalogueError: a part, damage, column or cost is unknown, the file lacks labels
+        that are needed, a store is another, or runs that cannot be asked together.
       WorkdirError: the run's own catalogue has changed since.
     """
     workdirs = [workdir] if isinstance(workdir, Path) else [*workdir]
     asked = {"source": source, "part": part, "corrupt": corrupt, "output": output}
     whole = {"confidence": confidence, "zero_shot": zero_shot, "features": features}
-    members = load_members(workdirs, by=by, **whole, **asked)
+    members = load_members(workdirs, by=by, cost_matrix=cost_matrix, **whole, **asked)
     first, rows = members[0], members[0].rows
     check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
     parts = _parts(rows, by, output)

@@ -2,18 +2,20 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsjax.discovery_table import are_discoveries, make_discoveries
-from hsjax.evaluation.audit_facts import read_report
+from hsjax.evaluation import audit_facts
 from hsjax.evaluation.audit_table import audit_models
 from hsjax.evaluation.comparison import MAIN_METRICS
 from hsjax.evaluation.comparison_report import write_comparison
-from hsjax.evaluation.comparison_rows import Row, compare_rows
+from hsjax.evaluation.comparison_rows import compare_rows
 from hsjax.evaluation.metrics import digit_aliases, labelled, measured_levels
 from hsjax.evaluation.predictions import read_predictions
+from hsjax.evaluation.report_files import read_report
 from hsjax.evaluation.series_report import write_series
+from hsjax.evaluation.table_rows import Row, row_values
 from hsjax.spelling import meant
 from hsjax.sweep_jobs import ASKED, is_current
 from hsjax.sweeps import NAME, Run, is_done_below, row_names
@@ -23,7 +25,6 @@ from hsjax.table_kinds import (
     make_budget,
     make_curves,
     make_stopping,
-    run_report,
 )
 from hsjax.train.workdir import ConfigError, WorkdirError, other_settings
 
@@ -86,7 +87,11 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
         of = {row.name: row.folders for row in rows}
         return make_stopping(table, of, root / name, title)
     blocks = _blocks(table, folders)
-    _check_metrics(blocks, folders, name)
+    if table.decodes:
+        rows = [of for row in rows for of in _by_decode(row, table.decodes)]
+        _check_measured(blocks, rows, name)
+    else:
+        _check_metrics(blocks, folders, name)
     headings = _flat(blocks)
     told = {"title": title, "headings": headings}
     if table.budget:
@@ -126,7 +131,7 @@ def _done_otherwise(runs: Sequence[Run], root: Path) -> str:
 
 def _check_possible(path: Path) -> None:
     """ConfigError: no predictions can have given these figures; see `audit`."""
-    audits = audit_models(*read_report(path))
+    audits = audit_models(*audit_facts.read_report(path))
     findings = [x.sentence for audit in audits for x in audit.findings]
     if findings:
         raise ConfigError(f"{path} cannot be: {findings[0]}")
@@ -141,6 +146,26 @@ def _row(name: str, runs: Sequence[Run], root: Path, table: Table, done) -> Row:
     reference = table.rows.get(members[0].reference, "") if members else ""
     missing = "" if workdirs else table.missing.get(name, "")
     return Row(table.rows[name], tuple(folders), len(members), reference, missing)
+
+
+def _by_decode(row: Row, decodes: Mapping[str, str]) -> list[Row]:
+    """The row once for each decode, the first of which is the reference."""
+    first, *_ = names = [f"{row.name}, {called}" for called in decodes.values()]
+    pairs = zip(decodes, names, strict=True)
+    same = {"reference": "", "missing": row.missing}
+    found = [row._replace(**same, name=name, decode=decode) for decode, name in pairs]
+    return [found[0], *(x._replace(reference=first) for x in found[1:])]
+
+
+def _check_measured(blocks: Blocks, rows: Sequence[Row], name: str) -> None:
+    """ConfigError: a metric that cannot be measured from the answers of any row."""
+    row = next(row for row in rows if row.folders)
+    for metric, values in row_values(row, list(_flat(blocks))).items():
+        if not values:
+            raise ConfigError(
+                f"--table={name}: the answers of {row.name} do not give {metric!r}:"
+                " write it as report.json has it, of the answer, such as path/accuracy"
+            )
 
 
 def _is_current(folder: Path, workdir: Path) -> bool:
@@ -179,7 +204,7 @@ def _blocks(table: Table, folders: Sequence[Path]) -> Blocks:
 
 def _scored_levels(folder: Path) -> list[int]:
     """Those that have a row, which the deepest ones of a tree may lack."""
-    metrics = run_report(folder)["metrics"]
+    metrics = read_report(folder)["metrics"]
     return measured_levels(n for n, value in metrics.items() if value is not None)
 
 
@@ -203,7 +228,7 @@ def _flat(blocks: Blocks) -> dict[str, str]:
 
 
 def _check_metrics(blocks: Blocks, folders: Sequence[Path], name: str) -> None:
-    known = set().union(*(run_report(folder)["metrics"] for folder in folders))
+    known = set().union(*(read_report(folder)["metrics"] for folder in folders))
     for metric in _flat(blocks):
         if metric not in known:
             raise ConfigError(

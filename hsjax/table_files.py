@@ -17,6 +17,7 @@ KINDS = {
     "series": ("series", "x", "metrics", "levels", "folder"),
     "budget": ("budget", "metrics", "levels"),
     "stopping": ("rows", "stopping", "folder"),
+    "decodes": ("rows", "decodes", "metrics", "levels", "folder"),
 }
 ALONE = ", ".join(repr(kind) for kind in KINDS if kind)
 FIELDS = tuple(dict.fromkeys(("title", "like", *sum(KINDS.values(), ()))))
@@ -38,6 +39,8 @@ class Table(NamedTuple):
       x: what the axis is.
       stopping: values of hP, at which hR is told; () = no curves of hP and hR.
       budget: model -> rows that are its trials; empty = no budget.
+      decodes: decode -> how it is called, each compared with the first of the same
+        runs; empty = the answer alone.
       missing: row -> why it is dashes as long as no run of it is done; it need not be
         a row of the list.
     """
@@ -53,6 +56,7 @@ class Table(NamedTuple):
     budget: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     stopping: tuple[float, ...] = ()
     missing: Mapping[str, str] = MappingProxyType({})
+    decodes: Mapping[str, str] = MappingProxyType({})
 
 
 def definition(path: Path, name: str) -> Path:
@@ -109,6 +113,7 @@ def read_table(path: Path, rows: Sequence[str]) -> Table:
         budget,
         _stopping(found, path),
         missing,
+        _decodes(found, path),
     )
 
 
@@ -127,6 +132,15 @@ def _fields(path: Path, asking: tuple[Path, ...] = ()) -> dict:
     if other in (path, *asking):
         raise ConfigError(f"{path}: it is like {name!r}, which is like it")
     return _fields(other, (path, *asking)) | found
+
+
+def _decodes(found: Mapping, path: Path) -> dict[str, str]:
+    decodes = _names(found.get("decodes", {}), "decodes", path)
+    if "decodes" in found and len(decodes) < 2:
+        raise ConfigError(f"{path}: decodes are two or more, the reference first")
+    if decodes and not found.get("metrics"):
+        raise ConfigError(f"{path}: decodes want metrics, {{'path/accuracy': 'Path'}}")
+    return decodes
 
 
 def _stopping(found: Mapping, path: Path) -> tuple[float, ...]:

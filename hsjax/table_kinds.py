@@ -7,6 +7,7 @@ from pathlib import Path
 from hsjax.evaluation.budget_report import Trial, write_budget
 from hsjax.evaluation.learning_curves import Training, write_curves
 from hsjax.evaluation.predictions import read_predictions
+from hsjax.evaluation.report_files import read_report
 from hsjax.evaluation.stopping import write_stopping
 from hsjax.sweeps import Run
 from hsjax.table_files import Table
@@ -48,26 +49,21 @@ def _trial(folder: Path) -> Trial:
         raise ConfigError(f"{path} is missing: a baseline is no trial of a budget")
     best = json.loads(path.read_text())
     sign = -1 if best["monitor"] == "loss" else 1
-    return Trial(sign * best["value"], run_report(folder)["metrics"])
+    return Trial(sign * best["value"], read_report(folder)["metrics"])
 
 
 def _training(run: Run, workdir: Path) -> Training:
-    facts = run_report(workdir)["context"].get("catalogue", {})
+    facts = read_report(workdir)["context"].get("catalogue", {})
     epoch = facts.get("train rows", 0) / run.config.data.batch_size
     return Training(read_metrics(workdir / "metrics.jsonl"), epoch)
 
 
 def labels_told(folders: Iterable[Path]) -> str:
     """` (labels: ...)` where reports say where their labels come from, '' otherwise."""
-    reports = (run_report(folder) for folder in folders)
+    reports = (read_report(folder) for folder in folders)
     found = [report.get("label_source") for report in reports]
     told = dict.fromkeys(str(source) for source in found if source)
     return f" (labels: {'; '.join(told)})" if told else ""
-
-
-def run_report(folder: Path) -> dict:
-    """report.json."""
-    return json.loads((folder / "report.json").read_text())
 
 
 def make_stopping(

@@ -22,8 +22,6 @@ from hsjax.opening import (
     model_of,
     open_catalogue,
     resolved,
-    scored_rows,
-    training_parts,
 )
 from hsjax.reports import catalogue_context, fitted_baseline, write_results
 from hsjax.taxonomy import Taxonomy
@@ -35,6 +33,7 @@ from hsjax.train.start import set_up_jax, tell_few_steps, tell_rules, training_m
 from hsjax.train.warmstart import warm_start
 from hsjax.train.watch import left_out_steps, tell_idle_settings, tell_parameters
 from hsjax.train.workdir import ConfigError, WorkdirError, holds_results, is_done
+from hsjax.training_data import scored_rows, training_parts
 
 log = logging.getLogger("hsjax")
 

@@ -46,6 +46,24 @@ class Brute:
 
         return self.path(*min(self.leaves, key=expected))
 
+    def expected_costs(self, listed):
+        """Of every leaf; `listed`: (code, code) of predicted and true end -> cost."""
+        ends = [self.tree.decode(self.path(*leaf))[-1] for leaf in self.leaves]
+        nodes = [self._steps(*leaf) for leaf in self.leaves]
+        weights = [np.exp(self.log_prob[level][i]) for level, i in self.leaves]
+        return [
+            sum(
+                w * listed.get((end, other), len(own ^ n))
+                for w, n, other in zip(weights, nodes, ends, strict=True)
+            )
+            for own, end in zip(nodes, ends, strict=True)
+        ]
+
+    def least_cost(self, listed):
+        """The leaf of the least expected cost."""
+        costs = self.expected_costs(listed)
+        return self.path(*self.leaves[int(np.argmin(costs))])
+
     def _steps(self, level, i):
         """Real nodes on the way from the root."""
         found = enumerate(self.path(level, i))

@@ -9,8 +9,8 @@ import pytest
 from encoders import extraction
 from runs import TEXT, command, overrides
 
-from hsjax.bench import timed_rounds
 from hsjax.bench_encode import SENTENCES, bench_encode, largest_difference
+from hsjax.bench_input import timed_rounds
 from hsjax.data.quarantine import CatalogueError
 from hsjax.decodes import DECODES
 from hsjax.timing import alternate, is_noisy, summary
@@ -88,7 +88,10 @@ def test_rates_and_the_share_of_waiting(monkeypatch):
             clock.spend(1)
             yield 0
 
-    rates, waited = timed_rounds(batches(), lambda batch: clock.spend(3), rows=8)
+    def work(batch):
+        clock.spend(3)
+
+    rates, waited = timed_rounds(batches(), work, rows=8, rounds=3)
     assert (rates["median"], rates["spread"]) == (2, 0)  # 8 rows in 4 s
     assert waited == 0.25
 

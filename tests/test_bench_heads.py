@@ -19,10 +19,11 @@ from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import load_records
 from hsjax.data.store import add_part, start_store
 from hsjax.evaluation.collect import node_codes
-from hsjax.opening import resolved, scored_rows
+from hsjax.opening import resolved
 from hsjax.timing import alternate, times_faster
 from hsjax.train.start import set_up_jax
 from hsjax.train.workdir import ConfigError
+from hsjax.training_data import scored_rows
 
 SIZE = 24
 HEADS = {

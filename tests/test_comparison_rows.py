@@ -10,10 +10,10 @@ from scipy import stats
 from test_metrics import points, random_tree_predictions
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.comparison import paired_difference
 from hsjax.evaluation.comparison_report import write_comparison
 from hsjax.evaluation.comparison_rows import Row, compare_rows, seed_difference
 from hsjax.evaluation.intervals import seed_interval
+from hsjax.evaluation.paired import paired_difference
 from hsjax.evaluation.predictions import write_predictions
 
 TRUTH = random_tree_predictions(n=400)
@@ -151,6 +151,68 @@ def test_the_table_says_what_is_not_significant(compared, tmp_path):
     assert float(line["seeds_low"]) == figure.seeds.low
     assert line["significant"] == "yes"
     assert (tmp_path / "t1.a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_bounds_of_shares_end_at_0_and_100_in_tables(tmp_path):
+    """Student's t knows of no ends; what is compared keeps its own bounds."""
+    shares = {"high": (0.999, 0.995, 0.97), "low": (0.001, 0.004, 0.03)}
+
+    def run(name, seed, share):
+        right = np.random.default_rng(seed).random((len(TRUTH), 1)) < share
+        answer = np.where(right, TRUTH.truth, "9 > 9 > 9")
+        of = replace(TRUTH, decoded={"path": answer})
+        return write_run(tmp_path / name / f"seed{seed}", of)
+
+    rows = [
+        Row(name, tuple(run(name, *x) for x in enumerate(of)), 3)
+        for name, of in shares.items()
+    ]
+    distance = "severity/tree_distance"
+    found = compare_rows(rows, [ACCURACY, distance])
+    raw = {name: found.figures[name][ACCURACY].mean for name in shares}
+    assert raw["high"].high > 1
+    assert raw["low"].low < 0
+    headings = {ACCURACY: "a", distance: "d"}
+    text = write_comparison(found, tmp_path / "t", title="t", headings=headings)
+    cells = {name: f"{100 * raw[name].value:.1f} [" for name in shares}
+    assert f"{cells['high']}{100 * raw['high'].low:.1f}, 100.0] |" in text
+    assert f"{cells['low']}0.0, {100 * raw['low'].high:.1f}] |" in text
+    assert "those of shares cut at 0 and 100 %" in text
+    severity = found.figures["high"][distance].mean
+    assert f"{severity.low:.2f}, {severity.high:.2f}] |" in text, "no share"
+    with (tmp_path / "t.csv").open() as file:
+        lines = {(x["row"], x["metric"]): x for x in csv.DictReader(file)}
+    assert float(lines["high", ACCURACY]["high"]) == 1
+    assert float(lines["low", ACCURACY]["low"]) == 0
+    assert float(lines["high", distance]["high"]) == severity.high
+
+
+def test_older_reports_are_read_by_the_names_of_today(tmp_path):
+    """Then a decode had the share of right last nodes, which need not end a path."""
+    valid = np.arange(len(TRUTH)) >= 40
+    mixed = TRUTH.truth.copy()
+    mixed[~valid, 0] = "9"  # of these the last node alone is right
+    greedy = np.roll(TRUTH.truth, 1, axis=0)
+    now = replace(
+        TRUTH,
+        decoded={**TRUTH.decoded, "greedy": greedy, "independent": mixed},
+        valid={"path": valid | True, "greedy": valid | True, "independent": valid},
+    )
+    decodes = ("path", "greedy", "independent")
+    names = [f"decode/{name}/path_accuracy" for name in decodes]
+    folder = write_run(tmp_path / "old", now)
+    report = json.loads((folder / "report.json").read_text())
+    expected = [report["metrics"].pop(name) for name in names]
+    old = dict(zip(decodes, [*expected[:2], 1.0], strict=True))
+    renamed = {f"decode/{k}/leaf_accuracy": v for k, v in old.items()}
+    report["metrics"] |= renamed | {"decode/path/leaf_accuracy_low": 0.1}
+    (folder / "report.json").write_text(json.dumps(report))
+    found = compare_rows([Row("old", (folder,), 1)], names).figures["old"]
+    assert [found[name].mean.value for name in names] == pytest.approx(expected)
+    assert expected[2] == pytest.approx(1 - 40 / len(TRUTH))
+    (folder / "predictions.parquet").unlink()
+    found = compare_rows([Row("old", (folder,), 1)], names).figures["old"]
+    assert [found[name].runs for name in names] == [1, 1, 0]
 
 
 def test_a_table_without_a_reference_has_no_differences(compared, tmp_path):

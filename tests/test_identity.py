@@ -103,6 +103,7 @@ def test_a_store_may_move(shop, store, run, tmp_path):
     workdir, place = tmp_path / "run", tmp_path / "moved"
     shutil.copytree(run, workdir)
     shutil.copytree(store, place)
+    shutil.rmtree(workdir / "kept_stores")  # as an older run, which needs the store
     kept = json.loads((workdir / "features.json").read_text())
     kept["title"]["folder"] = str(tmp_path / "gone")
     (workdir / "features.json").write_text(json.dumps(kept))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.comparison import compare_runs, over_seeds, paired_difference
+from hsjax.evaluation.comparison import compare_runs
 from hsjax.evaluation.comparison_tables import comparison_table
 from hsjax.evaluation.errors import (
     error_sections,
@@ -21,6 +21,7 @@ from hsjax.evaluation.errors import (
 from hsjax.evaluation.intervals import Interval, resamples, seed_interval
 from hsjax.evaluation.measures import class_averages
 from hsjax.evaluation.metrics import score
+from hsjax.evaluation.paired import over_seeds, paired_difference
 from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.reliability import calibration_error
@@ -129,7 +130,7 @@ def test_ragged_truth_skips_missing_levels():
     assert found["hierarchical/precision"] == pytest.approx(5 / 6)
     assert found["hierarchical/recall"] == 1
     assert found["path/accuracy"] == 0.5
-    assert found["decode/path/leaf_accuracy"] == 0.5
+    assert found["decode/path/path_accuracy"] == 0.5
     assert found["severity/tree_distance"] == 1
     assert found["severity/lca_height"] == 1
 
@@ -158,7 +159,7 @@ def test_unknown_below_is_not_scored():
     assert found["hierarchical/precision"] == 0.75
     assert found["hierarchical/recall"] == 0.75
     assert found["path/accuracy"] == 0.5
-    assert found["decode/path/leaf_accuracy"] == 0.5
+    assert found["decode/path/path_accuracy"] == 0.5
     assert found["severity/tree_distance"] == 2
     assert np.isnan(found["level3/accuracy"])
     assert np.isnan(found["level3/ece"])
@@ -205,8 +206,8 @@ def test_decodes_side_by_side():
         main="greedy",
     )
     found = points(predictions)
-    assert found["decode/greedy/leaf_accuracy"] == 0.5
-    assert found["decode/independent/leaf_accuracy"] == 1
+    assert found["decode/greedy/path_accuracy"] == 0.5
+    assert found["decode/independent/path_accuracy"] == 0.5, "A > D is no path"
     assert found["decode/independent/hierarchical_f1"] == 0.75
     assert found["invalid_paths/greedy"] == 0
     assert found["invalid_paths/independent"] == 0.5

@@ -36,6 +36,7 @@ ARROWS = {
     "hsjax.bench_heads": EVERYTHING,
     "hsjax.bench_loss": EVERYTHING,
     "hsjax.bench_discover": EVERYTHING,
+    "hsjax.bench_input": EVERYTHING,
     "hsjax.bench_store": EVERYTHING,
     "hsjax.tasks": EVERYTHING,
     "hsjax.reports": EVERYTHING,
@@ -45,6 +46,7 @@ ARROWS = {
     "hsjax.experts": EVERYTHING,
     "hsjax.export": EVERYTHING,
     "hsjax.opening": EVERYTHING,
+    "hsjax.training_data": EVERYTHING,
     "hsjax.extraction": EVERYTHING,
     "hsjax.harden": EVERYTHING,
     "hsjax.check": EVERYTHING,
@@ -53,7 +55,7 @@ ARROWS = {
     "hsjax.review_page": ("hsjax.thumbnails",),
     "hsjax.thumbnails": (),
     "hsjax.review_decisions": ("hsjax.codes",),
-    "hsjax.model_flaws": ("hsjax.batch",),
+    "hsjax.model_flaws": ("hsjax.batch", "hsjax.expected_cost"),
     "hsjax.options": EVERYTHING,
     "hsjax.audit": EVERYTHING,
     "hsjax.robustness": EVERYTHING,
@@ -111,6 +113,7 @@ ARROWS = {
         *("hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
         *("hsjax.train.start", "hsjax.train.config"),  # a run is loaded from its files
         "hsjax.train.kept",
+        "hsjax.costs",
         "hsjax.features",  # a run on cached features answers for any product
     ),
     "hsjax.features": (
@@ -124,20 +127,22 @@ ARROWS = {
     ),
     "hsjax.evaluation": (
         *("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
-        "hsjax.data.records",
+        *("hsjax.costs", "hsjax.expected_cost", "hsjax.data.records"),
         *("hsjax.data.batches", "hsjax.data.examples", "hsjax.sharding"),  # feed
     ),
     "hsjax.models": ("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch"),
     "hsjax.losses": ("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.decodes": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.expected_cost": ("hsjax.costs", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.hierarchy": ("hsjax.taxonomy", "hsjax.layout"),
-    "hsjax.data": ("hsjax.taxonomy", "hsjax.codes", "hsjax.batch"),
+    "hsjax.data": ("hsjax.taxonomy", "hsjax.codes", "hsjax.batch", "hsjax.costs"),
     "hsjax.taxonomy": (
         *("hsjax.codes", "hsjax.layout", "hsjax.nodes", "hsjax.taxonomy_json"),
     ),
     "hsjax.nodes": ("hsjax.codes",),
     "hsjax.taxonomy_json": ("hsjax.codes",),
     "hsjax.codes": (),
+    "hsjax.costs": (),
     "hsjax.atomic": (),
     "hsjax.progress": (),
     "hsjax.layout": (),

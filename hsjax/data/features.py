@@ -14,6 +14,7 @@ from hsjax.data.records import Record
 from hsjax.data.store import ABSENT, FeatureStore, open_store
 from hsjax.data.text import stream_texts
 
+PCA_FILE = "pca.safetensors"  # of a store of principal components
 FITTED_FILE = "fitted_on.txt"  # keys of what components were fitted on
 # encode(folder of a store, items, max_pixels=...) -> ((N, *shape), (N,) lengths | None)
 EncodeMissing = Callable[..., tuple[np.ndarray, np.ndarray | None]]

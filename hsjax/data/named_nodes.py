@@ -36,7 +36,10 @@ def find_nodes(
     """
     pairs = zip(tree.codes, tree.stop, strict=True)
     known = {str(code) for level, stop in pairs for code in level[~stop]}
-    read = {code: _read(code, tree.separator, own) for code in codes}
+    try:
+        read = {code: read_code(code, tree.separator, own) for code in codes}
+    except TaxonomyError as error:
+        raise CatalogueError(f"data.leave_out: {error}") from None
     unknown = [code for code, node in read.items() if node not in known]
     if unknown:
         node = read[unknown[0]]
@@ -49,13 +52,14 @@ def find_nodes(
     return set(read.values())
 
 
-def _read(code: str, separator: str, own: Mapping[str, Sequence[str]]) -> str:
-    """A code as a tree has it."""
+def read_code(code: str, separator: str, own: Mapping[str, Sequence[str]]) -> str:
+    """A code as a tree has it; see `find_nodes`.
+
+    Raises:
+      TaxonomyError: a path with an empty part.
+    """
     if code in own:
         return own[code][-1]
     if not separator:
         return code.replace(".", "").replace(" ", "")
-    try:
-        return split_path(code, separator)[-1]
-    except TaxonomyError as error:
-        raise CatalogueError(f"data.leave_out: {error}") from None
+    return split_path(code, separator)[-1]

@@ -1,17 +1,35 @@
-"""The feature stores that a run stands on: where they lay, and what they were."""
+"""The feature stores that a run stands on: where they lay, and what they were.
 
+A run keeps what it takes to make such vectors itself, its encoder apart: an empty store
+for each, with the principal components of that one. It takes a store's place that is
+gone, so that new products are answered for as long as the encoder is there.
+"""
+
+import hashlib
+import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hsjax.atomic import finished
 from hsjax.batch import IMAGE
-from hsjax.data.features import check_modality, stores_of
+from hsjax.data.features import PCA_FILE, check_modality, stores_of
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import differences, store_facts
 from hsjax.spelling import meant
 
+log = logging.getLogger("hsjax")
+
+OWN = "kept_stores"  # of a workdir, an empty store of each modality
+COMPONENTS = "components"
+
 
 def described_stores(config) -> dict[str, dict]:
     """{modality: {"folder": absolute path, "facts": of store.json}} of a whole config.
+
+    Where vectors are principal components, also the sha256 of what makes them: facts
+    are the same of components that another machine fitted on the same rows, whose signs
+    may differ.
 
     Raises:
       CatalogueError: there is no such store, or it is one of texts where pictures are
@@ -22,7 +40,30 @@ def described_stores(config) -> dict[str, dict]:
         facts, place = store_facts(folder), Path(folder).expanduser().resolve()
         check_modality(folder, facts, modality)
         found[modality] = {"folder": str(place), "facts": facts}
+        if (path := place / PCA_FILE).exists():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[modality][COMPONENTS] = digest
     return found
+
+
+def keep_own(found: Mapping[str, Mapping], workdir: Path) -> None:
+    """Writes `kept_stores/MODALITY`, an empty store with the components of each.
+
+    Args:
+      found: of `described_stores`; what is kept of others is removed.
+    """
+    for folder in (workdir / OWN).glob("*"):
+        if folder.name not in found:
+            shutil.rmtree(folder)
+    for modality, entry in found.items():
+        own = workdir / OWN / modality
+        own.mkdir(parents=True, exist_ok=True)
+        (own / PCA_FILE).unlink(missing_ok=True)
+        for name in ("store.json", PCA_FILE):
+            source = Path(entry["folder"]) / name
+            if source.exists():
+                with finished(own / name) as partial:
+                    shutil.copyfile(source, partial)
 
 
 def check_stores(
@@ -38,8 +79,11 @@ def check_stores(
       CatalogueError: the first that is another, with what differs.
     """
     for modality in found.keys() & kept.keys():
-        held, now = kept[modality]["facts"], found[modality]["facts"]
-        if told := differences(held, now):
+        held, now = kept[modality], found[modality]
+        told = differences(held["facts"], now["facts"])
+        if not told and COMPONENTS in held and held[COMPONENTS] != now.get(COMPONENTS):
+            told = f"other principal components in {PCA_FILE}"
+        if told:
             raise CatalogueError(
                 f"{found[modality]['folder']} holds other features than {workdir} was"
                 f" trained on ({told}): bring those back, or {how}"
@@ -51,14 +95,16 @@ def located(
 ):
     """The config of a run with every store where it lies now, checked.
 
-    A baseline on the store of its pictures follows it.
+    In place of one that is gone stands the run's own empty store, see `keep_own`. A
+    baseline on the store of its pictures follows it.
 
     Args:
       kept: of `described_stores` when the run began; {} of a run that does not say.
       places: modality -> folder of stores that have moved.
 
     Raises:
-      CatalogueError: a store is gone or is another; a place of none of the run's.
+      CatalogueError: a store is another, or gone from a place that was named or from
+        a run that keeps none of its own; a place of none of the run's.
     """
     named = stores_of(config)
     folders = dict(named)
@@ -71,12 +117,8 @@ def located(
     folders |= places
     for modality, folder in folders.items():
         if not (Path(folder) / "store.json").is_file():
-            raise CatalogueError(
-                f"{folder} holds no features (no store.json): {workdir} was trained on"
-                f" those of its {modality}; if they have moved,"
-                f" name their folder with --features={modality}=DIR, in Python with"
-                f" features={{{modality!r}: DIR}}"
-            )
+            needed = modality in places or config.task == "baseline"
+            folders[modality] = _stand_in(modality, folder, workdir, needed=needed)
     config = config.copy_and_resolve_references().unlock()
     config.data.features.update(folders)
     if config.baseline.features == named.get(IMAGE):
@@ -89,6 +131,24 @@ def located(
         " features={MODALITY: DIR}",
     )
     return config.lock()
+
+
+def _stand_in(modality: str, folder: str, workdir: Path, *, needed: bool) -> str:
+    """The empty store that a run keeps, in place of one that is gone.
+
+    Args:
+      needed: nothing can take its place: it was named, or a baseline learns from it.
+    """
+    found = workdir / OWN / modality
+    if found.is_dir() and not needed:
+        told = "%s is gone: what it held is encoded anew. If it has moved, name"
+        log.warning(f"{told} it with --features=%s=DIR", folder, modality)
+        return str(found)
+    raise CatalogueError(
+        f"{folder} holds no features (no store.json): {workdir} was trained on those of"
+        f" its {modality}; if they have moved, name their folder with"
+        f" --features={modality}=DIR, in Python with features={{{modality!r}: DIR}}"
+    )
 
 
 def places_of_each(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
-from hsjax.evaluation.measures import answers, hierarchical_f1, share
+from hsjax.evaluation.measures import answers, hierarchical_f1, right_paths, share
 from hsjax.evaluation.predictions import Predictions
 
 NEVER = 2.0  # no confidence reaches it
@@ -122,11 +122,6 @@ def stage_counts(p: Predictions) -> Float[np.ndarray, "4 N"]:
     shared = ((answer == truth) & (truth != "")).sum(axis=1)
     sizes = (answer != "").sum(axis=1), (truth != "").sum(axis=1)
     return np.stack([shared, *sizes, right_paths(p)]).astype(np.float64)
-
-
-def right_paths(p: Predictions) -> Bool[np.ndarray, "N"]:
-    """Is the whole path that was answered the label's?"""
-    return (answers(p) == p.truth).all(axis=1)
 
 
 def within_cost(

@@ -1,6 +1,7 @@
 """A model's answers to a whole catalogue: params and batches in, `Predictions` out."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -8,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from hsjax.costs import PairCosts, answer_costs
 from hsjax.data.records import Record
 from hsjax.decodes import DECODES, confident_path, level_topk, topk_paths
 from hsjax.evaluation.predictions import Predictions, deepest
+from hsjax.expected_cost import COST, least_cost_path
 from hsjax.hierarchy import label_log_probs, node_log_probs
 from hsjax.progress import progress
 from hsjax.taxonomy import Taxonomy
@@ -67,18 +70,21 @@ def make_answer(
     main: str = "path",
     topk: int = 5,
     objective: Callable | None = None,
+    costs: PairCosts | None = None,
 ) -> Callable:
     """`answer(params, stats, batch, confidence=None) -> dict of arrays`, to be jitted.
 
     Everything that is asked of a batch in one program: decodes, probabilities, top-k,
-    embeddings, with `objective` the losses, and with `confidence`, a number, the path
-    to the deepest node that is as probable as that.
+    embeddings, with `objective` the losses, with `confidence`, a number, the path to
+    the deepest node that is as probable as that, and with `costs` the decode `cost`.
     """
 
     def answer(params, stats, batch, confidence=None):
         outputs, _ = apply(params, stats, batch)
         logits = outputs.logits
         decoded = {name: DECODES[name](logits, tree) for name in decodes}
+        if costs is not None:
+            decoded[COST] = least_cost_path(logits, tree, costs)
         paths, log_probs = topk_paths(logits, tree, topk)
         found = {f"decoded/{name}": labels for name, labels in decoded.items()}
         found |= {
@@ -122,12 +128,14 @@ def collect_predictions(
     rows: Rows,
     tree: Taxonomy,
     main: str = "path",
+    costs: PairCosts | None = None,
     told: str = "",
 ) -> tuple[Predictions, dict[str, float]]:
     """Runs `answer(batch)` over all batches.
 
     Args:
       answer: of one placed batch.
+      costs: of mistakes, that every answer is charged by; None = that is not asked.
       told: what the progress bar says, '' = none.
 
     Returns:
@@ -147,7 +155,7 @@ def collect_predictions(
     found = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
     real = found.pop("weight") > 0
     found = {k: v[real] for k, v in found.items()}
-    return _to_predictions(found, rows, tree, main), means
+    return _to_predictions(found, rows, tree, main, costs), means
 
 
 def on_host(x: jax.Array) -> np.ndarray:
@@ -157,8 +165,12 @@ def on_host(x: jax.Array) -> np.ndarray:
     return np.asarray(x)
 
 
-def _to_predictions(found: dict, rows: Rows, tree: Taxonomy, main: str) -> Predictions:
+def _to_predictions(
+    found: dict, rows: Rows, tree: Taxonomy, main: str, costs: PairCosts | None
+) -> Predictions:
     decoded = {k[8:]: v for k, v in found.items() if k.startswith("decoded/")}
+    codes = {name: node_codes(tree, labels) for name, labels in decoded.items()}
+    charged = {} if costs is None else codes
     topk = node_codes(tree, found["topk_paths"])
     last = np.take_along_axis(topk, _depth(topk)[..., None], axis=-1)[..., 0]
     tops = [
@@ -167,12 +179,10 @@ def _to_predictions(found: dict, rows: Rows, tree: Taxonomy, main: str) -> Predi
     sure = found.get("confident")
     return Predictions(
         **rows._asdict(),
-        decoded={name: node_codes(tree, labels) for name, labels in decoded.items()},
+        decoded=codes,
         valid={name: tree.valid(labels) for name, labels in decoded.items()},
         # STOP is no class: nothing was answered there
-        prob=np.where(node_codes(tree, decoded[main]) == "", 0.0, found["prob"]).astype(
-            np.float32
-        ),
+        prob=np.where(codes[main] == "", 0.0, found["prob"]).astype(np.float32),
         log_prob=found["log_prob"],
         topk_codes=last,
         topk_probs=found["topk_probs"],
@@ -182,7 +192,28 @@ def _to_predictions(found: dict, rows: Rows, tree: Taxonomy, main: str) -> Predi
         stage=np.full(len(rows.row), "", object),
         main=main,
         separator=tree.separator,
+        costs={
+            name: answer_costs(answer, rows.truth, rows.complete, costs)
+            for name, answer in charged.items()
+        },
         confident=None if sure is None else deepest(node_codes(tree, sure)),
+    )
+
+
+def without_classes(predictions: Predictions) -> Predictions:
+    """No node, no path and no probability: of a model whose head is as it started."""
+    p, blank = predictions, np.full(predictions.truth.shape, "", object)
+    return replace(
+        p,
+        decoded=dict.fromkeys(p.decoded, blank),
+        valid={name: np.zeros(len(p), bool) for name in p.valid},
+        prob=np.zeros_like(p.prob),
+        log_prob=np.full_like(p.log_prob, np.nan),
+        costs={},
+        topk_codes=np.full(p.topk_codes.shape, "", object),
+        topk_probs=np.zeros_like(p.topk_probs),
+        level_topk=np.full(p.level_topk.shape, "", object),
+        confident=None if p.confident is None else blank[:, 0],
     )
 
 

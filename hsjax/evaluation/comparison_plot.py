@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hsjax.evaluation.comparison_rows import Comparison, Figure
-from hsjax.evaluation.comparison_tables import scale_of
+from hsjax.evaluation.comparison_tables import scale_of, shown_bounds
 from hsjax.evaluation.panels import MOST_ACROSS, Panels
 from hsjax.evaluation.plots import BLUE, GREY
 
@@ -38,7 +38,7 @@ def plot_comparison(
 
 
 def _point(axes, place: int, name: str, figure: Figure) -> None:
-    value, low, high = (scale_of(name) * x for x in figure.mean)
+    value, low, high = (scale_of(name) * x for x in shown_bounds(name, figure.mean))
     hollow = figure.verdict == "no"
     axes.plot([low, high], [place, place], color=GREY, linewidth=1.5)
     face = "white" if hollow else BLUE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hsjax.evaluation.comparison_plot import plot_comparison
 from hsjax.evaluation.comparison_rows import Comparison, Figure
-from hsjax.evaluation.comparison_tables import mean_cell, scale_of
+from hsjax.evaluation.comparison_tables import mean_cell, scale_of, shown_bounds
 from hsjax.evaluation.intervals import Interval, told_bounds
 from hsjax.evaluation.markdown import DASH, signed, table
 from hsjax.evaluation.panels import MOST_ACROSS
@@ -18,8 +18,7 @@ COLUMNS += ("significant", "missing")
 BLOCK_NOTE = (
     "Differences: the same resamples of groups of products on both sides, means over"
     " the seeds, with their 95 % intervals. n.s.: not significant, as that interval or"
-    " Welch's t over the seeds holds 0. †: judged by the products alone, as a side has"
-    " fewer than 3 runs."
+    " {} holds 0. †: judged by the products alone, as a side has fewer than 3 runs."
 )
 
 Blocks = Mapping[str, Mapping[str, str]]  # title -> metric -> heading
@@ -124,7 +123,7 @@ def block_markdown(comparison: Comparison, *, title: str, blocks: Blocks) -> str
     parts = [f"# {title}", told_means(comparison)]
     compared = any(_compared(comparison))
     if compared:
-        parts.append(BLOCK_NOTE)
+        parts.append(BLOCK_NOTE.format(comparison.over_seeds))
     for name, headings in blocks.items():
         parts += [f"## {name}", means_table(comparison, headings)]
         if lines := list(_block_lines(comparison, headings)):
@@ -178,7 +177,7 @@ def _differences(comparison: Comparison) -> str:
     head = ["row", "reference", "metric", "row − reference", "95 %, products"]
     note = (
         "Products: the same resamples of groups of products on both sides, means over"
-        " the seeds. Seeds: Welch's t over the runs, from 3 runs a side. Significant:"
+        f" the seeds. Seeds: {comparison.over_seeds}, from 3 runs a side. Significant:"
         " neither interval that could be measured holds 0."
     )
     return table([*head, "95 %, seeds", "significant"], rows) + "\n\n" + note
@@ -223,7 +222,7 @@ def csv_rows(comparison: Comparison) -> Iterator[list]:
             paired, seeds = figure.paired, figure.seeds
             yield [
                 *(row.name, row.reference, name, figure.runs, row.planned),
-                *(("",) * 3 if row.missing else figure.mean),
+                *(("",) * 3 if row.missing else shown_bounds(name, figure.mean)),
                 *(paired or ("",) * 3),
                 *(seeds[1:] if seeds else ("",) * 2),
                 figure.verdict,

@@ -5,7 +5,6 @@ scored products decide, Welch's t how much the seeds do. It is called significan
 where neither of those that could be measured holds 0.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,29 +14,12 @@ import numpy as np
 from scipy import stats
 
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.comparison import measurable, paired_difference
 from hsjax.evaluation.intervals import MIN_RUNS, Interval, seed_interval, verdict
+from hsjax.evaluation.paired import known_values, paired_difference
 from hsjax.evaluation.predictions import Predictions, read_predictions
 from hsjax.evaluation.rarity import common_counts
 from hsjax.evaluation.row_order import align
-
-
-class Row(NamedTuple):
-    """One model of a table.
-
-    Attributes:
-      name: of the row.
-      folders: with `report.json` and `predictions.parquet`, one per seed that is done.
-      planned: how many seeds there will be.
-      reference: name of the row that it is compared with, '' = none.
-      missing: why nothing is done, '' = no word about it.
-    """
-
-    name: str
-    folders: tuple[Path, ...]
-    planned: int
-    reference: str = ""
-    missing: str = ""
+from hsjax.evaluation.table_rows import Row, read_answers, reported, row_values
 
 
 class Figure(NamedTuple):
@@ -49,7 +31,8 @@ class Figure(NamedTuple):
       paired: mean minus that of the reference row with the 95 % interval over resampled
         groups of products; None = not compared.
       seeds: the same with Welch's 95 % interval over the seeds; None = a side has fewer
-        than 3 runs. Where each seed has rows of its own, both are the mean over the
+        than 3 runs. Of two decodes of the same runs it is the t-interval of their
+        differences. Where each seed has rows of its own, both are the mean over the
         seeds of one run minus the other, with its t-interval: see `seed_pairs`.
     """
 
@@ -77,6 +60,13 @@ class Comparison(NamedTuple):
     figures: dict[str, dict[str, Figure]]
     notes: list[str]
 
+    @property
+    def over_seeds(self) -> str:
+        """What the intervals of differences over the seeds are, in words."""
+        if any(row.decode for row in self.rows):
+            return "Student's t over the differences of each run"
+        return "Welch's t over the runs"
+
 
 def compare_rows(
     rows: Sequence[Row], metrics: Sequence[str], *, count: int = 1000
@@ -95,7 +85,7 @@ def compare_rows(
       CatalogueError: a reference that is no row, or a report that cannot be read.
     """
     by_name = {row.name: row for row in rows}
-    values = {row.name: _reported(row, metrics) for row in rows}
+    values = {row.name: row_values(row, metrics) for row in rows}
     figures: dict[str, dict[str, Figure]] = {}
     notes: list[str] = []
     held: dict[str, list[Predictions]] = {}  # of references, which come back
@@ -113,8 +103,8 @@ def compare_rows(
             continue
         try:
             if other.name not in held:
-                held[other.name] = _predictions(other)
-            sides = _predictions(row), held[other.name]
+                held[other.name] = read_answers(other)
+            sides = read_answers(row), held[other.name]
             found = _differences(row, other, sides, metrics, count)
         except CatalogueError as error:
             pairs = seed_pairs(row, other, metrics)
@@ -122,7 +112,8 @@ def compare_rows(
             both = {name: (pair, pair) for name, pair in pairs.items()}
         else:
             there = values[other.name]
-            both = {n: (p, seed_difference(own[n], there[n])) for n, p in found.items()}
+            over = own_differences if _same_runs(row, other) else seed_difference
+            both = {n: (p, over(own[n], there[n])) for n, p in found.items()}
         for name, (paired, seeds) in both.items():
             plain = figures[row.name][name]
             figures[row.name][name] = plain._replace(paired=paired, seeds=seeds)
@@ -147,6 +138,13 @@ def seed_difference(a: Sequence[float], b: Sequence[float]) -> Interval | None:
     return Interval(value, value - half, value + half)
 
 
+def own_differences(a: Sequence[float], b: Sequence[float]) -> Interval | None:
+    """mean(a - b) of two answers of each run, with a 95 % t-interval; None below 3."""
+    if len(a) < MIN_RUNS:
+        return None
+    return seed_interval([x - y for x, y in zip(a, b, strict=True)])
+
+
 def seed_pairs(row: Row, other: Row, metrics: Sequence[str]) -> dict[str, Interval]:
     """Metric -> the mean difference of the runs of one seed; {} below 3 seeds.
 
@@ -159,7 +157,7 @@ def seed_pairs(row: Row, other: Row, metrics: Sequence[str]) -> dict[str, Interv
     if len(pairs) < MIN_RUNS or not all(_same_products(*pair) for pair in pairs):
         return {}
     found = {}
-    values = [[_metrics(folder) for folder in pair] for pair in pairs]
+    values = [[reported(folder) for folder in pair] for pair in pairs]
     for name in metrics:
         both = [(a[name], b[name]) for a, b in values if name in a and name in b]
         if len(both) >= MIN_RUNS:
@@ -183,6 +181,11 @@ def _told_pairs(row: Row, other: Row, error: CatalogueError, paired: bool) -> st
     )
 
 
+def _same_runs(row: Row, other: Row) -> bool:
+    """Are these two decodes of the same runs, so that each run is its own pair?"""
+    return bool(row.decode and other.decode) and row.folders == other.folders
+
+
 def _same_products(one: Path, other: Path) -> bool:
     """Have both no answers, or answers for the same rows?"""
     paths = [folder / "predictions.parquet" for folder in (one, other)]
@@ -196,31 +199,6 @@ def _same_products(one: Path, other: Path) -> bool:
     return True
 
 
-def _reported(row: Row, metrics: Sequence[str]) -> dict[str, list[float]]:
-    """Metric -> its values in the reports of a row, where it was measured."""
-    values: dict[str, list[float]] = {name: [] for name in metrics}
-    for folder in row.folders:
-        found = _metrics(folder)
-        for name in metrics:
-            if name in found:
-                values[name].append(found[name])
-    return values
-
-
-def _metrics(folder: Path) -> dict[str, float]:
-    """Those of a report that were measured."""
-    path = folder / "report.json"
-    try:
-        found = json.loads(path.read_text()).get("metrics", {})
-    except (OSError, ValueError) as error:
-        raise CatalogueError(f"{path} cannot be read: {error}") from None
-    return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def _predictions(row: Row) -> list[Predictions]:
-    return [read_predictions(folder / "predictions.parquet") for folder in row.folders]
-
-
 def _differences(
     row: Row, other: Row, sides, metrics: Sequence[str], count: int
 ) -> dict[str, Interval]:
@@ -228,7 +206,7 @@ def _differences(
     same = common_counts((*row.folders, *other.folders))
     names = list(metrics)
     for side in sides:
-        names = measurable(side[0], names, train_counts=same)
+        names = list(known_values(side[0], names, train_counts=same))
     if not names:
         return {}
     return paired_difference(*sides, names, count=count, train_counts=same)

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from hsjax.evaluation.intervals import MIN_RUNS, Interval, told_bounds
+from hsjax.evaluation.intervals import MIN_RUNS, Interval, share_bounds, told_bounds
 from hsjax.evaluation.markdown import DASH, cell, signed, table
 from hsjax.evaluation.measures import MIN_SUPPORT
 from hsjax.evaluation.predictions import Predictions
@@ -13,7 +13,7 @@ from hsjax.evaluation.predictions import Predictions
 def seeds_table(
     sides: Mapping[str, Mapping[str, Interval]], runs: Mapping[str, int]
 ) -> str:
-    """Markdown of each side's means over its seeds (see `comparison.over_seeds`).
+    """Markdown of each side's means over its seeds (see `paired.over_seeds`).
 
     Args:
       sides: side -> metric -> mean over the runs of the side.
@@ -35,18 +35,40 @@ def seeds_table(
 
 
 def comparison_table(
-    differences: Mapping[str, Interval], *, a: str = "A", b: str = "B"
+    differences: Mapping[str, Interval],
+    a: str = "A",
+    b: str = "B",
+    *,
+    seeds: Mapping[str, Interval] | None = None,
 ) -> str:
-    """Markdown of paired differences (see `comparison.paired_difference`)."""
-    rows = []
+    """Markdown of paired differences (see `paired.paired_difference`).
+
+    Args:
+      seeds: of the same over the seeds, see `paired.paired_over_seeds`; a
+        difference is then real where neither interval holds 0.
+    """
+    rows, seeds = [], seeds or {}
     for name, found in differences.items():
-        numbers = [signed(scale_of(name) * x) for x in found]
+        told = [signed(scale_of(name) * found.value), _bounds(name, found)]
+        told += [_bounds(name, seeds[name])] if seeds else []
         unclear = "no" if math.isfinite(found.low) else DASH
-        verdict = "yes" if found.is_clear else unclear
-        rows.append([name, numbers[0], f"{numbers[1]} to {numbers[2]}", verdict])
+        clear = found.is_clear and (not seeds or seeds[name].is_clear)
+        rows.append([name, *told, "yes" if clear else unclear])
     head = ["metric", f"{a} − {b}", "95 % interval", "differs from 0"]
     note = "Intervals here come from resampled groups of rows, not from seeds."
+    if seeds:
+        head[2:3] = ["95 %, products", "95 %, seeds"]
+        note = (
+            "Products: resampled groups of rows, means over the seeds. Seeds: Student's"
+            " t over the runs' own differences. Neither holds 0 where the difference"
+            " is told from 0."
+        )
     return f"{table(head, rows)}\n\n{note}"
+
+
+def _bounds(name: str, found: Interval) -> str:
+    low, high = (signed(scale_of(name) * x) for x in found[1:])
+    return DASH if low == DASH else f"{low} to {high}"
 
 
 def footnote(
@@ -69,19 +91,26 @@ def mean_cell(name: str, interval: Interval, runs: int) -> str:
 
     Args:
       name: of the metric, which says its unit.
-      interval: see `intervals.seed_interval`.
+      interval: see `intervals.seed_interval`; see `shown_bounds` for what is shown.
     """
-    value, low, high = (cell({name: x}, name, scale=scale_of(name)) for x in interval)
+    shown = shown_bounds(name, interval)
+    value, low, high = (cell({name: x}, name, scale=scale_of(name)) for x in shown)
     if DASH in (low, high):
         return value
     range_only = runs < MIN_RUNS
     return f"{value} ({low} to {high})" if range_only else f"{value} [{low}, {high}]"
 
 
-# what is no share: severities, numbers of rows and clusters, speed
+# what is no share: severities, costs, numbers of rows and clusters, speed
 PLAIN = re.compile(
-    r"(^|/)(severity|count|labels)/|(^|/)(rows|clusters)$|^(examples_per|input_wait)"
+    r"(^|/)(severity|count|labels)/|(^|/)(rows|clusters)$|/mean_cost$"
+    r"|^(examples_per|input_wait)"
 )
+
+
+def shown_bounds(name: str, interval: Interval) -> Interval:
+    """A metric's mean over runs as tables show it: see `intervals.share_bounds`."""
+    return share_bounds(interval) if scale_of(name) == 100 else interval
 
 
 def scale_of(name: str) -> float:

@@ -102,7 +102,8 @@ def seed_interval(values: Sequence[float]) -> Interval:
     """Mean over runs that differ in their seed, with a 95 % t-interval.
 
     Two runs have their range instead: Student's t with one degree of freedom says that
-    a share lies between 79 % and 109 %. One run has no bounds.
+    a share lies between 79 % and 109 %. One run has no bounds. The bounds of a share
+    may still pass 0 or 1, where tables cut them: see `share_bounds`.
 
     >>> [round(x, 3) for x in seed_interval([0.80, 0.82, 0.84])]
     [0.82, 0.77, 0.87]
@@ -120,6 +121,22 @@ def seed_interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def share_bounds(interval: Interval) -> Interval:
+    """The interval of a share with its bounds cut at 0 and 1, for people to read.
+
+    Student's t knows of no ends, so that 99, 99.5 and 98.6 % reach beyond 100 %. What
+    is cut off holds no share: as many intervals cover the true one as before. A value
+    that is no share itself is left alone; differences are not to be given.
+
+    >>> [round(x, 3) for x in share_bounds(seed_interval([0.99, 0.995, 0.986]))]
+    [0.99, 0.979, 1.0]
+    """
+    value, *bounds = interval
+    if not 0 <= value <= 1:
+        return interval
+    return Interval(value, *np.clip(bounds, 0.0, 1.0).tolist())
+
+
 def told_bounds(runs: Iterable[int]) -> str:
     """What the bounds of `seed_interval` are, a sentence each, a space before it.
 
@@ -128,7 +145,8 @@ def told_bounds(runs: Iterable[int]) -> str:
     """
     counts, text = set(runs), ""
     if max(counts, default=0) >= MIN_RUNS:
-        text += " Brackets hold 95 % t-intervals over the runs."
+        text += " Brackets hold 95 % t-intervals over the runs, those of shares cut at"
+        text += " 0 and 100 %."
     if 2 in counts:
         text += " Two runs are too few for an interval: their range is given."
     return text

@@ -19,7 +19,7 @@ from hsjax.evaluation.curve_lines import (
     mean_line,
     points_of,
 )
-from hsjax.evaluation.intervals import MIN_RUNS, seed_interval
+from hsjax.evaluation.intervals import MIN_RUNS, seed_interval, share_bounds
 from hsjax.evaluation.markdown import DASH, table
 from hsjax.evaluation.plots import SERIES
 
@@ -100,10 +100,10 @@ def curves_markdown(
         lines.append([row, len(runs), *cells, _place(ends)])
     text = (
         f"Means over the runs, each at its own best {axis}; shares are in %, losses as"
-        " they are. Brackets hold 95 % t-intervals over the runs, parentheses the range"
-        f" of two runs, and of the {axis}s the range. In plot and CSV training's are"
-        " means since the look before, and a mean ends where fewer than half of the"
-        " runs go on."
+        " they are. Brackets hold 95 % t-intervals over the runs, those of shares cut"
+        " at 0 and 100 %, parentheses the range of two runs, and of the"
+        f" {axis}s the range. In plot and CSV training's are means since the look"
+        " before, and a mean ends where fewer than half of the runs go on."
     )
     if any(name in ("val/loss", "val/contrastive") for name in shown):
         text += (
@@ -126,7 +126,9 @@ def _value(name: str, values: Sequence[float]) -> str:
     """`0.243 [0.240, 0.246]`, of a share `91.2 [90.5, 91.9]`."""
     if not values:
         return DASH
-    mean, low, high = (_shown(name, x) for x in seed_interval(values))
+    interval = seed_interval(values)
+    shown = share_bounds(interval) if _scale(name) == 100 else interval
+    mean, low, high = (_shown(name, x) for x in shown)
     if len(values) < 2:
         return mean
     return (

@@ -23,12 +23,9 @@ def answers(predictions: Predictions, decode: str = "") -> Shaped[np.ndarray, "N
     return np.where(known, answer, "")
 
 
-def common_depth(
-    truth: Shaped[np.ndarray, "N L"], answer: Shaped[np.ndarray, "N L"]
-) -> Float[np.ndarray, "N"]:
-    """Number of nodes from the top on which both paths agree."""
-    agree = (truth == answer) & (truth != "")
-    return np.cumprod(agree, axis=1).sum(axis=1).astype(np.float64)
+def right_paths(predictions: Predictions, decode: str = "") -> Bool[np.ndarray, "N"]:
+    """Is the whole path that a decode answered the label's, no node more or less?"""
+    return (answers(predictions, decode) == predictions.truth).all(axis=1)
 
 
 def class_averages(
@@ -204,47 +201,3 @@ def calibrated_rows(predictions: Predictions, level: int) -> Shaped[np.ndarray, 
     """Rows in which a node was answered at a level where the truth has one."""
     answered = answers(predictions)[:, level] != ""
     return np.flatnonzero(answered & (predictions.truth[:, level] != ""))
-
-
-def decode_ratios(predictions: Predictions) -> Ratios:
-    """Hierarchical measures of the main decode, and every decode beside each other.
-
-    hP = sum |answer & truth| / sum |answer|, hR = sum |answer & truth| / sum |truth|;
-    see `hierarchical_f1`.
-    """
-    truth, ratios = predictions.truth, {}
-    every, size = np.ones(len(truth)), (truth != "").sum(axis=1)
-    for name in predictions.decoded:
-        answer = answers(predictions, name)
-        shared = ((answer == truth) & (truth != "")).sum(axis=1)
-        given = (answer != "").sum(axis=1)
-        right = deepest(answer) == deepest(truth)
-        f1 = hierarchical_f1(shared, given, size)
-        ratios[f"decode/{name}/leaf_accuracy"] = (right, every)
-        ratios[f"decode/{name}/hierarchical_f1"] = f1
-        ratios[f"invalid_paths/{name}"] = (~predictions.valid[name], every)
-        if name == predictions.main:
-            ratios["hierarchical/precision"] = (shared, given)
-            ratios["hierarchical/recall"] = (shared, size)
-            ratios["hierarchical/f1"] = f1
-    return ratios
-
-
-def mistake_ratios(predictions: Predictions) -> Ratios:
-    """Whole paths, and how bad the mistakes are.
-
-    Tree distance: edges between the two last nodes. Height of the lowest common
-    ancestor: levels from it down to the deeper of the two (Bertinetto et al. 2020,
-    https://arxiv.org/abs/1912.09393; the same where all leaves are equally deep).
-    """
-    truth, answer = predictions.truth, answers(predictions)
-    wrong = (truth != answer).any(axis=1)
-    shared = common_depth(truth, answer)
-    depth, reached = (truth != "").sum(axis=1), (answer != "").sum(axis=1)
-    distance = depth + reached - 2 * shared
-    height = np.maximum(depth, reached) - shared
-    return {
-        "path/accuracy": (~wrong, np.ones(len(truth))),
-        "severity/tree_distance": (distance * wrong, wrong),
-        "severity/lca_height": (height * wrong, wrong),
-    }

@@ -19,12 +19,11 @@ from jaxtyping import Shaped
 from hsjax.evaluation import intervals
 from hsjax.evaluation.intervals import Statistic
 from hsjax.evaluation.measures import (
-    decode_ratios,
     level_ratios,
     level_statistics,
-    mistake_ratios,
     ratio_statistic,
 )
+from hsjax.evaluation.path_measures import decode_ratios, mistake_ratios
 from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.rarity import (
     rarity_averages,

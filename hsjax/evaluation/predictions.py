@@ -6,7 +6,7 @@ scorer, one report and one paired comparison serve them all.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Integer, Shaped
 
 from hsjax.atomic import finished
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.list_columns import filled, list_column, padded, plain_column
+from hsjax.evaluation.arrow_lists import as_column, as_lists, counts_of, padded_lists
 
 FORMAT = 1
 
@@ -34,7 +34,8 @@ class Predictions:
       complete: the product ends where its label ends. False: unknown, unscored below.
       outside: the label leaves the model's tree; its codes stay in `truth`, so they are
         wrong.
-      decoded: decode (path, greedy, independent, flat) -> node codes of its answer.
+      decoded: decode (path, greedy, independent, flat, distance, cost) -> node codes of
+        its answer.
       valid: decode -> is the answer one path of the tree?
       prob: probability of the node that the main decode answered, 0 where none.
       log_prob: of the whole path that the main decode answered.
@@ -45,6 +46,7 @@ class Predictions:
       stage: which model of a cascade answered, '' without one.
       main: the decode that is the answer.
       separator: between the parts of a code, the last of which is its name; '' for HS.
+      costs: decode -> what its answer costs, nan without a label; {} = not asked.
       confident: code of the deepest node as probable as was asked for, '' = none is;
         None = not asked.
       admissible: codes of the nodes of which one is right, '' = fewer; no code where
@@ -69,12 +71,15 @@ class Predictions:
     stage: Shaped[np.ndarray, "N"]
     main: str
     separator: str
+    costs: Mapping[str, Float[np.ndarray, "N"]] = field(default_factory=dict)
     confident: Shaped[np.ndarray, "N"] | None = None
     admissible: Shaped[np.ndarray, "N S"] | None = None
 
     def __post_init__(self):
         if self.main not in self.decoded:
             raise ValueError(f"main decode {self.main!r} is not in {[*self.decoded]}")
+        if self.costs and self.costs.keys() != self.decoded.keys():
+            raise ValueError("`decoded` and `costs` name different decodes")
         if self.decoded.keys() != self.valid.keys():
             raise ValueError("`decoded` and `valid` name different decodes")
         for name, array in self._arrays():
@@ -91,12 +96,12 @@ class Predictions:
         return self.truth.shape[1]
 
     def _arrays(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in (x.name for x in fields(self)):
+            value = getattr(self, name)
             if isinstance(value, Mapping):
-                yield from ((f"{field.name}/{k}", v) for k, v in value.items())
+                yield from ((f"{name}/{k}", v) for k, v in value.items())
             elif isinstance(value, np.ndarray):
-                yield field.name, value
+                yield name, value
 
     def select(self, rows: np.ndarray | Sequence[int]) -> "Predictions":
         """The given rows: a mask, or indices in the wanted order (repeats allowed)."""
@@ -143,25 +148,27 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
     columns |= {f"label_level{k + 1}": p.truth[:, k] for k in levels}
     columns |= {f"pred_level{k + 1}": p.decoded[p.main][:, k] for k in levels}
     columns |= {f"prob_level{k + 1}": p.prob[:, k].astype(np.float32) for k in levels}
-    kept = filled(p.topk_codes)
+    kept = counts_of(p.topk_codes)
     columns["log_prob"] = p.log_prob.astype(np.float32)
-    columns["topk_codes"] = list_column(p.topk_codes, kept)
-    columns["topk_probs"] = list_column(p.topk_probs.astype(np.float32), kept)
+    columns["topk_codes"] = as_lists(p.topk_codes, kept)
+    columns["topk_probs"] = as_lists(p.topk_probs.astype(np.float32), kept)
     columns |= {f"has_{name}": values for name, values in p.present.items()}
     columns |= {"stage": p.stage, "complete": p.complete, "outside": p.outside}
     if p.confident is not None:
         columns["pred_confident"] = p.confident
     sets = p.admissible is not None and p.admissible.shape[1]
     if sets:
-        columns["admissible"] = list_column(p.admissible, filled(p.admissible))
+        columns["admissible"] = as_lists(p.admissible, counts_of(p.admissible))
     for name in p.decoded:
         columns[f"valid_{name}"] = p.valid[name]
         if name != p.main:
             codes = p.decoded[name]
             columns |= {f"pred_{name}_level{k + 1}": codes[:, k] for k in levels}
+        if p.costs:
+            columns[f"cost_{name}"] = p.costs[name]
     for k in levels:
         nodes = p.level_topk[:, k]
-        columns[f"topk_level{k + 1}"] = list_column(nodes, filled(nodes))
+        columns[f"topk_level{k + 1}"] = as_lists(nodes, counts_of(nodes))
     header = {
         "format": FORMAT,
         "main": p.main,
@@ -173,7 +180,7 @@ def write_predictions(predictions: Predictions, path: Path | str) -> None:
         "level_topk": p.level_topk.shape[2],
         **({"admissible": sets} if sets else {}),
     }
-    table = pa.table({name: plain_column(values) for name, values in columns.items()})
+    table = pa.table({name: as_column(values) for name, values in columns.items()})
     table = table.replace_schema_metadata({"hsjax": json.dumps(header)})
     with finished(path) as partial:
         pq.write_table(table, partial, compression="zstd")
@@ -209,17 +216,19 @@ def read_predictions(path: Path | str) -> Predictions:
 
     decodes, width = header["decodes"], header["level_topk"]
     asked = "pred_confident" in table.column_names
+    costed = [name for name in decodes if f"cost_{name}" in table.column_names]
     sets = header.get("admissible", 0)
-    tops = [padded(table[f"topk_level{k}"], width, "") for k in levels]
+    tops = [padded_lists(table[f"topk_level{k}"], width, "") for k in levels]
     return Predictions(
         **{name: flat(name) for name in ("row", "id", "group", "complete", "outside")},
         truth=by_level("label_level{}"),
         decoded={name: answer(name) for name in decodes},
         valid={name: flat(f"valid_{name}") for name in decodes},
+        costs={name: flat(f"cost_{name}") for name in costed},
         prob=by_level("prob_level{}"),
         log_prob=flat("log_prob"),
-        topk_codes=padded(table["topk_codes"], header["topk"], ""),
-        topk_probs=padded(table["topk_probs"], header["topk"], 0.0).astype(np.float32),
+        topk_codes=padded_lists(table["topk_codes"], header["topk"], ""),
+        topk_probs=padded_lists(table["topk_probs"], header["topk"], 0.0),
         level_topk=np.stack(tops, axis=1),
         present={name: flat(f"has_{name}") for name in header["modalities"]},
         embeddings={},
@@ -227,5 +236,5 @@ def read_predictions(path: Path | str) -> Predictions:
         main=main,
         separator=header["separator"],
         confident=flat("pred_confident") if asked else None,
-        admissible=padded(table["admissible"], sets, "") if sets else None,
+        admissible=padded_lists(table["admissible"], sets, "") if sets else None,
     )

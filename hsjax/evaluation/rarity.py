@@ -13,7 +13,13 @@ from jaxtyping import Bool, Shaped
 
 from hsjax.evaluation.intervals import Statistic
 from hsjax.evaluation.markdown import cell, table
-from hsjax.evaluation.measures import Ratios, answers, class_figures, share
+from hsjax.evaluation.measures import (
+    Ratios,
+    answers,
+    class_figures,
+    right_paths,
+    share,
+)
 from hsjax.evaluation.predictions import Predictions, deepest
 
 FEW, MANY = 20, 100  # training rows, Liu et al. 2019, https://arxiv.org/abs/1904.05160
@@ -23,11 +29,10 @@ SIDES = {"unseen": "none", "seen": "1 or more"}  # prefix of metrics -> training
 
 
 def rarity_ratios(predictions: Predictions, train_counts: Mapping[str, int]) -> Ratios:
-    """Leaf accuracy by how many training rows the true leaf had."""
+    """Right whole paths by how many training rows their end, the true leaf, had."""
     if not train_counts:
         return {}
-    leaf = deepest(predictions.truth)
-    right = deepest(answers(predictions)) == leaf
+    leaf, right = deepest(predictions.truth), right_paths(predictions)
     bands = _bands(leaf, train_counts).items()
     return {f"leaf/{k}_shot_accuracy": (right & rows, rows) for k, rows in bands}
 
@@ -80,8 +85,7 @@ def unseen_ratios(predictions: Predictions, train_counts: Mapping[str, int]) -> 
     Args:
       train_counts: node code -> training rows; {} = not known.
     """
-    leaf, ratios = deepest(predictions.truth), {}
-    right = deepest(answers(predictions)) == leaf
+    ratios, right = {}, right_paths(predictions)
     for side, rows in _sides(predictions, train_counts).items():
         ratios[f"{side}/accuracy"] = (right & rows, rows)
         for k in (k for k in TOP if k <= predictions.topk_codes.shape[1]):
@@ -127,7 +131,7 @@ def frequency_table(metrics: Mapping[str, float]) -> str:
         for name, title in BANDS.items()
     ]
     empty = "Not measured: the training rows of each leaf are not known."
-    head = ["training rows of the true leaf", "leaf accuracy", "macro recall"]
+    head = ["training rows of the true leaf", "whole path right", "macro recall"]
     return table([*head, "macro F1"], rows, empty=empty)
 
 
@@ -141,8 +145,8 @@ def unseen_table(metrics: Mapping[str, float]) -> dict[str, str]:
         for side, told in SIDES.items()
         if f"{side}/rows" in metrics
     ]
-    head = ["training rows of the true leaf", "rows", "leaf accuracy"]
-    text = table([*head, *(f"top-{k} accuracy" for k in TOP)], rows)
+    head = ["training rows of the true leaf", "rows", "whole path right"]
+    text = table([*head, *(f"in the top {k}" for k in TOP)], rows)
     return {"Classes without a training row": text}
 
 

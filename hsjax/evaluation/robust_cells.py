@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from hsjax.evaluation.comparison_tables import mean_cell
+from hsjax.evaluation.comparison_tables import mean_cell, shown_bounds
 from hsjax.evaluation.intervals import Interval, seed_interval
 from hsjax.evaluation.markdown import DASH
 
@@ -157,8 +157,9 @@ def found_of(values: Values, row: str, condition: str, metric: str) -> list[floa
 
 
 def interval_of(values: Values, row: str, condition: str, metric: str) -> Interval:
-    """Mean over the runs of a row, see `seed_interval`."""
-    return seed_interval(found_of(values, row, condition, metric))
+    """Mean over the runs of a row, see `seed_interval` and `shown_bounds`."""
+    found = found_of(values, row, condition, metric)
+    return shown_bounds(metric, seed_interval(found))
 
 
 def told_cell(values: Values, row: str, condition: str, metric: str) -> str:

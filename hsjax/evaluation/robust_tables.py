@@ -8,7 +8,7 @@ import numpy as np
 
 from hsjax.atomic import write_atomically
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.comparison_tables import scale_of
+from hsjax.evaluation.comparison_tables import scale_of, shown_bounds
 from hsjax.evaluation.intervals import MIN_RUNS, seed_interval, told_bounds
 from hsjax.evaluation.markdown import DASH, signed, table
 from hsjax.evaluation.metrics import measured_levels
@@ -69,7 +69,7 @@ def _lines(values: Values, against: Differences, facts: Facts):
             damage, _, severity = condition.partition("@")
             share = facts.shares.get(condition, "")
             for metric, found in metrics.items():
-                interval = seed_interval([*found.values()])
+                interval = shown_bounds(metric, seed_interval([*found.values()]))
                 line = [row, damage, severity, metric, len(found), *interval, share]
                 other = against.get((row, condition, metric))
                 if other is None:

@@ -12,7 +12,7 @@ from hsjax.evaluation.comparison_report import (
     write_table,
 )
 from hsjax.evaluation.comparison_rows import Comparison
-from hsjax.evaluation.comparison_tables import mean_cell, scale_of
+from hsjax.evaluation.comparison_tables import mean_cell, scale_of, shown_bounds
 from hsjax.evaluation.markdown import DASH, table
 from hsjax.evaluation.panels import Panels, line_style
 
@@ -86,7 +86,8 @@ def _csv_rows(comparison: Comparison, series: Series):
         for point, row in of.items():
             for metric, figure in comparison.figures[row].items():
                 counts = (figure.runs, planned[row])
-                yield [name, f"{point:g}", row, metric, *counts, *figure.mean]
+                shown = shown_bounds(metric, figure.mean)
+                yield [name, f"{point:g}", row, metric, *counts, *shown]
 
 
 def plot_series(
@@ -130,7 +131,8 @@ def _line(
     axes, number: int, name: str, of, comparison: Comparison, metric: str
 ) -> None:
     figures = [comparison.figures[row][metric] for row in of.values()]
-    found = np.array([figure.mean for figure in figures]) * scale_of(metric)
+    shown = [shown_bounds(metric, figure.mean) for figure in figures]
+    found = np.array(shown) * scale_of(metric)
     mean, low, high = found.T
     # one run has no bounds: its point stands without a bar
     bars = np.nan_to_num(np.stack([mean - low, high - mean]))

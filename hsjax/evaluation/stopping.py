@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hsjax.evaluation.comparison_report import beside, write_table
-from hsjax.evaluation.intervals import seed_interval, told_bounds
+from hsjax.evaluation.intervals import seed_interval, share_bounds, told_bounds
 from hsjax.evaluation.markdown import DASH, table
 from hsjax.evaluation.measures import answers, hierarchical_f1, share
 from hsjax.evaluation.metrics import labelled
@@ -103,7 +103,7 @@ def stopping_markdown(curves: Mapping, *, title: str, targets: Sequence[float]) 
 def _cell(values: Sequence[float]) -> str:
     if not np.isfinite(values).all():
         return DASH
-    mean, low, high = (100 * x for x in seed_interval(values))
+    mean, low, high = (100 * x for x in share_bounds(seed_interval(values)))
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]" if np.isfinite(low) else f"{mean:.1f}"
 
 

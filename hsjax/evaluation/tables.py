@@ -11,7 +11,7 @@ from hsjax.atomic import write_atomically
 from hsjax.evaluation.errors import error_sections
 from hsjax.evaluation.level_table import level_table
 from hsjax.evaluation.markdown import DASH, cell, table
-from hsjax.evaluation.measures import answers
+from hsjax.evaluation.measures import right_paths
 from hsjax.evaluation.metrics import labelled
 from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.rarity import frequency_table, unseen_table
@@ -142,13 +142,25 @@ def _hierarchy(metrics: Mapping) -> str:
 
 
 def _decodes(p: Predictions, metrics: Mapping) -> str:
+    columns = {
+        "path_accuracy": "whole path right",
+        "hierarchical_f1": "hierarchical F1",
+    }
+    head = [
+        "decode",
+        *columns.values(),
+        "invalid paths",
+        *["mean cost"] * bool(p.costs),
+    ]
     rows = []
     for name in p.decoded:
-        keys = ("leaf_accuracy", "hierarchical_f1")
-        cells = [cell(metrics, f"decode/{name}/{key}") for key in keys]
         title = f"{name} (the answer)" if name == p.main else name
-        rows.append([title, *cells, cell(metrics, f"invalid_paths/{name}")])
-    text = table(["decode", "leaf accuracy", "hierarchical F1", "invalid paths"], rows)
+        cells = [cell(metrics, f"decode/{name}/{key}") for key in columns]
+        cells.append(cell(metrics, f"invalid_paths/{name}"))
+        if p.costs:
+            cells.append(cell(metrics, f"decode/{name}/mean_cost", scale=1.0))
+        rows.append([title, *cells])
+    text = table(head, rows)
     raw = {"flat", "independent"}.intersection(p.decoded) - {p.main}
     if not raw:
         return text
@@ -188,7 +200,7 @@ def _retrieval(metrics: Mapping) -> str:
 def _modalities(p: Predictions) -> str:
     """Rows and share of right paths for each combination of modalities."""
     p = labelled(p)
-    right = (answers(p) == p.truth).all(axis=1)
+    right = right_paths(p)
     present = np.stack([*p.present.values(), np.ones(len(p), bool)], axis=1)
     rows = []
     for pattern in np.unique(present, axis=0)[::-1]:

@@ -11,13 +11,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from hsjax.atomic import finished
-from hsjax.data.features import FITTED_FILE
+from hsjax.data.features import FITTED_FILE, PCA_FILE
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import FeatureStore, add_part, start_store
 from hsjax.data.store_parts import as_stored
 from hsjax.models.published_files import write_tensors
 
-FILE = "pca.safetensors"
 ROWS = 8192  # vectors that are transformed at once
 FITTED = 65536  # tokens, patches or cells at most that components are fitted on
 # what the store of a reduction says beside what is said of the vectors themselves
@@ -74,7 +73,7 @@ def reduce_store(
     instead = f"delete {folder}: it is made again in seconds"
     start_store(folder, store.facts | {"shape": shape} | own, instead=instead)
     if (kept := load_reduction(folder)) is None:
-        write_tensors(folder / FILE, reduction._asdict())
+        write_tensors(folder / PCA_FILE, reduction._asdict())
     else:
         reduction = kept  # of the same rows; its last bits are those of the old parts
     with finished(folder / FITTED_FILE) as partial:
@@ -129,7 +128,7 @@ def load_reduction(folder: Path) -> Reduction | None:
     Raises:
       CatalogueError: its file is torn.
     """
-    path = folder / FILE
+    path = folder / PCA_FILE
     if not path.exists():
         return None
     try:

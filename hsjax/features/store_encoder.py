@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from hsjax.batch import IMAGE
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.run_stores import OWN
 from hsjax.data.store import SOURCE, differences
 from hsjax.features.frozen_encoder import (
     STATES,
@@ -101,6 +102,8 @@ def encoder_source(folder: Path | str, facts: Mapping) -> str:
 
 
 def _again(folder: Path | str, facts: Mapping) -> str:
+    if Path(folder).parent.name == OWN:  # which no extraction fills
+        return f"write its new place as {SOURCE!r} into {Path(folder) / 'store.json'}"
     whole = Path(folder).parent if "pca" in facts else folder
     return (
         f"run --config.task=extract with --workdir={whole} and"

@@ -11,9 +11,7 @@ from jaxtyping import Bool, Float, Integer
 from hsjax.atomic import write_atomically
 from hsjax.data.records import CatalogueError
 from hsjax.data.run_stores import places_of_each
-from hsjax.evaluation.cascade_curve import (
-    Reached,
-)
+from hsjax.evaluation.cascade_curve import Reached
 from hsjax.evaluation.cascade_report import PartCost
 from hsjax.evaluation.predictions import Predictions
 from hsjax.inference.predict import run_config

@@ -22,10 +22,10 @@ from hsjax.evaluation.cascade_curve import (
     mean_cost,
     merged,
     reached,
-    right_paths,
     within_cost,
 )
-from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.measures import right_paths
+from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.inference.cascade import Cascade, stated
 
 
@@ -60,17 +60,12 @@ def check_truth(
     other = np.flatnonzero((cheap.truth != strong.truth).any(axis=1))
     if len(other):
         first = other[0]
-        one, two = (_deepest(p.truth[first].tolist()) for p in (cheap, strong))
+        one, two = (str(deepest(p.truth[other[:1]])[0]) for p in (cheap, strong))
         raise CatalogueError(
             f"the runs read other labels of {len(other):,} of {len(cheap):,} rows: row"
             f" {cheap.row[first]} is {one!r} to {runs[0]} and {two!r} to {runs[1]}."
             " Train both with the same label columns and taxonomy.label_map"
         )
-
-
-def _deepest(codes: Sequence[str]) -> str:
-    """Of the codes of a path, level by level."""
-    return str(next((x for x in reversed(codes) if x), ""))
 
 
 def fit_cascade(

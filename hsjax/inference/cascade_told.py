@@ -15,8 +15,8 @@ from hsjax.evaluation.cascade_report import (
     told_thresholds,
     write_curve,
 )
-from hsjax.evaluation.comparison import paired_difference
 from hsjax.evaluation.markdown import signed, table
+from hsjax.evaluation.paired import paired_difference
 from hsjax.evaluation.predictions import Predictions
 from hsjax.inference.cascade import Cascade, stated
 

@@ -125,7 +125,7 @@ def label_vectors(run: Run, kind: str) -> LabelVectors:
 def zero_shot_results(
     run: Run, predictions: Predictions, labels: LabelVectors
 ) -> tuple[dict[str, float], str]:
-    """(metrics, table for the report) of leaf accuracy by label text.
+    """(metrics, table for the report) of leaves found by label text.
 
     The vector of texts is called by its stream where the model reads but one.
 

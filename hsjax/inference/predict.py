@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,13 +12,20 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
+from hsjax.costs import PairCosts
+from hsjax.data.cost_file import costs_of_run
 from hsjax.data.features import EncodeMissing
 from hsjax.data.groups import group_keys
 from hsjax.data.prepare import batch_spec, examples_of
 from hsjax.data.records import CatalogueError, Record
 from hsjax.data.run_stores import located
 from hsjax.data.tree_labels import encode_labels
-from hsjax.evaluation.collect import collect_predictions, describe_rows, make_answer
+from hsjax.evaluation.collect import (
+    collect_predictions,
+    describe_rows,
+    make_answer,
+    without_classes,
+)
 from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.predictions import Predictions
 from hsjax.features.labels import kept_labels
@@ -41,6 +47,7 @@ class Run(NamedTuple):
       step: of the checkpoint; params, stats: of the best one.
       answer: `answer(params, stats, batch, confidence=None)`, compiled at the first
         batch and then kept.
+      costs: of mistakes, which `cost` answers by; None = that is not asked.
     """
 
     config: ConfigDict
@@ -52,6 +59,7 @@ class Run(NamedTuple):
     params: dict
     stats: dict
     answer: Callable
+    costs: PairCosts | None = None
 
     def records(
         self,
@@ -115,6 +123,7 @@ class Run(NamedTuple):
             rows=rows,
             tree=tree,
             main=config.eval.decode,
+            costs=self.costs,
             told=progress,
         )
         trained = config.objective.classification
@@ -138,22 +147,6 @@ class Run(NamedTuple):
             encode=encode,
         )
         return Feed(self.config, examples, make_mesh())
-
-
-def without_classes(predictions: Predictions) -> Predictions:
-    """No node, no path and no probability: of a model whose head is as it started."""
-    p, blank = predictions, np.full(predictions.truth.shape, "", object)
-    return replace(
-        p,
-        decoded=dict.fromkeys(p.decoded, blank),
-        valid={name: np.zeros(len(p), bool) for name in p.valid},
-        prob=np.zeros_like(p.prob),
-        log_prob=np.full_like(p.log_prob, np.nan),
-        topk_codes=np.full(p.topk_codes.shape, "", object),
-        topk_probs=np.zeros_like(p.topk_probs),
-        level_topk=np.full(p.level_topk.shape, "", object),
-        confident=None if p.confident is None else blank[:, 0],
-    )
 
 
 def _check_asked(records, confidence: float | None) -> None:
@@ -189,17 +182,20 @@ def load_run(
     *,
     features: Mapping[str, Path | str] = MappingProxyType({}),
     answering: bool = True,
+    cost_matrix: Path | str = "",
 ) -> Run:
     """The best checkpoint of a workdir; jax is set up as its config says.
 
     Args:
       features: modality -> folder, of feature stores that have moved.
       answering: False = parameters alone are wanted: feature stores may be gone.
+      cost_matrix: file of costs of mistakes, see `read_costs`; '' = the run's own.
 
     Raises:
       WorkdirError: no workdir of a run.
       FileNotFoundError: no checkpoint yet.
-      CatalogueError: a baseline, or a store that is gone or is not the run's.
+      CatalogueError: a baseline, a store that is gone or is not the run's, or costs
+        that cannot be read.
     """
     workdir = Path(workdir)
     config = run_config(workdir, features) if answering else read_config(workdir)
@@ -221,10 +217,10 @@ def load_run(
         labels=kept_labels(workdir, tree) if config.model.head.labels else None,
     )
     step, params, stats = best_parameters(workdir, config, model, spec)
-    answer = make_answer(
-        model.apply, tree, main=config.eval.decode, topk=config.eval.topk
-    )
-    fitted = (step, params, stats, jax.jit(answer))
+    costs = costs_of_run(config, tree, workdir, cost_matrix)
+    asked = {"main": config.eval.decode, "topk": config.eval.topk, "costs": costs}
+    answer = jax.jit(make_answer(model.apply, tree, **asked))
+    fitted = (step, params, stats, answer, costs)
     return Run(config, tree, tokenizer, spec, model, *fitted)
 
 

@@ -30,6 +30,7 @@ LENGTHS = {"train.steps", "train.epochs"}
 OTHER_TASKS = ("extract.", "harden.", "recategorize.")
 # files that a config reads rows, labels and names from
 FILES = ("data.path", "data.label_map", "taxonomy.path", "taxonomy.names")
+FILES += ("eval.cost_matrix",)
 
 
 class ConfigError(ValueError):

@@ -1,0 +1,185 @@
+"""Costs of mistakes out of a file with the columns predicted, true and cost."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hsjax.atomic import write_atomically
+from hsjax.codes import TaxonomyError, hs_path
+from hsjax.costs import PairCosts
+from hsjax.data.columns import missing_column
+from hsjax.data.named_nodes import read_code
+from hsjax.data.nomenclature import node_paths
+from hsjax.data.quarantine import CatalogueError, Quarantine
+from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.spelling import meant
+from hsjax.taxonomy import Taxonomy
+
+FILE = "costs.csv"  # of a workdir
+COLUMNS = ("predicted", "true", "cost")
+LISTED = 5  # codes below an inner node that are named
+
+
+def read_costs(
+    path: Path | str,
+    tree: Taxonomy,
+    *,
+    own: Mapping[str, Sequence[str]],
+    key: str = "eval.cost_matrix",
+) -> PairCosts:
+    """The listed pairs; all others cost their distance in the tree.
+
+    Codes are of nodes at which paths end, written as in labels: dots and spaces of HS
+    codes do not matter. A pair may be repeated with the same cost.
+
+    Args:
+      own: own code of a node -> its path, which may be given as well; {} where labels
+        are not of the kind `node`.
+      key: of the config, or the flag, that names the file.
+
+    Raises:
+      CatalogueError: no such file or column; with row and column: no such code, one at
+        which no path ends, a cost that is no number of 0 or more, or a pair that has
+        two costs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CatalogueError(f"{key}: there is no file {path}")
+    names = column_names(path)
+    for column in COLUMNS:
+        if column not in names:
+            raise missing_column(path, column, key, names)
+    flaws, found = Quarantine(), {}
+    ends = _Ends(tree, own)
+    for row, values in read_rows(path, flaws):
+        try:
+            pair = tuple(ends.read(values, column) for column in COLUMNS[:2])
+            cost = _cost(values)
+        except _FieldError as error:
+            raise CatalogueError(f"{path}, row {row}, {error}") from None
+        before, known = found.setdefault(pair, (row, cost))
+        if known != cost:
+            raise CatalogueError(
+                f"{path}, row {row}, column cost: predicted {pair[0]!r} for the true"
+                f" {pair[1]!r} costs {cost:g} here and {known:g} in row {before}: keep"
+                " one of them"
+            )
+    for _, row, column, _, reason, _ in flaws.rows:
+        raise CatalogueError(f"{path}, row {row}, column {column or 'any'}: {reason}")
+    codes = np.array([*found], str).reshape(-1, 2)
+    return PairCosts(*codes.T, np.array([cost for _, cost in found.values()], float))
+
+
+def write_costs(costs: PairCosts, path: Path) -> None:
+    """A file that `read_costs` reads back, with codes as the tree has them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(zip(*(column.tolist() for column in costs), strict=True))
+    write_atomically(path, text.getvalue())
+
+
+def costs_of_run(
+    config, tree: Taxonomy, workdir: Path, asked: Path | str = ""
+) -> PairCosts | None:
+    """What mistakes cost a run; None where nobody has said it.
+
+    Args:
+      asked: a file that was named now, whose costs go before those of the run.
+
+    Raises:
+      CatalogueError: the file is gone, or see `read_costs`.
+    """
+    if asked:
+        return read_costs(
+            asked, tree, own=_own_codes(config, tree), key="--cost_matrix"
+        )
+    if not config.eval.cost_matrix:
+        return None
+    return read_costs(workdir / FILE, tree, own={})
+
+
+def configured_costs(config, tree: Taxonomy) -> PairCosts | None:
+    """Of `eval.cost_matrix`, None where that names no file; see `read_costs`."""
+    path = config.eval.cost_matrix
+    return read_costs(path, tree, own=_own_codes(config, tree)) if path else None
+
+
+def keep_costs(config, tree: Taxonomy, workdir: Path, *, known: str) -> None:
+    """Writes `costs.csv`, by which a run answers when its `eval.cost_matrix` is gone.
+
+    Args:
+      known: file that the one there was made of, '' = none.
+
+    Raises:
+      CatalogueError: see `read_costs`.
+    """
+    path, place = config.eval.cost_matrix, workdir / FILE
+    if not path:
+        place.unlink(missing_ok=True)
+    elif Path(path).is_file() or path != known or not place.exists():
+        write_costs(configured_costs(config, tree), place)
+
+
+def _own_codes(config, tree: Taxonomy) -> Mapping[str, Sequence[str]]:
+    """Of nodes that have a code beside their path, see `read_costs`."""
+    return node_paths(tree) if config.data.columns.label_kind == "node" else {}
+
+
+class _FieldError(ValueError):
+    """What is wrong with a field, its column first."""
+
+
+class _Ends:
+    """Reads codes at which paths of a tree end."""
+
+    def __init__(self, tree: Taxonomy, own: Mapping[str, Sequence[str]]):
+        self.separator, self.own = tree.separator, own
+        ended, inner = set(), set()
+        for level, (codes, stop) in enumerate(zip(tree.codes, tree.stop, strict=True)):
+            for i, code in enumerate(codes.tolist()):
+                if stop[i]:
+                    above = tree.codes[level - 1][tree.parents[level][i]]
+                    ended.add(str(above))
+                else:
+                    (ended if tree.leaf[level][i] else inner).add(code)
+        self.ended, self.inner = ended, inner - ended
+
+    def read(self, values: Mapping, column: str) -> str:
+        """The code in a column; _FieldError: it is none."""
+        text = as_text(values[column])
+        try:
+            if not text:
+                raise TaxonomyError("no code")
+            code = read_code(text, self.separator, self.own)
+            if code not in self.ended:
+                raise TaxonomyError(self._unknown(text, code))
+        except TaxonomyError as error:
+            raise _FieldError(f"column {column}: {error}") from None
+        return code
+
+    def _unknown(self, text: str, code: str) -> str:
+        if code in self.inner:
+            start = code + self.separator
+            below = sorted(end for end in self.ended if end.startswith(start))
+            shown = ", ".join(below[:LISTED]) + ", ..." * (len(below) > LISTED)
+            return f"no product ends at {text!r}: name the leaves below it ({shown})"
+        if not self.separator:
+            hs_path(text, (2,))  # says what is odd of a code that is none
+        known = sorted(self.ended | self.own.keys())
+        return f"{text!r} is no node of the tree.{meant(code, known)}"
+
+
+def _cost(values: Mapping) -> float:
+    text = as_text(values["cost"])
+    try:
+        cost = float(text)
+    except ValueError:
+        raise _FieldError(f"column cost: {text!r} is no number") from None
+    if not 0 <= cost < math.inf:
+        raise _FieldError(f"column cost: {text} is no cost; give 0 or more")
+    return cost

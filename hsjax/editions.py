@@ -38,8 +38,8 @@ def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     from hsjax.data.run_stores import read_places
-    from hsjax.projecting import project_run
-    from hsjax.tasks import user_errors
+    from hsjax.tasks.registry import user_errors
+    from hsjax.trained.projecting import project_run
 
     with user_errors():
         project_run(

@@ -54,7 +54,7 @@ def score_new_classes(
     from hsjax.atomic import write_atomically
     from hsjax.evaluation.clusters import cluster_purity, cluster_scores
     from hsjax.evaluation.predictions import read_predictions
-    from hsjax.recategorize_report import scores_table
+    from hsjax.recategorize.report import scores_table
     from hsjax.taxonomy import Taxonomy
 
     found = read_predictions(predictions / "predictions.parquet")
@@ -206,7 +206,7 @@ def _is_id(text: str, id: str) -> bool:
 def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    from hsjax.tasks import user_errors
+    from hsjax.tasks.registry import user_errors
 
     with user_errors():
         paths = (Path(x.value) for x in (PREDICTIONS, OLD, INPUT))

@@ -27,8 +27,8 @@ def run(argv) -> None:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     if DECISIONS.value and DIFF.value:
         raise app.UsageError("give --decisions or --diff, not both")
-    from hsjax.refinement import refine
-    from hsjax.tasks import user_errors
+    from hsjax.recategorize.refinement import refine
+    from hsjax.tasks.registry import user_errors
 
     with user_errors():
         told = refine(

@@ -29,7 +29,7 @@ def run(argv) -> None:
         raise app.UsageError("give --input, --change and --output")
     from hsjax.data.quarantine import CatalogueError
     from hsjax.data.rehearsal import write_rehearsal
-    from hsjax.tasks import user_errors
+    from hsjax.tasks.registry import user_errors
 
     with user_errors():
         if not INPUT.value.endswith(".parquet"):

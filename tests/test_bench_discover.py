@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from runs import run_config
 
-from hsjax.bench_discover import (
+from hsjax.benchmarks.discover import (
     GROUPS,
     PARTS,
     _forget_peak,

@@ -13,10 +13,10 @@ from runs import run_config
 from test_accumulate import PAIR, assert_same_step, one_step, whole, world
 from tiny import ragged_tree, random_labels
 
-from hsjax.bench_loss import KINDS as AT_SCALE
-from hsjax.bench_loss import LARGE, bench_loss, compiled, temporary_mib
-from hsjax.choices import check_choices
+from hsjax.benchmarks.loss import KINDS as AT_SCALE
+from hsjax.benchmarks.loss import LARGE, bench_loss, compiled, temporary_mib
 from hsjax.losses import CONTRASTS, FORMS, Pairs, kin_of, make_contrast, weighted_mean
+from hsjax.settings.choices import check_choices
 from hsjax.sharding import BATCH, make_mesh
 from hsjax.train.objective import make_objective
 from hsjax.train.workdir import ConfigError

@@ -9,27 +9,28 @@ import pyarrow.parquet as pq
 import pytest
 from runs import TEXT, run_config, sentence, train_run
 
-from hsjax import discovery, vocabulary
 from hsjax.data.features import text_key
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import Record
 from hsjax.data.store import add_part, start_store
-from hsjax.discovery import (
+from hsjax.features.cluster_cascade import Node, undivided
+from hsjax.features.cluster_count import Tried
+from hsjax.inference.predict import Run
+from hsjax.recategorize.methods import METHODS
+from hsjax.recategorize.products import (
     branch_vectors,
     joint_run,
     read_branch,
     titles_of,
     without_below,
 )
-from hsjax.discovery_choices import check_recategorize
-from hsjax.discovery_methods import METHODS
-from hsjax.features.cluster_cascade import Node, undivided
-from hsjax.features.cluster_count import Tried
-from hsjax.inference.predict import Run
-from hsjax.recategorize_report import tried_markdown, why_undivided
+from hsjax.recategorize.report import tried_markdown, why_undivided
+from hsjax.recategorize.task import products as discovery
+from hsjax.recategorize.task import vocabulary
+from hsjax.recategorize.vocabulary import nearest_names
+from hsjax.settings.discovery import check_recategorize
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError
-from hsjax.vocabulary import nearest_names
 
 SIZE, EACH = 6, 30
 CLASSES = ("Closed > Boots", "Closed > Loafers", "Open > Sandals", "Open > Clogs")

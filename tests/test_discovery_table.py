@@ -11,11 +11,11 @@ from runs import ROOT
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
-from hsjax import sweep_tables
-from hsjax.discovery_table import seed_agreement
 from hsjax.evaluation.intervals import seed_interval
-from hsjax.sweep_tables import make_table
-from hsjax.sweeps import read_runs
+from hsjax.sweep import tables as sweep_tables
+from hsjax.sweep.discovery_table import seed_agreement
+from hsjax.sweep.lists import read_runs
+from hsjax.sweep.tables import make_table
 from hsjax.train.workdir import ConfigError
 
 CONFIG = "configs/fashion/recategorize.py"

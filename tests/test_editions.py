@@ -14,9 +14,9 @@ from hsjax.data.quarantine import CatalogueError
 from hsjax.data.rehearsal import share_of, write_rehearsal
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.hierarchy import leaf_paths
-from hsjax.projecting import project_run
-from hsjax.projection import Projection, node_members
+from hsjax.inference.projection import Projection, node_members
 from hsjax.taxonomy import Taxonomy
+from hsjax.trained.projecting import project_run
 
 OLD, NEW = "before", "after"
 

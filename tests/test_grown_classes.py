@@ -9,15 +9,15 @@ import pytest
 from test_correlation import table
 from tiny import tiny_config, tiny_model
 
-from hsjax.choices import check_choices
 from hsjax.data.correlation import Correlation, Pair
-from hsjax.growing import source_classes
 from hsjax.hierarchy import leaf_log_probs
-from hsjax.projection import Projection
+from hsjax.inference.projection import Projection
+from hsjax.settings.choices import check_choices
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.grown_classes import grow_classes
 from hsjax.train.warmstart import warm_start
 from hsjax.train.workdir import ConfigError
+from hsjax.trained.growing import source_classes
 
 OLD = ("610910", "610990", "851761", "851762", "854810")
 NEW = ("610910", "610990", "851771", "851779", "851762", "854900", "620342")

@@ -1,6 +1,6 @@
 """Names of clusters from titles: what tells them apart, and never the same twice."""
 
-from hsjax.naming import names_of, typical_words
+from hsjax.recategorize.naming import names_of, typical_words
 
 TITLES = {
     "1": ["Nike men running shoes", "Puma men running shoes", "Fila running shoes 12"],

@@ -12,15 +12,15 @@ from hsjax.data.features import text_key
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.store import add_part, start_store
-from hsjax.discovery import read_branch
 from hsjax.evaluation.in_tree import in_tree
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.features.cluster_cascade import undivided
 from hsjax.new_classes import score_new_classes
-from hsjax.recategorize_files import Found
-from hsjax.refinement import refine
+from hsjax.recategorize.diff import read_diff
+from hsjax.recategorize.files import Found
+from hsjax.recategorize.products import read_branch
+from hsjax.recategorize.refinement import refine
 from hsjax.taxonomy import Taxonomy
-from hsjax.taxonomy_diff import read_diff
 
 SIZE, EACH = 8, 60
 CLASSES = {

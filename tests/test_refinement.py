@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from runs import TEXT, run_config, sentence, train_run
 
-from hsjax.codes import TaxonomyError
 from hsjax.data.features import text_key
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import add_part, start_store
-from hsjax.refinement import refine
+from hsjax.recategorize.refinement import refine
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import WorkdirError
+from hsjax.tree.codes import TaxonomyError
 
 SIZE, EACH = 6, 24
 # label -> words of its titles, each with vectors of its own
@@ -311,8 +311,8 @@ def test_clusters_that_were_taken_out_of_a_diff(run, tmp_path):
 
 
 def test_parts_without_a_node_are_what_they_are_parts_of():
-    from hsjax.refined_labels import _nodes_of_clusters
-    from hsjax.taxonomy_diff import Diff
+    from hsjax.recategorize.diff import Diff
+    from hsjax.recategorize.refined_labels import _nodes_of_clusters
 
     tree = Taxonomy.from_paths([("A", "A > x"), ("A", "A > y")], separator=" > ")
     clusters = {1: ("A", "1"), 2: ("A", "1.2"), 3: ("A", "2"), 4: ("A", "")}

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hsjax.codes import TaxonomyError
-from hsjax.review_decisions import Decision, read_decisions
-from hsjax.review_page import (
+from hsjax.recategorize.decisions import Decision, read_decisions
+from hsjax.recategorize.review_page import (
     MOST_POINTS,
     PAGES,
     Cluster,
@@ -24,7 +23,8 @@ from hsjax.review_page import (
     sampled_points,
     write_review,
 )
-from hsjax.thumbnails import thumbnails
+from hsjax.recategorize.thumbnails import thumbnails
+from hsjax.tree.codes import TaxonomyError
 
 ODD = (
     '</script><img src=x onerror="document.body.dataset.broken = 1">',

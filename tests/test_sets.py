@@ -8,11 +8,11 @@ from brute import Brute
 from jax.test_util import check_grads
 from tiny import ragged_tree, random_labels, random_logits, tiny_config, tiny_model
 
-from hsjax.choices import check_choices
 from hsjax.hierarchy import leaf_paths
 from hsjax.losses import hierarchical_cross_entropy, weighted_mean
 from hsjax.losses.classification import balanced_weights, logit_adjustments
 from hsjax.losses.sets import set_log_probs
+from hsjax.settings.choices import check_choices
 from hsjax.train.objective import make_objective
 from hsjax.train.workdir import ConfigError
 

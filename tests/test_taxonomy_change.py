@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from hsjax.codes import TaxonomyError, split_path
+from hsjax.recategorize.change import apply_diff, moved_code, moved_path
+from hsjax.recategorize.diff import Diff, Operation, read_diff, write_diff
 from hsjax.taxonomy import Taxonomy
-from hsjax.taxonomy_change import apply_diff, moved_code, moved_path
-from hsjax.taxonomy_diff import Diff, Operation, read_diff, write_diff
+from hsjax.tree.codes import TaxonomyError, split_path
 
 PATHS = [
     ("Shoes", "Shoes > Boots", "Shoes > Boots > Ankle"),

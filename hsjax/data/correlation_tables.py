@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hsjax.codes import TaxonomyError, hs_path, split_path
 from hsjax.data.columns import missing_column
 from hsjax.data.correlation import Correlation, Editions, Pair
 from hsjax.data.named_nodes import node_places
@@ -18,6 +17,7 @@ from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import as_text, column_names, read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.codes import TaxonomyError, hs_path, split_path
 
 COLUMNS = ("from_edition", "from_code", "to_edition", "to_code", "weight", "source")
 UNNAMED = "unnamed source"

@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished
-from hsjax.codes import join_levels, split_path
 from hsjax.data.columns import missing_column
 from hsjax.data.correlation_tables import COLUMNS
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import as_text, column_names, read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.codes import join_levels, split_path
 
 RULE = ("from_code", "to_code", "column", "values")
 OLD, NEW = "before", "after"  # the editions

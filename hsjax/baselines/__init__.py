@@ -1,0 +1,1 @@
+"""What a trained model has to beat: a linear SVM, the nearest products."""

@@ -1,0 +1,1 @@
+"""Discovery and refinement: clusters of a branch, proposals, review, a new tree."""

@@ -80,21 +80,21 @@ def bench_tree() -> dict:
 
 def bench_loader() -> dict:
     """Examples per second of the loader alone, the step alone, and both together."""
-    from hsjax.bench_input import bench_input
+    from hsjax.benchmarks.input import bench_input
 
     return bench_input(CONFIG.value, rounds=ROUNDS.value)
 
 
 def bench_encoder() -> dict:
     """Items per second of a frozen encoder, and of the same one in PyTorch."""
-    from hsjax.bench_encode import bench_encode
+    from hsjax.benchmarks.encode import bench_encode
 
     return bench_encode(CONFIG.value, items=ITEMS.value, rounds=ROUNDS.value)
 
 
 def bench_costs() -> dict:
     """Parameters, FLOPs and time for a product, by the rows of a list of runs."""
-    from hsjax.bench_cost import bench_cost
+    from hsjax.benchmarks.cost import bench_cost
 
     asked = {"common": SET.value, "only": ONLY.value, "rounds": ROUNDS.value}
     return bench_cost(Path(RUNS.value), Path(ROOT.value), **asked)
@@ -102,7 +102,7 @@ def bench_costs() -> dict:
 
 def bench_classifiers() -> dict:
     """Fits and answers a second of heads on features, and of HiClass."""
-    from hsjax.bench_heads import bench_heads
+    from hsjax.benchmarks.heads import bench_heads
 
     asked = {"rows": TRAIN_ROWS.value, "rounds": ROUNDS.value, "jobs": JOBS.value}
     return bench_heads(CONFIG.value, **asked)
@@ -121,7 +121,7 @@ def run(argv) -> None:
         if not flag.value:
             raise app.UsageError(f"bench {argv[1]} needs --{flag.name}")
     result = {"bench": argv[1], **pin(), "rounds": ROUNDS.value}
-    from hsjax.tasks import user_errors
+    from hsjax.tasks.registry import user_errors
 
     files = [Path(flag.value) for flag in (OUTPUT, JSON_FILE) if flag.value]
     with user_errors():
@@ -133,7 +133,7 @@ def run(argv) -> None:
     text = json.dumps(result, indent=1)
     print(text)
     if argv[1] == "cost" and OUTPUT.value:
-        from hsjax.bench_cost import cost_markdown
+        from hsjax.benchmarks.cost import cost_markdown
 
         write_atomically(OUTPUT.value, cost_markdown(result))
         print(f"table: {OUTPUT.value}", file=sys.stderr)

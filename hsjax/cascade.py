@@ -152,11 +152,11 @@ def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     check_flags()
-    from hsjax.cascading import run_cascade
     from hsjax.data.run_stores import read_places
     from hsjax.inference.cascade import read_cascade
     from hsjax.inference.cascade_fit import Wish
-    from hsjax.tasks import user_errors
+    from hsjax.tasks.registry import user_errors
+    from hsjax.trained.cascading import run_cascade
 
     with user_errors():
         known = read_cascade(Path(CASCADE.value)) if CASCADE.value else None

@@ -125,9 +125,9 @@ def run(argv) -> None:
     workdirs = [Path(folder) for folder in RUN.value]
     from hsjax.data.run_stores import read_places
     from hsjax.evaluation.comparison import compare_runs
-    from hsjax.scoring import evaluate_run
-    from hsjax.suspects import audit_run_labels
-    from hsjax.tasks import user_errors
+    from hsjax.tasks.registry import user_errors
+    from hsjax.trained.scoring import evaluate_run
+    from hsjax.trained.suspects import audit_run_labels
 
     with user_errors():
         if workdirs and AUDIT_LABELS.value:

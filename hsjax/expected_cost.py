@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hsjax.costs import PairCosts, path_distance
 from hsjax.hierarchy import (
     Logits,
     leaf_columns,
@@ -22,6 +21,7 @@ from hsjax.hierarchy import (
     with_parents,
 )
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.costs import PairCosts, path_distance
 
 COST = "cost"  # what the decode is called
 PAIRS = 4096  # that are added at once: B x PAIRS floats

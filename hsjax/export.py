@@ -31,7 +31,7 @@ def run(argv) -> None:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     from hsjax.data.run_stores import read_places
     from hsjax.inference.encoder_files import export_run
-    from hsjax.tasks import user_errors
+    from hsjax.tasks.registry import user_errors
 
     with user_errors():
         places = read_places(FEATURES.value)

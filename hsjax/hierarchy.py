@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from hsjax.layout import Block
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.layout import Block
 
 Logits = Sequence[Float[Array, "B _"]]  # one array (B, C) per level
 

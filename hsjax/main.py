@@ -8,8 +8,8 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from hsjax.config_mistakes import mistake
 from hsjax.interrupts import interrupts_told
+from hsjax.settings.mistakes import mistake
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment.", lock_config=True
@@ -21,7 +21,7 @@ def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     # jax must not be touched before the config has said how
-    from hsjax.tasks import TASKS, user_errors
+    from hsjax.tasks.registry import TASKS, user_errors
 
     config = CONFIG.value
     if config.task not in TASKS:

@@ -42,8 +42,8 @@ METRIC = flags.DEFINE_string("metric", "", "Of table and plot; default: accuracy
 def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    from hsjax.damaged import Asked, measure_runs
-    from hsjax.tasks import user_errors
+    from hsjax.robust.damaged import Asked, measure_runs
+    from hsjax.tasks.registry import user_errors
 
     for name in (DAMAGES.name, SEVERITIES.name, METRIC.name):
         if TABLE4.value and flags.FLAGS[name].present:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from hsjax.codes import STOP, TaxonomyError
-from hsjax.layout import Layout, make_layout
-from hsjax.nodes import check_nodes, rows_from_paths, stop_code
-from hsjax.taxonomy_json import (
+from hsjax.tree.codes import STOP, TaxonomyError
+from hsjax.tree.document import (
     content_hash,
     make_document,
     read_document,
     write_document,
 )
+from hsjax.tree.layout import Layout, make_layout
+from hsjax.tree.nodes import check_nodes, rows_from_paths, stop_code
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,13 +33,13 @@ SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --tim
 
 def launch(runs, root: Path) -> tuple[list[str], str]:
     """Starts what is not done; a sentence for each that failed, and of how many."""
-    from hsjax.launchers import LAUNCHERS
-    from hsjax.sweep_jobs import (
+    from hsjax.sweep.jobs import (
         check_sources,
         evaluation_jobs,
         read_evaluations,
         training_jobs,
     )
+    from hsjax.sweep.launchers import LAUNCHERS
     from hsjax.train.workdir import ConfigError
 
     name = LAUNCHER.value or "local"
@@ -57,9 +57,9 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
 def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    from hsjax.sweep_tables import check_table, make_table
-    from hsjax.sweeps import check_runs, chosen_runs, read_runs
-    from hsjax.tasks import user_errors
+    from hsjax.sweep.lists import check_runs, chosen_runs, read_runs
+    from hsjax.sweep.tables import check_table, make_table
+    from hsjax.tasks.registry import user_errors
 
     # every run logs for itself; here only what is wrong
     logging.getLogger("hsjax").setLevel(logging.WARNING)

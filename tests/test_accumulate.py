@@ -22,9 +22,9 @@ from tiny import (
 )
 
 from hsjax.batch import BatchSpec
-from hsjax.choices import check_choices
 from hsjax.losses import CONTRASTS
 from hsjax.models.build import Model, build_model
+from hsjax.settings.choices import check_choices
 from hsjax.sharding import BATCH, make_mesh, place_batch, replicated, state_specs
 from hsjax.train.accumulate import join_rows, make_accumulated, split_rows
 from hsjax.train.objective import make_objective

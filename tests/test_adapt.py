@@ -14,8 +14,8 @@ from hsjax.inference import adapt
 from hsjax.inference.adapt import _move, _moved, moments
 from hsjax.inference.predict import Run, load_run
 from hsjax.models.build import build_model
-from hsjax.scoring import evaluate_run
 from hsjax.taxonomy import Taxonomy
+from hsjax.trained.scoring import evaluate_run
 
 SIZE, CLASSES = 6, ("640391", "610910", "420212", "950300")
 SPEC = BatchSpec((), None, 1, (("title", (SIZE,)),))

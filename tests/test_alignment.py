@@ -38,8 +38,8 @@ from hsjax.inference.label_texts import (
 from hsjax.models.published_files import read_published
 from hsjax.models.published_weights import load_parameters
 from hsjax.models.text_families import TEXT_FAMILIES
-from hsjax.scoring import evaluate_run
 from hsjax.taxonomy import Taxonomy
+from hsjax.trained.scoring import evaluate_run
 
 SHARES = ("accuracy", "top5_accuracy")
 

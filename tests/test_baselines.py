@@ -14,9 +14,9 @@ from encoders import extraction, path_of
 from PIL import Image
 from runs import TEXT, report, run_config, train_run
 
-from hsjax.baselines import baseline_predictions, fit_baseline
-from hsjax.choices import check_choices
-from hsjax.codes import split_path
+from hsjax.baselines.fitting import baseline_predictions, fit_baseline
+from hsjax.baselines.nearest import NearestBaseline
+from hsjax.baselines.svm import SvmBaseline
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.records import CatalogueError, Record
 from hsjax.data.store import FeatureStore
@@ -26,16 +26,16 @@ from hsjax.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
-from hsjax.experts import LOG_PROBS, fitted_expert
 from hsjax.features.live import embed
 from hsjax.features.stored_vectors import StoredVectors
-from hsjax.nearest import NearestBaseline
-from hsjax.reports import trained_baseline
-from hsjax.scoring import evaluate_run
-from hsjax.svm import SvmBaseline
+from hsjax.settings.choices import check_choices
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import plain, read_config
 from hsjax.train.workdir import ConfigError, write_config
+from hsjax.trained.experts import LOG_PROBS, fitted_expert
+from hsjax.trained.reports import trained_baseline
+from hsjax.trained.scoring import evaluate_run
+from hsjax.tree.codes import split_path
 
 WORDS = {
     "Clothes > Shirts": "cotton shirt collar",
@@ -237,9 +237,9 @@ def test_batches_of_texts_change_nothing(monkeypatch):
     texts, paths = [r.texts["title"] for r in train], [r.path for r in train]
     model = NearestBaseline(calibrate=False).fit(texts, paths)
     whole = model.log_probs(texts)
-    monkeypatch.setattr("hsjax.nearest.CELLS", 7 * len(texts))
+    monkeypatch.setattr("hsjax.baselines.nearest.CELLS", 7 * len(texts))
     np.testing.assert_array_equal(model.log_probs(texts), whole)
-    monkeypatch.setattr("hsjax.nearest.CELLS", 1)
+    monkeypatch.setattr("hsjax.baselines.nearest.CELLS", 1)
     np.testing.assert_array_equal(model.log_probs(texts), whole)
 
 
@@ -369,7 +369,7 @@ def test_the_nearest_vote_as_in_a_plain_loop(k, monkeypatch):
     np.testing.assert_allclose(found[1], np.log(1 / 9))  # nothing to go by
     assert model.parameters == 60 * 6
     assert model.flops(range(60, 83)) == 2 * 60 * 6
-    monkeypatch.setattr("hsjax.nearest.CELLS", 5 * 60)
+    monkeypatch.setattr("hsjax.baselines.nearest.CELLS", 5 * 60)
     np.testing.assert_allclose(model.log_probs(range(60, 83)), found, atol=1e-5)
 
 

@@ -9,8 +9,8 @@ import pytest
 from encoders import extraction
 from runs import TEXT, command, overrides
 
-from hsjax.bench_encode import SENTENCES, bench_encode, largest_difference
-from hsjax.bench_input import timed_rounds
+from hsjax.benchmarks.encode import SENTENCES, bench_encode, largest_difference
+from hsjax.benchmarks.input import timed_rounds
 from hsjax.data.quarantine import CatalogueError
 from hsjax.decodes import DECODES
 from hsjax.timing import alternate, is_noisy, summary

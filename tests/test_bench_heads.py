@@ -11,19 +11,19 @@ import pytest
 from encoders import path_of
 from runs import command, overrides, report, run_config, train_run
 
-from hsjax import bench_heads as module
-from hsjax.bench_heads import Side, bench_heads, our_side, scores_of, stacked
+from hsjax.benchmarks import heads as module
+from hsjax.benchmarks.heads import Side, bench_heads, our_side, scores_of, stacked
 from hsjax.data.features import text_key
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import load_records
 from hsjax.data.store import add_part, start_store
 from hsjax.evaluation.collect import node_codes
-from hsjax.opening import resolved
 from hsjax.timing import alternate, times_faster
 from hsjax.train.start import set_up_jax
 from hsjax.train.workdir import ConfigError
-from hsjax.training_data import scored_rows
+from hsjax.trained.opening import resolved
+from hsjax.trained.training_data import scored_rows
 
 SIZE = 24
 HEADS = {

@@ -17,9 +17,9 @@ from hsjax.evaluation.metrics import score
 from hsjax.evaluation.parts import folder_names, parts_by
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.inference.predict import Run
-from hsjax.scoring import evaluate_run
-from hsjax.sweep_tables import make_table
-from hsjax.sweeps import read_runs
+from hsjax.sweep.lists import read_runs
+from hsjax.sweep.tables import make_table
+from hsjax.trained.scoring import evaluate_run
 
 ASKED = {"source": None, "part": "test", "corrupt": "", "seed": 0}
 COLUMNS = {
@@ -49,7 +49,7 @@ def test_a_product_without_a_label_has_its_other_columns():
 def no_plots(patch):
     """Most of the time of a small report."""
     for name in ("plot_confusion", "plot_reliability"):
-        patch.setattr(f"hsjax.reports.{name}", lambda predictions, path: None)
+        patch.setattr(f"hsjax.trained.reports.{name}", lambda predictions, path: None)
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +129,11 @@ def test_a_part_is_compared_like_any_report(
     no_plots(monkeypatch)
     asked = {**ASKED, "source": str(shop), "zero_shot": "name"}
     results = lambda run, rows, _: ({"zero_shot/x": 1.0 * len(rows)}, "of texts")  # noqa: E731
-    monkeypatch.setattr("hsjax.scoring.zero_shot_results", results)
-    monkeypatch.setattr("hsjax.members.check_zero_shot", lambda run, kind: None)
+    monkeypatch.setattr("hsjax.trained.scoring.zero_shot_results", results)
+    monkeypatch.setattr("hsjax.trained.members.check_zero_shot", lambda run, kind: None)
     embedded = []
     embeds = lambda *asked: embedded.append(asked) or asked  # noqa: E731
-    monkeypatch.setattr("hsjax.scoring.label_vectors", embeds)
+    monkeypatch.setattr("hsjax.trained.scoring.label_vectors", embeds)
     evaluate_run(workdir, tmp_path / "clean", by="shop", **asked)
     value = sorted(set(shops(shop).values()))[0]
     clean, damaged = (x / "by" / value for x in (tmp_path / "clean", scored[0]))

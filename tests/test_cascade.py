@@ -15,10 +15,6 @@ from ml_collections import ConfigDict
 from runs import TEXT, command, report, run_config, train_run
 from sklearn.metrics import log_loss
 
-from hsjax import cascade_cost
-from hsjax.asked_rows import AskedRows, kept_back
-from hsjax.cascade_cost import open_stages, stage_costs, summed
-from hsjax.cascading import run_cascade
 from hsjax.data import examples
 from hsjax.data.records import CatalogueError, Quarantine
 from hsjax.evaluation import cascade_bounds
@@ -63,9 +59,13 @@ from hsjax.inference.cascade import (
 )
 from hsjax.inference.cascade_fit import Wish, check_truth, fit_cascade
 from hsjax.inference.cascade_told import told_cascade
-from hsjax.members import load_members
-from hsjax.scoring import evaluate_run
 from hsjax.train.workdir import write_config
+from hsjax.trained import cascade_cost
+from hsjax.trained.asked_rows import AskedRows, kept_back
+from hsjax.trained.cascade_cost import open_stages, stage_costs, summed
+from hsjax.trained.cascading import run_cascade
+from hsjax.trained.members import load_members
+from hsjax.trained.scoring import evaluate_run
 
 ROWS = 60
 

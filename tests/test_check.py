@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from runs import TEXT, run_config, train_run
 
-from hsjax import check
 from hsjax.data.records import CatalogueError
+from hsjax.tasks.registry import check
 
 
 def test_rows_are_counted_without_being_read(shop, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from hsjax.data.image import decode_image
 from hsjax.data.records import CatalogueError
 from hsjax.data.synthetic import make_records
 from hsjax.evaluation.predictions import read_predictions
-from hsjax.scoring import evaluate_run
+from hsjax.trained.scoring import evaluate_run
 
 TEXTS = [*TEXT_DAMAGE, "swap_text", "no_text"]
 PICTURES = [*IMAGE_DAMAGE, "swap_image", "no_image"]

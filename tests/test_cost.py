@@ -13,7 +13,7 @@ from runs import ROOT, SMALL, TEXT, command, run_config, train_run
 from safetensors.numpy import load_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from hsjax.bench_cost import (
+from hsjax.benchmarks.cost import (
     baseline_cost,
     bench_cost,
     cost_markdown,
@@ -21,17 +21,17 @@ from hsjax.bench_cost import (
     full_batch,
     model_cost,
 )
-from hsjax.bench_store import StoreCosts, encoder_cost, program_cost, timed
 from hsjax.data.features import stores_of
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.store import store_facts
-from hsjax.extraction import open_encoder
 from hsjax.inference.predict import load_run
 from hsjax.inference.predict import run_config as config_of
 from hsjax.sharding import parameter_names
-from hsjax.sweeps import read_runs
+from hsjax.sweep.lists import read_runs
+from hsjax.tasks.extraction import open_encoder
 from hsjax.timing import is_noisy
 from hsjax.train.workdir import ConfigError
+from hsjax.trained.programs import StoreCosts, encoder_cost, program_cost, timed
 
 SHORT = {**SMALL, **TEXT, "train.steps": 2, "train.eval_every": 2}
 FROZEN = (("text/.*", 0.0, False), (".*", 1.0, True))
@@ -191,7 +191,7 @@ def test_encoders_of_stores_are_measured_once(shop, stores, bert, monkeypatch):
         asked.append(len(items))
         return encoder_cost(encoder, items, rounds=rounds)
 
-    monkeypatch.setattr("hsjax.bench_store.encoder_cost", counted)
+    monkeypatch.setattr("hsjax.trained.programs.encoder_cost", counted)
     costs, config = StoreCosts(1), on_stores(shop, stores, "title", "image")
     first, again = costs.of(config), costs.of(config)
     assert first == again
@@ -255,7 +255,7 @@ def test_streams_that_share_an_encoder_have_its_parameters_once(
     sizes = {"title": 10, "brand": 10, "image": 5}
     encoders = {m: {**known, "parameters": size} for m, size in sizes.items()}
     monkeypatch.setattr(StoreCosts, "of", lambda self, config: encoders)
-    monkeypatch.setattr("hsjax.bench_cost.stores_of", lambda _: stores_of(config))
+    monkeypatch.setattr("hsjax.benchmarks.cost.stores_of", lambda _: stores_of(config))
 
     def parameters():
         (row,) = bench_cost(*sweep, only=["text"], rounds=1).values()

@@ -8,14 +8,14 @@ import pytest
 from runs import TEXT, report, run_config, sentence, train_run
 
 import hsjax
-from hsjax.costs import answer_costs
 from hsjax.data.cost_file import read_costs, write_costs
 from hsjax.data.nomenclature import node_paths
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison import compare_runs
 from hsjax.evaluation.predictions import read_predictions
-from hsjax.scoring import evaluate_run
 from hsjax.taxonomy import Taxonomy
+from hsjax.trained.scoring import evaluate_run
+from hsjax.tree.costs import answer_costs
 
 HS = Taxonomy.from_paths(
     [("01", "0101", "010121"), ("01", "0101", "010129"), ("64", "6404", "640411")]

@@ -18,9 +18,9 @@ from hsjax.evaluation.comparison_rows import compare_rows
 from hsjax.evaluation.comparison_sides import as_decode
 from hsjax.evaluation.intervals import bootstrap, seed_interval
 from hsjax.evaluation.table_rows import Row
-from hsjax.sweep_tables import make_table
-from hsjax.sweeps import read_runs
-from hsjax.table_files import read_table
+from hsjax.sweep.lists import read_runs
+from hsjax.sweep.table_files import read_table
+from hsjax.sweep.tables import make_table
 from hsjax.train.workdir import ConfigError
 
 ACCURACY, INVALID = "path/accuracy", "path/invalid"
@@ -152,7 +152,7 @@ def test_a_table_of_decodes(folders, tmp_path, monkeypatch):
         if not there.exists():
             there.parent.mkdir(exist_ok=True)
             there.symlink_to(folder)
-    monkeypatch.setattr("hsjax.sweep_tables.is_done_below", lambda root, run: True)
+    monkeypatch.setattr("hsjax.sweep.tables.is_done_below", lambda root, run: True)
     runs = read_runs(path)
 
     def made(**fields):

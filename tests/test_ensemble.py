@@ -8,13 +8,16 @@ import pytest
 from runs import TEXT, command, report, run_config, train_run
 from tiny import ragged_tree, random_logits
 
-from hsjax.asked_rows import own_catalogue, own_rows
-from hsjax.baselines import answer_table
+from hsjax.baselines.fitting import answer_table
 from hsjax.data.records import CatalogueError
-from hsjax.ensemble import Member, ensemble_predictions
 from hsjax.evaluation.collect import Rows, collect_predictions, make_answer
 from hsjax.evaluation.predictions import Predictions, read_predictions
-from hsjax.experts import (
+from hsjax.hierarchy import leaf_log_probs
+from hsjax.inference.predict import load_run
+from hsjax.taxonomy import Taxonomy
+from hsjax.trained.asked_rows import own_catalogue, own_rows
+from hsjax.trained.ensemble import Member, ensemble_predictions
+from hsjax.trained.experts import (
     LOG_PROBS,
     geometric_mean,
     in_batches,
@@ -22,10 +25,7 @@ from hsjax.experts import (
     placed,
     shared_leaves,
 )
-from hsjax.hierarchy import leaf_log_probs
-from hsjax.inference.predict import load_run
-from hsjax.scoring import evaluate_run
-from hsjax.taxonomy import Taxonomy
+from hsjax.trained.scoring import evaluate_run
 
 ASKED = {"source": None, "part": "test", "corrupt": "", "seed": 0}
 COLUMNS = {
@@ -57,7 +57,9 @@ def quiet():
     """Without plots, most of the time of a small report."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("plot_confusion", "plot_reliability"):
-            patch.setattr(f"hsjax.reports.{name}", lambda predictions, path: None)
+            patch.setattr(
+                f"hsjax.trained.reports.{name}", lambda predictions, path: None
+            )
         yield
 
 

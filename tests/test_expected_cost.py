@@ -11,10 +11,10 @@ from test_hierarchy import TREES, by_id
 from tiny import random_logits
 
 from hsjax import expected_cost
-from hsjax.costs import PairCosts, answer_costs
 from hsjax.decodes import least_distance_path
 from hsjax.expected_cost import expected_costs, least_cost_path
 from hsjax.hierarchy import leaf_paths
+from hsjax.tree.costs import PairCosts, answer_costs
 
 ROWS = 13
 NONE = PairCosts(np.zeros(0, str), np.zeros(0, str), np.zeros(0))

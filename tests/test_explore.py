@@ -20,7 +20,7 @@ from hsjax.evaluation.catalogue_facts import (
     imbalance,
     skew,
 )
-from hsjax.tasks import TASKS
+from hsjax.tasks.registry import TASKS
 
 
 def product(path, brand="", title="", shop=""):

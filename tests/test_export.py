@@ -32,7 +32,6 @@ from tokenizers import Tokenizer
 import hsjax
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import start_store
-from hsjax.extraction import open_encoder
 from hsjax.inference.encoder_files import export_run
 from hsjax.inference.export_folder import encoder_name
 from hsjax.inference.export_towers import tower_group, towers_of_run
@@ -53,7 +52,8 @@ from hsjax.models.published_towers import (
     tower_settings,
 )
 from hsjax.models.published_weights import load_parameters
-from hsjax.tasks import user_errors
+from hsjax.tasks.extraction import open_encoder
+from hsjax.tasks.registry import user_errors
 from hsjax.train.kept import keep_encoders
 from hsjax.train.workdir import write_config
 

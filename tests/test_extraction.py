@@ -84,7 +84,7 @@ import jax
 shop, encoder, folder, place, number = sys.argv[1:]
 jax.distributed.initialize(place, num_processes=2, process_id=int(number))
 from encoders import extraction
-from hsjax.tasks import TASKS
+from hsjax.tasks.registry import TASKS
 config = extraction(shop, encoder, "title", stored="float32", pca=0.9)
 TASKS["extract"](config, Path(folder))
 """

@@ -22,10 +22,10 @@ from hsjax.data.records import CatalogueError, load_records
 from hsjax.data.run_stores import described_stores
 from hsjax.data.store import FeatureStore, add_part, open_store, start_store
 from hsjax.data.text import load_tokenizer, tokenize
-from hsjax.extraction import open_encoder
 from hsjax.features.fill import fill_store
 from hsjax.features.reduce import check_training, fit_pca, load_reduction
 from hsjax.models.published_files import write_tensors
+from hsjax.tasks.extraction import open_encoder
 
 
 def test_a_store_gives_back_what_was_added(tmp_path):

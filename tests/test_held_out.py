@@ -18,10 +18,10 @@ from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.splits import PARTS
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.tables import report_markdown
-from hsjax.extraction import _training_keys
-from hsjax.scoring import evaluate_run
+from hsjax.tasks.extraction import _training_keys
 from hsjax.train.kept import read_train_counts
 from hsjax.train.workdir import WorkdirError
+from hsjax.trained.scoring import evaluate_run
 
 CODES = {
     **TEXT,

@@ -16,7 +16,6 @@ from encoders import (
 from runs import TEXT, command, report, run_config, sentence, train_run
 
 import hsjax
-from hsjax import tasks
 from hsjax.batch import BatchSpec
 from hsjax.data.features import text_key
 from hsjax.data.records import CatalogueError
@@ -25,11 +24,12 @@ from hsjax.data.store import add_part, start_store
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.models.published_files import PublishedError
 from hsjax.models.published_towers import NOT_CHOSEN, settle
-from hsjax.opening import resolved
-from hsjax.scoring import evaluate_run
+from hsjax.tasks.registry import registry as tasks
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.kept import keep_encoders, kept_encoders, kept_stores
 from hsjax.train.watch import tell_idle_settings
+from hsjax.trained.opening import resolved
+from hsjax.trained.scoring import evaluate_run
 
 PART = {"part": "test", "corrupt": "", "seed": 0}
 SHORT = {"train.steps": 2, "train.eval_every": 1, "optim.schedule": "constant"}

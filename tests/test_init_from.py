@@ -6,10 +6,10 @@ import shutil
 import pytest
 from runs import TEXT, run_config, sentence, train_run
 
-from hsjax.opening import resolved
 from hsjax.train.config import config_hash, plain
 from hsjax.train.source import described_source, is_finished
 from hsjax.train.workdir import is_done, open_workdir, other_settings
+from hsjax.trained.opening import resolved
 
 SHORT = {**TEXT, "train.steps": 4, "train.eval_every": 2}
 

@@ -17,13 +17,13 @@ from hsjax.evaluation.label_audit import (
     plant_errors,
     rank_labels,
 )
-from hsjax.suspects import (
+from hsjax.taxonomy import Taxonomy
+from hsjax.trained.suspects import (
     audit_labels,
     audit_run_labels,
     declared_labels,
     linear_answers,
 )
-from hsjax.taxonomy import Taxonomy
 
 
 @pytest.fixture(scope="module")

@@ -31,15 +31,15 @@ from hsjax.data.prepare import read_catalogue
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import FeatureStore
 from hsjax.evaluation.predictions import read_predictions
-from hsjax.extraction import open_encoder
 from hsjax.features import store_encoder
 from hsjax.features.encoded_batches import EncodedBatch
 from hsjax.features.fill import fill_store
 from hsjax.features.frozen_encoder import FrozenEncoder
 from hsjax.features.live import embed, encode_missing
 from hsjax.inference.predict import load_run
-from hsjax.scoring import evaluate_run
+from hsjax.tasks.extraction import open_encoder
 from hsjax.train.start import training_order
+from hsjax.trained.scoring import evaluate_run
 
 LIMIT = 10**6  # pixels
 BROKEN = 7  # row of the picture that cannot be decoded

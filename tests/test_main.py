@@ -19,8 +19,8 @@ from hsjax.data.records import CatalogueError, Quarantine, load_records
 from hsjax.data.synthetic import listings
 from hsjax.evaluation.comparison import compare_runs
 from hsjax.evaluation.predictions import read_predictions
-from hsjax.scoring import evaluate_run
 from hsjax.train.workdir import WorkdirError
+from hsjax.trained.scoring import evaluate_run
 
 HEADER = ("id", "title", "brand", "hs_code", "shop", "group", "image")
 COLUMNS = {

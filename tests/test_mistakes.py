@@ -5,7 +5,7 @@ import signal
 import pytest
 from runs import ALL_DEVICES, command, overrides, run_config, sentence
 
-from hsjax.tasks import user_errors
+from hsjax.tasks.registry import user_errors
 
 COLUMNS = {
     "data.columns.id": "id",

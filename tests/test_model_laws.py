@@ -16,9 +16,9 @@ from tiny import (
     tiny_spec,
 )
 
-from hsjax.choices import check_choices
 from hsjax.losses import hierarchical_cross_entropy, weighted_mean
 from hsjax.models.joint import drop_modalities
+from hsjax.settings.choices import check_choices
 from hsjax.train.objective import make_objective
 from hsjax.train.workdir import ConfigError
 

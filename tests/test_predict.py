@@ -22,7 +22,7 @@ from hsjax.evaluation.predictions import (
 )
 from hsjax.inference.products import read_products
 from hsjax.models.build import Outputs
-from hsjax.scoring import evaluate_run
+from hsjax.trained.scoring import evaluate_run
 
 
 @pytest.fixture(scope="module")

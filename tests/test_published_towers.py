@@ -12,9 +12,6 @@ from runs import report, run_config, sentence, train_run
 from tiny import leaves
 
 import hsjax
-from hsjax import tasks
-from hsjax.choices import check_choices
-from hsjax.model_flaws import stream_flaws
 from hsjax.models.image_families import IMAGE_FAMILIES
 from hsjax.models.published_files import PublishedError, read_published
 from hsjax.models.published_towers import (
@@ -25,9 +22,12 @@ from hsjax.models.published_towers import (
 )
 from hsjax.models.published_weights import load_parameters
 from hsjax.models.text_families import TEXT_FAMILIES
-from hsjax.opening import resolved
+from hsjax.settings.choices import check_choices
+from hsjax.settings.model_flaws import stream_flaws
+from hsjax.tasks.registry import registry as tasks
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError
+from hsjax.trained.opening import resolved
 
 
 @pytest.mark.slow

@@ -20,12 +20,12 @@ from runs import ROOT, SMALL
 
 from configs import base
 from hsjax import main
-from hsjax.choices import check_choices
 from hsjax.data.features import stores_of
 from hsjax.data.synthetic import listings
-from hsjax.sweep_tables import check_table
-from hsjax.sweeps import read_runs, row_names
-from hsjax.tasks import TASKS
+from hsjax.settings.choices import check_choices
+from hsjax.sweep.lists import read_runs, row_names
+from hsjax.sweep.tables import check_table
+from hsjax.tasks.registry import TASKS
 
 DEFINE = re.compile(r"DEFINE_(?!flag|alias)\w+")  # of absl, by the kind of a flag
 TINY = [

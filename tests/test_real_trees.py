@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.base import get_config
-from hsjax.codes import TaxonomyError, join_levels, split_path
 from hsjax.data.nomenclature import PSEUDO_CODES, load_taxonomy
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.codes import TaxonomyError, join_levels, split_path
 
 DATA = Path(os.environ.get("HSJAX_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -10,8 +10,6 @@ import pytest
 from runs import ROOT, SMALL, TEXT, train_run
 from scipy import stats
 
-from hsjax.damage_facts import level_names
-from hsjax.damaged import Asked, measure_runs
 from hsjax.data.corrupt import SEVERITIES, corrupt_records
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
@@ -19,9 +17,11 @@ from hsjax.evaluation.predictions import read_predictions
 from hsjax.evaluation.robust_cells import Cell, Facts
 from hsjax.evaluation.robust_tables import write_robustness
 from hsjax.features.live import Encoded
-from hsjax.scoring import evaluate_run
-from hsjax.sweeps import read_runs
+from hsjax.robust.damage_facts import level_names
+from hsjax.robust.damaged import Asked, measure_runs
+from hsjax.sweep.lists import read_runs
 from hsjax.train.workdir import ConfigError
+from hsjax.trained.scoring import evaluate_run
 
 SHORT = {**SMALL, "train.steps": 2, "train.eval_every": 2}
 LINES = (
@@ -268,7 +268,7 @@ def test_cells_of_fewer_figures_are_measured_again(sweep, measured, tmp_path):
 
 def test_a_second_call_measures_nothing(sweep, measured, monkeypatch):
     before = (measured[0] / "cells.jsonl").read_bytes()
-    monkeypatch.setattr("hsjax.damaged.corrupt_records", pytest.fail)
+    monkeypatch.setattr("hsjax.robust.damaged.corrupt_records", pytest.fail)
     assert measure_runs(*sweep, measured[0], ASKED) == measured[1]
     assert (measured[0] / "cells.jsonl").read_bytes() == before
 

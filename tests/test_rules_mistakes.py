@@ -3,7 +3,7 @@
 import pytest
 from runs import TEXT, run_config
 
-from hsjax.tasks import TASKS, user_errors
+from hsjax.tasks.registry import TASKS, user_errors
 
 COLUMNS = {"data.columns.id": "id", "data.columns.label": ("hs_code",)}
 MOST = r"(?!head/level2/kernel).*"

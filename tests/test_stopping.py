@@ -14,7 +14,7 @@ from hsjax.evaluation.stopping import (
     stopping_curve,
     write_stopping,
 )
-from hsjax.table_files import read_table
+from hsjax.sweep.table_files import read_table
 from hsjax.train.workdir import ConfigError
 
 
@@ -76,8 +76,8 @@ def test_targets_are_shares(tmp_path, value):
 
 def test_a_table_of_a_sweep_is_made_of_stored_predictions(tmp_path):
     write_predictions(random_tree_predictions(), tmp_path / "predictions.parquet")
-    from hsjax.table_files import Table
-    from hsjax.table_kinds import make_stopping
+    from hsjax.sweep.table_files import Table
+    from hsjax.sweep.table_kinds import make_stopping
 
     table = Table("Mine", {"a": "a"}, {}, stopping=(0.9,))
     text = make_stopping(table, {"a": [tmp_path]}, tmp_path / "t", "Mine")

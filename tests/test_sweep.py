@@ -12,10 +12,9 @@ import pytest
 from runs import ROOT, SMALL, TEXT
 
 from configs.base import get_config
-from hsjax import launchers
-from hsjax.launchers import print_commands, run_local, submit_slurm
 from hsjax.models.published_towers import settle
-from hsjax.sweep_jobs import (
+from hsjax.sweep import launchers
+from hsjax.sweep.jobs import (
     CACHE,
     Job,
     check_sources,
@@ -24,8 +23,9 @@ from hsjax.sweep_jobs import (
     read_evaluations,
     training_jobs,
 )
-from hsjax.sweep_tables import make_table
-from hsjax.sweeps import check_runs, read_runs, resolve
+from hsjax.sweep.launchers import print_commands, run_local, submit_slurm
+from hsjax.sweep.lists import check_runs, read_runs, resolve
+from hsjax.sweep.tables import make_table
 from hsjax.train.config import config_hash, plain
 from hsjax.train.workdir import ConfigError
 

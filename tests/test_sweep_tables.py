@@ -12,7 +12,6 @@ import pytest
 from runs import ROOT
 from test_comparison_rows import ACCURACY, TRUTH, answers_right, write_run
 
-from hsjax import sweep_tables
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation import comparison_plot
 from hsjax.evaluation.curve_lines import (
@@ -24,10 +23,11 @@ from hsjax.evaluation.curve_lines import (
     points_of,
 )
 from hsjax.evaluation.intervals import seed_interval
-from hsjax.sweep_lines import OWN, WORD
-from hsjax.sweep_tables import make_table
-from hsjax.sweeps import check_runs, read_runs, row_names
-from hsjax.table_files import definition, read_table
+from hsjax.sweep import tables as sweep_tables
+from hsjax.sweep.lines import OWN, WORD
+from hsjax.sweep.lists import check_runs, read_runs, row_names
+from hsjax.sweep.table_files import definition, read_table
+from hsjax.sweep.tables import make_table
 from hsjax.train.workdir import ConfigError
 
 SHARES = {"few": 0.5, "all": 0.7, "other": 0.6, "twin": 0.5}

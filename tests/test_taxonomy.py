@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny import ragged_tree
 
-from hsjax.codes import TaxonomyError, hs_path, join_levels, split_path
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.codes import TaxonomyError, hs_path, join_levels, split_path
 
 HS = Taxonomy.from_paths([hs_path(c) for c in ("010121", "010129", "0102", "6109")])
 TREES = {

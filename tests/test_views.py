@@ -23,8 +23,8 @@ from hsjax.inference.predict import load_run
 from hsjax.losses import nt_xent, weighted_mean
 from hsjax.models.published_files import PublishedError
 from hsjax.sharding import BATCH, make_mesh
-from hsjax.tasks import extract
-from hsjax.training_data import examples_at, training_parts
+from hsjax.tasks.registry import extract
+from hsjax.trained.training_data import examples_at, training_parts
 
 ROWS, WIDTH, TEMPERATURE = 7, 5, 0.3
 BATCH_SIZE = 32

@@ -19,7 +19,7 @@ from runs import (
 )
 
 from hsjax.data.synthetic import write_catalogue
-from hsjax.tasks import user_errors
+from hsjax.tasks.registry import user_errors
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import LATER
 from hsjax.train.environment import environment

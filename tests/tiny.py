@@ -8,11 +8,11 @@ import numpy as np
 
 from configs.base import get_config
 from hsjax.batch import BatchSpec
-from hsjax.codes import join_levels
 from hsjax.hierarchy import leaf_paths
 from hsjax.models.build import build_model
 from hsjax.sharding import parameter_names
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.codes import join_levels
 
 VOCAB = 23
 TEXTS = (("title", 7), ("brand", 5))

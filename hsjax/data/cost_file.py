@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from hsjax.atomic import write_atomically
-from hsjax.codes import TaxonomyError, hs_path
-from hsjax.costs import PairCosts
 from hsjax.data.columns import missing_column
 from hsjax.data.named_nodes import read_code
 from hsjax.data.nomenclature import node_paths
@@ -18,6 +16,8 @@ from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import as_text, column_names, read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.codes import TaxonomyError, hs_path
+from hsjax.tree.costs import PairCosts
 
 FILE = "costs.csv"  # of a workdir
 COLUMNS = ("predicted", "true", "cost")

@@ -3,10 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-from hsjax.codes import hs_path, join_levels, split_path
 from hsjax.data.columns import label_kind, missing_column
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import UNREADABLE, as_text, column_names, read_rows
+from hsjax.tree.codes import hs_path, join_levels, split_path
 
 # no goods of international trade are there
 SPECIAL_CHAPTERS = {"77": "reserved", "98": "national use", "99": "national use"}

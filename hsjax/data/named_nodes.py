@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from hsjax.codes import TaxonomyError, split_path
 from hsjax.data.records import CatalogueError
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.codes import TaxonomyError, split_path
 
 
 def find_nodes(

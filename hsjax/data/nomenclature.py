@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hsjax.codes import TaxonomyError, hs_path, split_path
 from hsjax.data.records import CatalogueError, Record
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.codes import TaxonomyError, hs_path, split_path
 
 log = logging.getLogger("hsjax")
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from hsjax.costs import PairCosts, answer_costs
 from hsjax.data.records import Record
 from hsjax.decodes import DECODES, confident_path, level_topk, topk_paths
 from hsjax.evaluation.predictions import Predictions, deepest
@@ -17,6 +16,7 @@ from hsjax.expected_cost import COST, least_cost_path
 from hsjax.hierarchy import label_log_probs, node_log_probs
 from hsjax.progress import progress
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.costs import PairCosts, answer_costs
 
 
 class Rows(NamedTuple):

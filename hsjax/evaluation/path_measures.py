@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from hsjax.costs import common_depth, path_distance
 from hsjax.evaluation.measures import (
     Ratios,
     answers,
@@ -10,6 +9,7 @@ from hsjax.evaluation.measures import (
     right_paths,
 )
 from hsjax.evaluation.predictions import Predictions
+from hsjax.tree.costs import common_depth, path_distance
 
 
 def decode_ratios(predictions: Predictions) -> Ratios:

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
-from hsjax.costs import PairCosts
 from hsjax.data.cost_file import costs_of_run
 from hsjax.data.features import EncodeMissing
 from hsjax.data.groups import group_keys
@@ -38,6 +37,7 @@ from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.config import read_config
 from hsjax.train.kept import kept_published, kept_stores
 from hsjax.train.start import set_up_jax
+from hsjax.tree.costs import PairCosts
 
 
 class Run(NamedTuple):

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from hsjax.models.joint import STARTS, unit_length
 from hsjax.taxonomy import Taxonomy
 
-Span = tuple[int, int, int]  # start, stop, fan-out: see `hsjax.layout.Block`
+Span = tuple[int, int, int]  # start, stop, fan-out: see `hsjax.tree.layout.Block`
 
 START, LARGEST = 1 / 0.07, 100.0  # of the factor on the cosine, as CLIP's
 NEVER = -1e9  # logit of a class that is left out: finite, as all siblings may be

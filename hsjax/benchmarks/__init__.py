@@ -1,0 +1,1 @@
+"""What `python -m hsjax.bench` measures, one module a bench."""

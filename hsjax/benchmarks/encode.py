@@ -1,0 +1,209 @@
+"""What `bench encode` measures: a frozen encoder against the same one in PyTorch.
+
+transformers is measured twice with texts: in batches as they come, as its own pipeline
+makes them, and on the very batches that ours is given, the same tokens in the same
+order with the same padding. With pictures there is no difference. sentence-transformers
+goes its own way, from texts to vectors of unit length, which are compared with ours
+made as long.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from hsjax.batch import IMAGE
+from hsjax.data.features import content_items
+from hsjax.data.quarantine import CatalogueError, Quarantine
+from hsjax.data.records import load_records
+from hsjax.data.text import load_tokenizer
+from hsjax.features.encoded_batches import (
+    encode_pictures,
+    encode_texts,
+    fetched,
+    pad,
+    token_ids,
+)
+from hsjax.features.frozen_encoder import FrozenEncoder
+from hsjax.models.preprocessing import from_facts
+from hsjax.tasks.extraction import open_encoder
+from hsjax.timing import THREADS, alternate
+
+SENTENCES = "sentence-transformers"
+KNOWN = ("mean", "cls")  # pools of the peers
+ROWS = 32  # of a batch as they come, sentence-transformers' default
+
+Encode = Callable[[Sequence], Float[np.ndarray, "N D"]]
+
+
+def bench_encode(config, *, items: int, rounds: int) -> dict:
+    """Items per second of `config.extract` and of each peer that is installed.
+
+    Every side starts from texts, or from encoded pictures, drawn from the unique ones
+    of the catalogue, and ends with vectors in memory. Pictures are decoded by the same
+    code for all.
+
+    Raises:
+      CatalogueError: no peer is installed, no items, or whatever extraction refuses.
+    """
+    c, encoder = config.extract, open_encoder(config)
+    if c.states:
+        raise CatalogueError("bench encode compares one vector an item, not states")
+    if encoder.facts["pool"] not in KNOWN:
+        raise CatalogueError(
+            f"bench encode knows how PyTorch pools by {' and '.join(KNOWN)}, not by"
+            f" {encoder.facts['pool']}"
+        )
+    unique = list(_unique(config).values())
+    if not unique:
+        raise CatalogueError(f"{config.data.path} has no {c.modality} to encode")
+    drawn = np.random.default_rng(0).permutation(len(unique))[: items or None]
+    some = [unique[i] for i in drawn]
+    ours = _ours(encoder, len(some))
+    expected = ours(some)
+    result = {"items": len(some), "encoder": encoder.facts}
+    for name, peer in _peers(config, encoder.facts).items():
+        found = alternate(lambda: ours(some), lambda p=peer: p(some), rounds=rounds)
+        result[name] = {
+            "ours_per_second": len(some) / found["ours_seconds"],
+            "peer_per_second": len(some) / found["peer_seconds"],
+            "times_faster": 1.0 / found["ratio"],
+            **found,
+            "largest_difference": largest_difference(name, expected, peer(some)),
+        }
+    return result
+
+
+def _unique(config) -> dict:
+    """Content key -> text, or picture as the catalogue has it."""
+    data = config.data.copy_and_resolve_references().unlock()
+    data.required = ()
+    if config.extract.modality != IMAGE:
+        data.columns.image = ""
+    records = load_records(data, quarantine=Quarantine(), labelled=False, stored=())
+    return content_items(config, records, config.extract.modality)
+
+
+def largest_difference(
+    name: str, ours: Float[np.ndarray, "N D"], theirs: Float[np.ndarray, "N D"]
+) -> float:
+    """Of any two numbers; of unit vectors, which is what sentence-transformers says."""
+    if name == SENTENCES:
+        ours, theirs = _unit(ours), _unit(theirs)
+    return float(np.abs(theirs - ours).max())
+
+
+def _unit(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def _ours(encoder: FrozenEncoder, total: int) -> Encode:
+    shape = encoder.facts["shape"]
+
+    def encode(items):
+        vectors = np.zeros((len(items), *shape), np.float32)
+        batches = fetched(
+            encoder.encode(items),
+            shape=shape,
+            dtype="float32",
+            total=total,
+            told="ours",
+        )
+        for batch in batches:
+            vectors[batch.positions] = batch.vectors
+        return vectors
+
+    return encode
+
+
+def _peers(config, facts: dict) -> dict[str, Encode]:
+    if not importlib.util.find_spec("torch"):
+        raise CatalogueError(
+            "bench encode compares with PyTorch, which is not installed: pip install"
+            " torch (and sentence-transformers)"
+        )
+    import torch
+
+    torch.set_num_threads(THREADS)
+    if config.extract.modality == IMAGE:
+        return {"transformers": _torch_pictures(config, facts)}
+    peers = _torch_texts(config, facts)
+    if importlib.util.find_spec("sentence_transformers"):
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(facts["source"], device="cpu")
+        model.max_seq_length = facts["length"]
+        before = facts.get("prefix", "")
+        peers[SENTENCES] = lambda texts: model.encode([before + x for x in texts])
+    return peers
+
+
+def _torch_texts(config, facts: dict) -> dict[str, Encode]:
+    """transformers on texts as they come, and on the batches of `encode_texts`."""
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(facts["source"], dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def apply(ids, mask):
+        mask = torch.from_numpy(mask)
+        states = model(
+            input_ids=torch.from_numpy(ids).long(), attention_mask=mask.long()
+        ).last_hidden_state
+        if facts["pool"] != "mean":
+            return states[:, 0].numpy()
+        kept = mask[:, :, None].float()
+        # a batch may be filled up with empty rows
+        return ((states * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)).numpy()
+
+    tokenizer = load_tokenizer(facts["source"])
+    options = {"tokenizer": tokenizer, "length": facts["length"]}
+    options |= {"tokens": config.extract.tokens, "prefix": facts.get("prefix", "")}
+
+    def as_they_come(texts):
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(facts["length"])
+        vectors = []
+        for first in range(0, len(texts), ROWS):
+            here = [options["prefix"] + text for text in texts[first : first + ROWS]]
+            ids = token_ids(tokenizer, here)
+            width = max(map(len, ids))
+            vectors.append(apply(*pad(ids, rows=len(ids), width=width)))
+        return np.concatenate(vectors)
+
+    def on_ours(texts):
+        return _in_order(encode_texts(apply, texts, **options), len(texts))
+
+    return {"transformers": as_they_come, "transformers_our_batches": on_ours}
+
+
+def _torch_pictures(config, facts: dict) -> Encode:
+    """transformers on the batches of `encode_pictures`."""
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(facts["source"], dtype=torch.float32).eval()
+    look = from_facts(facts["preprocessing"])
+    mean, std = (torch.tensor(x).reshape(1, 3, 1, 1) for x in (look.mean, look.std))
+
+    @torch.inference_mode()
+    def apply(batch, weight):
+        pixels = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+        states = model(pixel_values=(pixels.float() / 255 - mean) / std)
+        if facts["pool"] == "cls":
+            return states.last_hidden_state[:, 0].numpy()
+        return states.pooler_output.flatten(1).numpy()
+
+    options = {"look": look, "rows": config.extract.rows}
+    options |= {"max_pixels": config.data.image.max_pixels}
+    return lambda items: _in_order(encode_pictures(apply, items, **options), len(items))
+
+
+def _in_order(batches, total: int) -> Float[np.ndarray, "N D"]:
+    """Vectors by the places of their items."""
+    places, vectors = zip(*((x.positions, x.vectors) for x in batches), strict=True)
+    found = np.zeros((total, vectors[0].shape[1]), np.float32)
+    found[np.concatenate(places)] = np.concatenate(vectors)
+    return found

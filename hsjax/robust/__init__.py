@@ -1,0 +1,1 @@
+"""Runs on damaged products: which damage, on whom, and what it costs."""

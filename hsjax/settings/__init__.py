@@ -1,0 +1,1 @@
+"""A config's keys: which values each has, and mistakes in words."""

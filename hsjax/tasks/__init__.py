@@ -1,0 +1,1 @@
+"""`config.task`: what a workdir is made by."""

@@ -1,0 +1,1 @@
+"""Trained runs: opening, scoring, members of ensembles and cascades, reports."""

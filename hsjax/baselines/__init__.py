@@ -1,1 +1,1 @@
-"""What a trained model has to beat: SVM, nearest text, majority."""
+"""What a trained model has to beat: a linear SVM, the nearest products."""

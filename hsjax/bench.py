@@ -19,7 +19,7 @@ from absl import app, flags
 
 from hsjax.atomic import write_atomically
 from hsjax.main import CONFIG, parse_flags, show_log
-from hsjax.timing import alternate, is_noisy, pin
+from hsjax.timing import THREADS, alternate, is_noisy, pin
 
 TAXONOMY = flags.DEFINE_string(
     "taxonomy", None, "taxonomy.json, or .csv with HS codes."
@@ -33,7 +33,9 @@ ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
 PAIRS = flags.DEFINE_integer("pairs", 4096, "Batch of `loss`.", lower_bound=2)
 CHUNK = flags.DEFINE_integer("chunk", 1024, "Of `loss`: pictures of a block.", 1)
 TRAIN_ROWS = flags.DEFINE_integer("train_rows", 4000, "Of `heads`; 0 = all.")
-JOBS = flags.DEFINE_integer("jobs", 1, "Processes of `heads`' peer.", lower_bound=1)
+JOBS = flags.DEFINE_integer(
+    "jobs", THREADS, "Processes of `heads`' peer: its nodes side by side.", 1
+)
 RUNS = flags.DEFINE_string("runs", None, "Of `cost`, as launch/sweep.py reads it.")
 ROOT = flags.DEFINE_string("root", None, "Of `cost`: folder of the workdirs.")
 SET = flags.DEFINE_multi_string("set", [], "Of `cost`, as for launch/sweep.py.")

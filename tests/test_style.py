@@ -135,7 +135,7 @@ ARROWS = {
     ),
     "hsjax.inference": (
         *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.taxonomy"),
-        *("hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
+        *("hsjax.hierarchy", "hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
         *("hsjax.train.start", "hsjax.train.config"),  # a run is loaded from its files
         "hsjax.train.kept",
         "hsjax.tree.costs",

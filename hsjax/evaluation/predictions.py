@@ -192,17 +192,7 @@ def read_predictions(path: Path | str) -> Predictions:
     Raises:
       CatalogueError: the file is not Parquet, not ours, or of a newer format.
     """
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise CatalogueError(f"{path}: no predictions to read: {error}") from None
-    header = json.loads((table.schema.metadata or {}).get(b"hsjax", b"{}"))
-    if header.get("format") != FORMAT:
-        raise CatalogueError(
-            f"{path} is not a predictions file of format {FORMAT}"
-            f" (found {header.get('format', 'none')}): write it again by"
-            " python -m hsjax.evaluate --run=WORKDIR"
-        )
+    table, header = _opened(path)
     main, levels = header["main"], range(1, header["levels"] + 1)
 
     def flat(name):
@@ -238,3 +228,19 @@ def read_predictions(path: Path | str) -> Predictions:
         confident=flat("pred_confident") if asked else None,
         admissible=padded_lists(table["admissible"], sets, "") if sets else None,
     )
+
+
+def _opened(path: Path | str) -> tuple[pa.Table, dict]:
+    """The table of a file of ours, and its header; errors: see `read_predictions`."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, FileNotFoundError) as error:
+        raise CatalogueError(f"{path}: no predictions to read: {error}") from None
+    header = json.loads((table.schema.metadata or {}).get(b"hsjax", b"{}"))
+    if header.get("format") != FORMAT:
+        raise CatalogueError(
+            f"{path} is not a predictions file of format {FORMAT}"
+            f" (found {header.get('format', 'none')}): write it again by"
+            " python -m hsjax.evaluate --run=WORKDIR"
+        )
+    return table, header

@@ -72,12 +72,7 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
     if table.curves:
         return make_curves(table, runs, root, name, done)
     rows = [_row(wanted, runs, root, table, done) for wanted in table.rows]
-    folders = [folder for row in rows for folder in row.folders]
-    if not folders:
-        raise ConfigError(
-            f"--table={name}: no run of it has {table.folder}/report.json;"
-            f" --evaluate={table.folder}='ARGUMENTS' makes it"
-        )
+    folders = _folders(rows, table, name)
     if discovered:
         return make_discoveries(table, rows, root / name)
     for folder in folders:
@@ -102,6 +97,17 @@ def make_table(path: Path, runs: Sequence[Run], root: Path, name: str) -> str:
         return write_series(comparison, root / name, **told)
     told["blocks"] = blocks if table.levels else None
     return write_comparison(comparison, root / name, **told)
+
+
+def _folders(rows: Sequence[Row], table: Table, name: str) -> list[Path]:
+    """Of all rows; ConfigError: there are none."""
+    folders = [folder for row in rows for folder in row.folders]
+    if not folders:
+        raise ConfigError(
+            f"--table={name}: no run of it has {table.folder}/report.json;"
+            f" --evaluate={table.folder}='ARGUMENTS' makes it"
+        )
+    return folders
 
 
 def _defined(path: Path, runs: Sequence[Run], root: Path, name: str) -> Table:

@@ -16,6 +16,8 @@ from hsjax.data.store import add_part, start_store
 from hsjax.features.cluster_cascade import Node, undivided
 from hsjax.features.cluster_count import Tried
 from hsjax.inference.predict import Run
+from hsjax.recategorize import products as discovery
+from hsjax.recategorize import vocabulary
 from hsjax.recategorize.methods import METHODS
 from hsjax.recategorize.products import (
     branch_vectors,
@@ -25,8 +27,6 @@ from hsjax.recategorize.products import (
     without_below,
 )
 from hsjax.recategorize.report import tried_markdown, why_undivided
-from hsjax.recategorize.task import products as discovery
-from hsjax.recategorize.task import vocabulary
 from hsjax.recategorize.vocabulary import nearest_names
 from hsjax.settings.discovery import check_recategorize
 from hsjax.taxonomy import Taxonomy

@@ -17,7 +17,7 @@ from configs.base import get_config
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.inference.predict import vocabulary
 from hsjax.models.build import Model, build_model
-from hsjax.tasks.registry import registry as tasks
+from hsjax.tasks import registry as tasks
 from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.loop import Finished, fit
 from hsjax.train.start import (

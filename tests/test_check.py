@@ -9,7 +9,7 @@ import pytest
 from runs import TEXT, run_config, train_run
 
 from hsjax.data.records import CatalogueError
-from hsjax.tasks.registry import check
+from hsjax.tasks import check
 
 
 def test_rows_are_counted_without_being_read(shop, tmp_path, monkeypatch):

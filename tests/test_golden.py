@@ -17,13 +17,13 @@ from clu import parameter_overview
 
 from configs import base
 from hsjax.batch import IMAGE
-from hsjax.choices import check_choices
 from hsjax.data.features import stores_of
 from hsjax.data.prepare import batch_spec
 from hsjax.data.store import start_store
 from hsjax.models.build import build_model
 from hsjax.models.label_tower import LabelFeatures
-from hsjax.options import CHOICES
+from hsjax.settings.choices import check_choices
+from hsjax.settings.options import CHOICES
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import check_objective
 from hsjax.train.workdir import flatten

@@ -24,7 +24,7 @@ from hsjax.data.store import add_part, start_store
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.models.published_files import PublishedError
 from hsjax.models.published_towers import NOT_CHOSEN, settle
-from hsjax.tasks.registry import registry as tasks
+from hsjax.tasks import registry as tasks
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.kept import keep_encoders, kept_encoders, kept_stores
 from hsjax.train.watch import tell_idle_settings

@@ -24,7 +24,7 @@ from hsjax.models.published_weights import load_parameters
 from hsjax.models.text_families import TEXT_FAMILIES
 from hsjax.settings.choices import check_choices
 from hsjax.settings.model_flaws import stream_flaws
-from hsjax.tasks.registry import registry as tasks
+from hsjax.tasks import registry as tasks
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import ConfigError
 from hsjax.trained.opening import resolved

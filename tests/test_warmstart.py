@@ -16,7 +16,7 @@ from tiny import (
 
 from hsjax.models.build import build_model
 from hsjax.sharding import make_mesh, parameter_names
-from hsjax.tasks.registry import registry as tasks
+from hsjax.tasks import registry as tasks
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.start import initial_state
 from hsjax.train.warmstart import warm_start

@@ -12,7 +12,11 @@ from configs.fashion import paper_b
 
 
 def get_config() -> ConfigDict:
-    config = paper_b.get_config()
+    return on_shops(paper_b.get_config())
+
+
+def on_shops(config: ConfigDict) -> ConfigDict:
+    """The same config on the shops' catalogue and features."""
     config.data.columns.text = ("title", "description")
     config.data.text.streams.title = ("title", "description")
     config.data.text.lengths.title = 48

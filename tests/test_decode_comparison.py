@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from runs import ROOT
+from runs import ROOT, command
 from test_comparison_rows import TRUTH, answers_right, write_run
 from test_metrics import points
 
-from hsjax import evaluate
 from hsjax.data.records import CatalogueError
 from hsjax.decodes import DECODES
 from hsjax.evaluation.comparison import compare_runs
@@ -25,7 +24,6 @@ from hsjax.train.workdir import ConfigError
 
 ACCURACY, INVALID = "path/accuracy", "path/invalid"
 COUNT = len(TRUTH)
-USES = {"comparing": evaluate.COMPARING, "scoring": evaluate.SCORING}
 
 
 def decoded_twice(seed):
@@ -118,9 +116,9 @@ def test_mistakes_in_the_names_of_decodes(folders, tmp_path):
     with pytest.raises(CatalogueError, match="no decode 'gredy'.*Did you mean 'greed"):
         compare_runs(where, [], tmp_path / "out", [], ["path", "gredy"])
     assert not (tmp_path / "out").exists()
-    of_use = {name: [x.name for x in flags] for name, flags in USES.items()}
-    assert "decodes" in of_use["comparing"]
-    assert "decodes" not in of_use["scoring"]
+    asked = (f"--run={folders[0]}", "--decodes=path,greedy", f"--output={tmp_path}/out")
+    _, told = command(*asked, module="hsjax.evaluate").communicate(timeout=300)
+    assert "--decodes says nothing with --run: leave it out" in told
 
 
 def test_rows_of_a_table_may_be_decodes(folders):

@@ -207,6 +207,13 @@ def imports(path):
             yield from [n for n in inner if n in MODULES] or [node.module]
 
 
+def test_no_two_commands_in_one_process():
+    """Each defines its flags at import, and absl takes a name once; all share main's."""
+    commands = {f"hsjax.{name}" for name in COMMANDS} - {"hsjax.main"}
+    for path in sorted((ROOT / "tests").glob("*.py")):
+        assert not commands & {*imports(path)}, f"{path.name}: run it as a command"
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_import_arrows(name):
     group = max((g for g in ARROWS if below(name, g)), key=len)

@@ -11,7 +11,7 @@ from test_metrics import make_predictions
 
 from hsjax.data.quarantine import CatalogueError
 from hsjax.evaluation.predictions import write_predictions
-from hsjax.new_classes import first_new, score_new_classes
+from hsjax.recategorize.new_classes import first_new, score_new_classes
 from hsjax.taxonomy import Taxonomy
 
 # (what it is, what is answered); Totes are no new class, and most of the products

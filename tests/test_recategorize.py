@@ -15,9 +15,9 @@ from hsjax.data.store import add_part, start_store
 from hsjax.evaluation.in_tree import in_tree
 from hsjax.evaluation.predictions import read_predictions
 from hsjax.features.cluster_cascade import undivided
-from hsjax.new_classes import score_new_classes
 from hsjax.recategorize.diff import read_diff
 from hsjax.recategorize.files import Found
+from hsjax.recategorize.new_classes import score_new_classes
 from hsjax.recategorize.products import read_branch
 from hsjax.recategorize.refinement import refine
 from hsjax.taxonomy import Taxonomy

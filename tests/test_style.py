@@ -181,7 +181,7 @@ def imports(path):
 
 
 def test_no_two_commands_in_one_process():
-    """Each defines its flags at import, and absl takes a name once; all share main's."""
+    """Each defines its flags at import, where absl takes a name only once."""
     commands = {f"hsjax.{name}" for name in COMMANDS} - {"hsjax.main"}
     for path in sorted((ROOT / "tests").glob("*.py")):
         assert not commands & {*imports(path)}, f"{path.name}: run it as a command"

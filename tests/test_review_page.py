@@ -451,4 +451,4 @@ def test_the_page_is_part_of_the_package():
     found = {path.name for path in PAGES.iterdir()}
     assert found == {"review.html", "review.css", "review.js", "map.js"}
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
-    assert 'package-data.hsjax = ["pages/*"]' in text
+    assert 'package-data."hsjax.recategorize" = ["pages/*"]' in text

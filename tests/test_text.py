@@ -39,7 +39,8 @@ every_kind = pytest.mark.parametrize("tokenizer", KINDS.values(), ids=KINDS)
 def record(row, **texts):
     fields = {f.name: "" for f in dataclasses.fields(Record)}
     fields |= {"row": row, "id": str(row), "texts": texts, "image": None}
-    return Record(**fields | {"path": (), "complete": True, "extra": {}})
+    fields |= {"path": (), "admissible": (), "complete": True, "extra": {}}
+    return Record(**fields)
 
 
 def pieces(tokenizer, tokens, row=0):

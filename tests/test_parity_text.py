@@ -15,10 +15,10 @@ from tiny import bitwise_equal, drawn
 
 from hsjax.data.text import load_tokenizer, tokenize, train_tokenizer
 from hsjax.models.families import Family
-from hsjax.models.layers import AttentionPool
 from hsjax.models.published_files import read_published
 from hsjax.models.published_weights import find_family, load_parameters, to_tensors
 from hsjax.models.text_families import TEXT_FAMILIES
+from hsjax.models.transformer import AttentionPool
 
 DATA = Path(os.environ.get("HSJAX_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FLOAT, HALF = jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)

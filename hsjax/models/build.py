@@ -75,7 +75,7 @@ class ProductClassifier(Towers):
         kept, key = present, lambda: self.make_rng("dropout")
         if training:
             kept = with_dropout(c, names, present, key)
-        fuse = FUSIONS[c.fusion.kind](c.fusion, self._dtype, name="fusion")
+        fuse = FUSIONS[c.fusion.kind](c.fusion, self._dtype, c.attention, name="fusion")
         parts, embeddings, views = self._modalities(
             batch, kept, training, fuse.reads_states
         )

@@ -4,14 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from hsjax.models.layers import (
-    TOKEN_INIT,
-    AttentionPool,
-    LayerNorm,
-    TransformerBlock,
-    masked_mean,
-    pool_tokens,
-)
+from hsjax.models.depth import Execution, run_layers
+from hsjax.models.layers import TOKEN_INIT, LayerNorm, masked_mean, pool_tokens
+from hsjax.models.transformer import AttentionPool, TransformerBlock
 
 
 class TextEncoder(nn.Module):
@@ -38,6 +33,7 @@ class TextEncoder(nn.Module):
       causal: a token sees itself and what is before it (CLIP).
       embedding_norm: normalise embeddings (not CLIP).
       projection: width of a last linear map without bias; 0 = none.
+      how: layers are computed, see `depth`.
     """
 
     vocab_size: int
@@ -61,15 +57,17 @@ class TextEncoder(nn.Module):
     causal: bool = False
     embedding_norm: bool = True
     projection: int = 0
+    how: Execution = Execution()
 
     @nn.compact
     def __call__(
         self, ids: Int[Array, "B T"], mask: Bool[Array, "B T"], training: bool
     ) -> Float[Array, "B _"] | Float[Array, "B T _"]:
         x = self._embed(ids, training)
-        blocks = [self._block(i) for i in range(self.shared or self.depth)]
-        for i in range(self.depth):
-            x = blocks[i * len(blocks) // self.depth](x, mask, training)
+        distinct = self.shared or self.depth
+        names = [f"layer{i * distinct // self.depth}" for i in range(self.depth)]
+        key = self.make_rng("dropout") if training and self.dropout else None
+        x = run_layers(self, self._block, names, x, mask, key)
         if self.pre_norm:
             x = LayerNorm(self.eps, name="final_norm")(x)
         if self.pool == "none":
@@ -110,7 +108,7 @@ class TextEncoder(nn.Module):
         x = LayerNorm(name="bag_norm")(masked_mean(table[ids], mask))
         return nn.Dropout(self.bag_dropout, deterministic=not training)(x)
 
-    def _block(self, i: int) -> TransformerBlock:
+    def _block(self, **place) -> TransformerBlock:
         return TransformerBlock(
             self.heads,
             self.mlp,
@@ -120,12 +118,12 @@ class TextEncoder(nn.Module):
             self.eps,
             self.activation,
             self.causal,
-            name=f"layer{i}",
+            by=self.how.attention,
+            **place,
         )
 
     def _pool(self, x, mask) -> Float[Array, "B D"]:
         if self.pool != "map":
             return pool_tokens(x, mask, self.pool)
-        return AttentionPool(
-            self.heads, self.mlp, self.dtype, self.eps, self.activation, name="pool"
-        )(x, mask)
+        shape = self.heads, self.mlp, self.dtype, self.eps, self.activation
+        return AttentionPool(*shape, self.how.attention, name="pool")(x, mask)

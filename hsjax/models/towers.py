@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 from ml_collections import FrozenConfigDict
 
 from hsjax.batch import IMAGE, BatchSpec
+from hsjax.models.depth import Execution
 from hsjax.models.layers import masked_mean
 from hsjax.models.published_towers import published_encoder
 from hsjax.models.scratch_towers import STATES, image_tower, text_tower
@@ -49,6 +50,10 @@ class Towers(nn.Module):
     def _dtype(self) -> jnp.dtype:
         return jnp.dtype(self.config.dtype)
 
+    @property
+    def _how(self) -> Execution:
+        return Execution(self.config.attention, self.config.scan, self.config.remat)
+
     def _encoder(self, name: str, tower: str, *, states: bool) -> nn.Module:
         """Of one vector per item, or of its states, whatever the config pools by."""
         if tower in self.published:
@@ -58,18 +63,19 @@ class Towers(nn.Module):
                 dropout=c.dropout,
                 pool=STATES if states else c.pool,
                 dtype=self._dtype,
+                how=self._how,
                 name=tower,
             )
+        options = {"dtype": self._dtype, "how": self._how, "name": tower}
         pool = {"pool": STATES} if states else {}
         if name == IMAGE:
             c = self.config.image
-            return image_tower(c, dtype=self._dtype, name=tower, **pool)
+            return image_tower(c, **options, **pool)
         return text_tower(
             self.config.text[name] if name in self.config.text else self.config.text,
             vocab_size=self.vocab_size,
             max_length=max(length for _, length in self.spec.lengths),
-            dtype=self._dtype,
-            name=tower,
+            **options,
             **pool,
         )
 

@@ -7,13 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from hsjax.models.layers import (
-    TOKEN_INIT,
-    AttentionPool,
-    LayerNorm,
-    TransformerBlock,
-    pool_tokens,
-)
+from hsjax.models.depth import Execution, run_layers
+from hsjax.models.layers import TOKEN_INIT, LayerNorm, pool_tokens
+from hsjax.models.transformer import AttentionPool, TransformerBlock
 
 
 class VisionTransformer(nn.Module):
@@ -37,6 +33,7 @@ class VisionTransformer(nn.Module):
       patch_bias: of the patch embedding (not CLIP).
       embedding_norm: normalise the tokens before the first layer (CLIP).
       projection: width of a last linear map without bias; 0 = none.
+      how: layers are computed, see `depth`.
     """
 
     patch: int
@@ -55,6 +52,7 @@ class VisionTransformer(nn.Module):
     patch_bias: bool = True
     embedding_norm: bool = False
     projection: int = 0
+    how: Execution = Execution()
 
     @nn.compact
     def __call__(
@@ -65,8 +63,9 @@ class VisionTransformer(nn.Module):
         if tokens is None:
             tokens = ("cls_token",) if self.pool == "cls" else ()
         x = self._embed(image, tokens, training)
-        for i in range(self.depth):
-            x = self._block(i)(x, None, training)
+        names = [f"layer{i}" for i in range(self.depth)]
+        key = self.make_rng("dropout") if training and self.dropout else None
+        x = run_layers(self, self._block, names, x, None, key)
         x = LayerNorm(self.eps, name="final_norm")(x)
         if self.pool == "none":
             return x[:, len(tokens) :].astype(jnp.float32)
@@ -114,7 +113,7 @@ class VisionTransformer(nn.Module):
         patches = resize_bicubic(patches, size).reshape(-1, self.width)
         return jnp.concatenate([table[:lead], patches])
 
-    def _block(self, i: int) -> TransformerBlock:
+    def _block(self, **place) -> TransformerBlock:
         return TransformerBlock(
             self.heads,
             self.mlp,
@@ -124,14 +123,15 @@ class VisionTransformer(nn.Module):
             self.eps,
             self.activation,
             layer_scale=self.layer_scale,
-            name=f"layer{i}",
+            by=self.how.attention,
+            **place,
         )
 
     def _pool(self, x, lead) -> Float[Array, "B D"]:
         if self.pool == "map":
-            return AttentionPool(
-                self.heads, self.mlp, self.dtype, self.eps, self.activation, name="pool"
-            )(x[:, lead:], None)
+            shape = self.heads, self.mlp, self.dtype, self.eps, self.activation
+            pool = AttentionPool(*shape, self.how.attention, name="pool")
+            return pool(x[:, lead:], None)
         x = x if self.pool == "cls" else x[:, lead:]
         return pool_tokens(x, jnp.ones(x.shape[:2], bool), self.pool)
 

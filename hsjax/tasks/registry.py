@@ -15,7 +15,8 @@ from hsjax.features.frozen_encoder import fingerprint
 from hsjax.inference.predict import load_run
 from hsjax.interrupts import interrupts_told
 from hsjax.models.published_files import PublishedError
-from hsjax.models.published_towers import published_start, read_towers
+from hsjax.models.published_start import published_start
+from hsjax.models.published_towers import read_towers
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
 from hsjax.train.kept import kept_encoders, read_train_counts

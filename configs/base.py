@@ -87,6 +87,7 @@ def data() -> ConfigDict:
     c.text.streams = ConfigDict({"title": ("title",)})  # stream -> columns, by ' ; '
     c.text.length = 32  # tokens of a stream, longer texts are cut
     c.text.lengths = ConfigDict()  # stream -> another length
+    c.text.buckets = ()  # lengths, ascending up to the longest: each batch is of texts of one, padded no further; () = all as long
     c.text.tokenizer = "train"  # train | a directory | a hub name | published (of model.text.published, where train means it, too)
     c.text.kind = "wordpiece"  # of a trained tokenizer: wordpiece | bpe
     c.text.vocab_size = 4000  # of a trained tokenizer

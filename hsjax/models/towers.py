@@ -50,34 +50,8 @@ class Towers(nn.Module):
     def _dtype(self) -> jnp.dtype:
         return jnp.dtype(self.config.dtype)
 
-    @property
-    def _how(self) -> Execution:
-        return Execution(self.config.attention, self.config.scan, self.config.remat)
-
     def _encoder(self, name: str, tower: str, *, states: bool) -> nn.Module:
-        """Of one vector per item, or of its states, whatever the config pools by."""
-        if tower in self.published:
-            c = self.config[tower]
-            return published_encoder(
-                self.published[tower],
-                dropout=c.dropout,
-                pool=STATES if states else c.pool,
-                dtype=self._dtype,
-                how=self._how,
-                name=tower,
-            )
-        options = {"dtype": self._dtype, "how": self._how, "name": tower}
-        pool = {"pool": STATES} if states else {}
-        if name == IMAGE:
-            c = self.config.image
-            return image_tower(c, **options, **pool)
-        return text_tower(
-            self.config.text[name] if name in self.config.text else self.config.text,
-            vocab_size=self.vocab_size,
-            max_length=max(length for _, length in self.spec.lengths),
-            **options,
-            **pool,
-        )
+        return make_encoder(self, name, tower, states=states)
 
     def _encode(
         self, encoder: nn.Module | None, batch: Inputs, name: str, training: bool
@@ -120,6 +94,31 @@ class Towers(nn.Module):
         if not self.config.objective.self_supervised:
             return Encoded(feature, mask)
         return Encoded(feature, mask, found if mask is None else found.mean(axis=2))
+
+
+def make_encoder(towers: Towers, name: str, tower: str, *, states: bool) -> nn.Module:
+    """Of one vector per item, or of its states, whatever the config pools by.
+
+    Args:
+      name: of the modality.
+      tower: what its parameters are called.
+    """
+    c, spec = towers.config, towers.spec
+    how = Execution(c.attention, c.scan, c.remat)
+    options = {"dtype": jnp.dtype(c.dtype), "how": how, "name": tower}
+    if tower in towers.published:
+        own = c[tower]
+        options |= {"dropout": own.dropout, "pool": STATES if states else own.pool}
+        return published_encoder(towers.published[tower], **options)
+    options |= {"pool": STATES} if states else {}
+    if name == IMAGE:
+        return image_tower(c.image, **options)
+    return text_tower(
+        c.text[name] if name in c.text else c.text,
+        vocab_size=towers.vocab_size,
+        max_length=max(length for _, length in spec.lengths),
+        **options,
+    )
 
 
 def pooled(

@@ -84,6 +84,7 @@ NUMBERS = {
     "data.synthetic.missing_image": SHARE,
     "data.synthetic.duplicates": SHARE,
     "data.text.length": LENGTH,
+    "data.text.buckets": LENGTH,
     "data.text.word_drop": SHARE,
     "data.text.name_drop": SHARE,
     "data.text.vocab_size": COUNT,

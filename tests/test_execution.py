@@ -11,6 +11,7 @@ from hsjax.models import attention
 from hsjax.models.attention import attend, implementation
 from hsjax.models.depth import REMATS, Execution
 from hsjax.models.text import TextEncoder
+from hsjax.models.transformer import dropped
 from hsjax.models.vit import VisionTransformer
 from hsjax.settings.choices import check_choices
 from hsjax.train.objective import make_objective
@@ -86,6 +87,23 @@ def test_dropout_draws_anew_in_every_layer():
     (loop,) = [e for e in kept.jaxpr.eqns if e.primitive.name == "scan"]
     stacked = [v.aval for v in loop.invars[loop.params["num_consts"] + 1 :]]
     assert any(jnp.issubdtype(a.dtype, jax.dtypes.prng_key) for a in stacked)
+
+
+@pytest.mark.parametrize("width", [64, 63])
+def test_dropped(width):
+    x = jnp.ones((200, width))
+    found = dropped(x, rate=0.3, key=jax.random.key(0))
+    kept = np.asarray(found != 0)
+    assert set(np.unique(found)) == {0, np.float32(1 / (1 - 19661 / 2**16))}
+    # of each entry, of neighbours, and of the two that share a word
+    for a, b in ((kept, kept), (kept[:, 1:], kept[:, :-1])):
+        assert abs(a.mean() - 0.7) < 0.02
+        assert a is b or abs((a & b).mean() - 0.49) < 0.02
+    first, second = kept[:, : width // 2], kept[:, -(width // 2) :]
+    assert abs((first & second).mean() - 0.49) < 0.02
+    assert abs(float(found.mean()) - 1) < 0.03
+    assert dropped(x, rate=0.3, key=None) is x
+    assert dropped(x, rate=0.0, key=jax.random.key(0)) is x
 
 
 def test_a_scan_compiles_one_layer_and_a_remat_keeps_less():

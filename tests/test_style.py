@@ -68,6 +68,7 @@ ARROWS = {
         "hsjax.sharding",
         "hsjax.sweep",
         "hsjax.tasks",
+        "hsjax.taxonomy",
         "hsjax.train",
         "hsjax.trained",
     ),

@@ -6,7 +6,12 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from hsjax.models.depth import Execution, run_layers
 from hsjax.models.layers import TOKEN_INIT, LayerNorm, masked_mean, pool_tokens
-from hsjax.models.transformer import AttentionPool, TransformerBlock
+from hsjax.models.transformer import (
+    AttentionPool,
+    TransformerBlock,
+    dropout_keys,
+    dropped,
+)
 
 
 class TextEncoder(nn.Module):
@@ -63,11 +68,11 @@ class TextEncoder(nn.Module):
     def __call__(
         self, ids: Int[Array, "B T"], mask: Bool[Array, "B T"], training: bool
     ) -> Float[Array, "B _"] | Float[Array, "B T _"]:
-        x = self._embed(ids, training)
+        first, rest = dropout_keys(self, training)
+        x = self._embed(ids, first)
         distinct = self.shared or self.depth
         names = [f"layer{i * distinct // self.depth}" for i in range(self.depth)]
-        key = self.make_rng("dropout") if training and self.dropout else None
-        x = run_layers(self, self._block, names, x, mask, key)
+        x = run_layers(self, self._block, names, x, mask, rest)
         if self.pre_norm:
             x = LayerNorm(self.eps, name="final_norm")(x)
         if self.pool == "none":
@@ -82,7 +87,7 @@ class TextEncoder(nn.Module):
             x = up(x).astype(jnp.float32)
         return x
 
-    def _embed(self, ids, training) -> Shaped[Array, "B T D"]:
+    def _embed(self, ids, key) -> Shaped[Array, "B T D"]:
         length, width = ids.shape[1], self.embedding_width or self.width
         if length > self.max_length:
             raise ValueError(
@@ -98,7 +103,7 @@ class TextEncoder(nn.Module):
             x = x + kinds[None, :1]
         if self.embedding_norm:
             x = LayerNorm(self.eps, name="embedding_norm")(x)
-        x = nn.Dropout(self.dropout, deterministic=not training)(x.astype(self.dtype))
+        x = dropped(x.astype(self.dtype), rate=self.dropout, key=key)
         if self.embedding_width:
             x = nn.Dense(self.width, dtype=self.dtype, name="embedding_projection")(x)
         return x

@@ -109,11 +109,25 @@ class TransformerBlock(nn.Module):
 def dropped(
     x: Shaped[Array, "*batch D"], *, rate: float, key: jax.Array | None
 ) -> Shaped[Array, "*batch D"]:
-    """x with a share of its entries zero, the others as much larger; no key: x."""
+    """x with a share of its entries zero, the others as much larger; no key: x.
+
+    The share is rounded to 1 / 65536: every word of random bits serves two entries,
+    which halves what is by far the dearest part of dropout on a CPU.
+    """
     if key is None or not rate:
         return x
-    kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-    return jnp.where(kept, x / (1.0 - rate), jnp.zeros_like(x))
+    *rows, width = x.shape
+    share = round(rate * 2**16)
+    words = jax.random.bits(key, (*rows, -(-width // 2)), jnp.uint32)
+    halves = jnp.concatenate([words >> 16, words & 0xFFFF], axis=-1)[..., :width]
+    return jnp.where(halves >= share, x / (1 - share / 2**16), jnp.zeros_like(x))
+
+
+def dropout_keys(module: nn.Module, training: bool) -> tuple:
+    """(of what goes into the layers, of the layers); None where nothing is dropped."""
+    if not (training and module.dropout):
+        return None, None
+    return tuple(jax.random.split(module.make_rng("dropout")))
 
 
 def feed_forward(

@@ -9,7 +9,12 @@ from jaxtyping import Array, Float, Shaped
 
 from hsjax.models.depth import Execution, run_layers
 from hsjax.models.layers import TOKEN_INIT, LayerNorm, pool_tokens
-from hsjax.models.transformer import AttentionPool, TransformerBlock
+from hsjax.models.transformer import (
+    AttentionPool,
+    TransformerBlock,
+    dropout_keys,
+    dropped,
+)
 
 
 class VisionTransformer(nn.Module):
@@ -62,10 +67,10 @@ class VisionTransformer(nn.Module):
         tokens = self.tokens
         if tokens is None:
             tokens = ("cls_token",) if self.pool == "cls" else ()
-        x = self._embed(image, tokens, training)
+        first, rest = dropout_keys(self, training)
+        x = self._embed(image, tokens, first)
         names = [f"layer{i}" for i in range(self.depth)]
-        key = self.make_rng("dropout") if training and self.dropout else None
-        x = run_layers(self, self._block, names, x, None, key)
+        x = run_layers(self, self._block, names, x, None, rest)
         x = LayerNorm(self.eps, name="final_norm")(x)
         if self.pool == "none":
             return x[:, len(tokens) :].astype(jnp.float32)
@@ -77,7 +82,7 @@ class VisionTransformer(nn.Module):
             x = up(x).astype(jnp.float32)
         return x
 
-    def _embed(self, image, tokens, training) -> Shaped[Array, "B T D"]:
+    def _embed(self, image, tokens, key) -> Shaped[Array, "B T D"]:
         window = (self.patch, self.patch)
         x = nn.Conv(
             self.width,
@@ -100,7 +105,7 @@ class VisionTransformer(nn.Module):
         x = x + self._positions(size, len(tokens))[None].astype(x.dtype)
         if self.embedding_norm:
             x = LayerNorm(self.eps, name="embedding_norm")(x)
-        return nn.Dropout(self.dropout, deterministic=not training)(x)
+        return dropped(x, rate=self.dropout, key=key)
 
     def _positions(self, size, lead) -> Float[Array, "T D"]:
         """The table, its patches resampled to `size` where that is another grid."""

@@ -131,10 +131,10 @@ class _Run:
             rows=parts.val_rows,
             mesh=mesh,
         )
-        step = training_step(config, model, objective, optimizer, shardings, mesh)
+        self.step = training_step(config, model, objective, optimizer, shardings, mesh)
         flops = step_flops(config, model, shardings.params)
         given = {"spec": parts.train.spec, "mesh": mesh, "flops": flops}
-        self.programs = functools.partial(StepPrograms, config, step, **given)
+        self.programs = functools.partial(StepPrograms, config, self.step, **given)
         self.data = training_order(config, parts.train)
         epoch = max(1, math.ceil(len(parts.train) / config.data.batch_size))
         self.eval_every = config.train.eval_every or epoch

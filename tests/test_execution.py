@@ -1,5 +1,7 @@
 """How layers are computed changes neither values, gradients nor parameters."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from hsjax.models.text import TextEncoder
 from hsjax.models.transformer import dropped
 from hsjax.models.vit import VisionTransformer
 from hsjax.settings.choices import check_choices
+from hsjax.train.devices import training_mesh
 from hsjax.train.objective import make_objective
 from hsjax.train.workdir import ConfigError
 
@@ -127,6 +130,13 @@ def test_an_unknown_remat_or_attention_is_refused():
         studied("vit", Execution(attention="flash"))
 
 
+def on_gpu(monkeypatch, capability):
+    """As if there were one."""
+    device = SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+
+
 @pytest.mark.parametrize(
     ("asked", "dtype", "width", "length", "masked", "expected"),
     [
@@ -143,7 +153,11 @@ def test_an_unknown_remat_or_attention_is_refused():
 def test_which_attention(monkeypatch, asked, dtype, width, length, masked, expected):
     x = jnp.zeros((2, length, 3, width), dtype)
     assert implementation(asked, x, x, masked=masked) == "xla"  # there is no GPU
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    on_gpu(monkeypatch, "7.5")
+    assert implementation(asked, x, x, masked=masked) == (
+        "cudnn" if asked == "cudnn" else "xla"
+    )
+    on_gpu(monkeypatch, "9.0")
     assert implementation(asked, x, x, masked=masked) == expected
 
 
@@ -155,7 +169,7 @@ def test_cudnn_is_given_a_mask_of_every_query(monkeypatch):
         seen.update(mask=mask, by=implementation)
         return q
 
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    on_gpu(monkeypatch, "8.0")
     monkeypatch.setattr(attention.jax.nn, "dot_product_attention", kernel)
     x = jnp.zeros((2, 4, 3, 8), jnp.bfloat16)
     mask = jnp.asarray([[True, True, False, False], [True] * 4])
@@ -165,10 +179,12 @@ def test_cudnn_is_given_a_mask_of_every_query(monkeypatch):
     np.testing.assert_array_equal(seen["mask"], expected)
 
 
-def test_cudnn_is_of_half_precision():
+def test_cudnn_is_of_half_precision_and_of_a_gpu():
     config = tiny_config(model__attention="cudnn")
     with pytest.raises(ConfigError, match="set model.dtype=bfloat16"):
         check_choices(config)
+    with pytest.raises(ConfigError, match="jax computes on cpu; leave it at auto"):
+        training_mesh(config)
 
 
 def test_a_whole_model_is_the_same(monkeypatch):

@@ -1,5 +1,7 @@
 """Attention of several heads, by XLA or by cuDNN's fused kernels."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Shaped
@@ -49,7 +51,8 @@ def implementation(
     one answers by the other: without a GPU it is xla whatever was asked.
 
     `auto` is cudnn for what it is sure to take: half precision, heads of a multiple of
-    8 and at most 128 numbers, and with a mask an even number of queries and of keys.
+    8 and at most 128 numbers, with a mask an even number of queries and of keys, on a
+    GPU of NVIDIA's from Ampere on.
     """
     if asked not in ATTENTIONS:
         raise ValueError(f"attention is {asked!r}; known: {', '.join(ATTENTIONS)}")
@@ -57,5 +60,17 @@ def implementation(
         return "xla"
     width, even = q.shape[-1], not (q.shape[1] % 2 or k.shape[1] % 2)
     half = all(x.dtype in HALVES for x in (q, k))
-    fits = half and width % 8 == 0 and width <= WIDEST and (even or not masked)
+    fits = (
+        _is_ampere()
+        and half
+        and width % 8 == 0
+        and width <= WIDEST
+        and (even or not masked)
+    )
     return "cudnn" if fits or asked == "cudnn" else "xla"
+
+
+def _is_ampere() -> bool:
+    """Is the first device an NVIDIA GPU of compute capability 8.0 or more?"""
+    told = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+    return bool(re.fullmatch(r"\d+\.\d+", told)) and float(told) >= 8.0

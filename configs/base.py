@@ -87,6 +87,7 @@ def data() -> ConfigDict:
     c.text.streams = ConfigDict({"title": ("title",)})  # stream -> columns, by ' ; '
     c.text.length = 32  # tokens of a stream, longer texts are cut
     c.text.lengths = ConfigDict()  # stream -> another length
+    c.text.buckets = ()  # lengths, ascending up to the longest: each batch is of texts of one, padded no further; () = all as long
     c.text.tokenizer = "train"  # train | a directory | a hub name | published (of model.text.published, where train means it, too)
     c.text.kind = "wordpiece"  # of a trained tokenizer: wordpiece | bpe
     c.text.vocab_size = 4000  # of a trained tokenizer
@@ -134,6 +135,9 @@ def model() -> ConfigDict:
     c = ConfigDict()
     c.modalities = ("title", "image")  # text streams and image, in the order of fusion
     c.dtype = "float32"  # of matrix products: float32 | bfloat16
+    c.attention = "auto"  # how it is computed: auto (cudnn where a GPU takes it, else xla) | xla | cudnn (of a GPU, with dtype bfloat16)
+    c.scan = False  # layers of a transformer: one program that is repeated (compiles faster); False = all in a row
+    c.remat = "none"  # of a transformer's layers, computed again for the gradient to save memory: none | dots (all but matrix products) | full (all)
     c.joint_width = 128  # E: projections, and the space of the contrastive loss
     c.view_width = 128  # of the space of objective.self_supervised
     c.joint_start = "random"  # of the projections: random | identity (the encoder's own space, cut to joint_width)

@@ -18,7 +18,7 @@ index           (B,) int32     position in its part of the split, -1 = padding
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,6 +76,11 @@ class BatchSpec:
         shapes["weight"] = (rows,), np.float32
         shapes["index"] = (rows,), np.int32
         return shapes
+
+    def cut(self, length: int) -> "BatchSpec":
+        """With texts of at most so many tokens."""
+        lengths = tuple((name, min(own, length)) for name, own in self.lengths)
+        return replace(self, lengths=lengths)
 
     def padding(self, rows: int) -> dict[str, np.ndarray]:
         """Rows of weight 0 that hold nothing."""

@@ -6,6 +6,7 @@ python -m hsjax.bench encode --config=FILE    a frozen encoder, against PyTorch'
 python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR   a product, row by row
 python -m hsjax.bench heads --config=FILE     heads on features, against HiClass
 python -m hsjax.bench loss                   contrastive losses, against dense ones
+python -m hsjax.bench step --config=FILE      a training step, against PyTorch's
 python -m hsjax.bench discover --config=FILE  clusters of generated vectors, K-means
 """
 
@@ -132,10 +133,19 @@ def bench_discovery() -> dict:
     return bench_discover(settings, **asked)
 
 
+def bench_training() -> dict:
+    """A training step, and the same one of transformers, plain and compiled."""
+    from hsjax.benchmarks.step import bench_step
+
+    return bench_step(CONFIG.value, rounds=ROUNDS.value)
+
+
 BENCHES = {"tree": bench_tree, "input": bench_loader, "encode": bench_encoder}
 BENCHES |= {"cost": bench_costs, "heads": bench_classifiers}
+BENCHES |= {"step": bench_training}
 BENCHES |= {"discover": bench_discovery, "loss": bench_contrasts}
 NEEDED = {"tree": (TAXONOMY,), "input": (CONFIG,), "encode": (CONFIG,)}
+NEEDED |= {"step": (CONFIG,)}
 NEEDED |= {"cost": (RUNS, ROOT), "heads": (CONFIG,), "discover": (CONFIG,), "loss": ()}
 
 

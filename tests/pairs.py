@@ -13,9 +13,9 @@ from hsjax.models.dual_encoder import Tower
 from hsjax.models.one_tower import tower_of
 from hsjax.models.preprocessing import Preprocessing
 from hsjax.models.published_files import read_published
+from hsjax.models.published_start import published_start
 from hsjax.models.published_towers import (
     TOWERS,
-    published_start,
     tower_configs,
     tower_settings,
 )

@@ -19,13 +19,9 @@ from hsjax.inference.predict import vocabulary
 from hsjax.models.build import Model, build_model
 from hsjax.tasks import registry as tasks
 from hsjax.train.checkpoint import Checkpoints
+from hsjax.train.devices import set_up_jax, training_mesh
 from hsjax.train.loop import Finished, fit
-from hsjax.train.start import (
-    TrainingParts,
-    initial_state,
-    set_up_jax,
-    training_mesh,
-)
+from hsjax.train.start import TrainingParts, initial_state
 from hsjax.train.validation import Validation
 from hsjax.train.watch import read_metrics
 
@@ -62,7 +58,7 @@ TEXT = {  # compiles fastest; a constant rate fits any number of steps
     "optim.schedule": "constant",
 }
 ALL_DEVICES = {"train.data_devices": 0}
-TIMES = ("examples_per_second", "input_wait")  # differ from run to run
+TIMES = ("examples_per_second", "model_flops_per_second", "input_wait")
 
 
 def run_config(changes=(), /, **more):

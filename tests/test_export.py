@@ -44,9 +44,9 @@ from hsjax.models.dual_encoder import (
 from hsjax.models.one_tower import tower_of
 from hsjax.models.preprocessing import read_preprocessing
 from hsjax.models.published_files import PublishedError, read_published
+from hsjax.models.published_start import published_start
 from hsjax.models.published_towers import (
     family_of,
-    published_start,
     read_towers,
     settle,
     tower_settings,

@@ -14,11 +14,12 @@ from goldens import CLIPS, TEXTS, Golden, read_golden, write_golden, write_layou
 from tiny import bitwise_equal, drawn
 
 from hsjax.data.text import load_tokenizer, tokenize, train_tokenizer
+from hsjax.models.depth import Execution
 from hsjax.models.families import Family
-from hsjax.models.layers import AttentionPool
 from hsjax.models.published_files import read_published
 from hsjax.models.published_weights import find_family, load_parameters, to_tensors
 from hsjax.models.text_families import TEXT_FAMILIES
+from hsjax.models.transformer import AttentionPool
 
 DATA = Path(os.environ.get("HSJAX_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FLOAT, HALF = jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)
@@ -63,8 +64,8 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("layouts")
 
 
-def encoder(family, settings, pool, dtype=FLOAT):
-    module = family.module(**settings | {"pool": pool}, dtype=dtype)
+def encoder(family, settings, pool, dtype=FLOAT, **how):
+    module = family.module(**settings | {"pool": pool}, dtype=dtype, **how)
 
     def encode(params, ids, mask):
         return module.apply({"params": params}, ids, mask, training=False)
@@ -97,6 +98,24 @@ def test_forward_and_every_gradient_are_the_references(name, folder, record_prop
     }
     record_property("parity", (name, "gradient", max(gaps.values())))
     assert max(gaps.values()) < 1e-5, gaps
+
+
+@every_family
+def test_a_scan_of_published_layers_says_and_learns_the_same(name, folder):
+    """Parameters stay apart: they are read, and written back, as ever."""
+    family, settings, params, golden, _ = loaded(name, folder)
+    pool, how = golden.differentiated, Execution(scan=True, remat="dots")
+    encode = encoder(family, settings, pool, how=how)
+
+    def loss(params):
+        answer = encode(params, *given(golden))
+        return jnp.square(answer).sum(), answer
+
+    grads, answer = jax.jit(jax.grad(loss, has_aux=True))(params)
+    assert gap(answer, golden.outputs[pool]) < 1e-5
+    ours = to_tensors(family, settings, grads, {})
+    for full, expected in golden.gradients.items():
+        assert gap(ours[full.removeprefix(family.prefixes[0])], expected) < 1e-5, full
 
 
 @every_family

@@ -14,10 +14,10 @@ from tiny import leaves
 import hsjax
 from hsjax.models.image_families import IMAGE_FAMILIES
 from hsjax.models.published_files import PublishedError, read_published
+from hsjax.models.published_start import published_start
 from hsjax.models.published_towers import (
     family_of,
     published_encoder,
-    published_start,
     tower_settings,
 )
 from hsjax.models.published_weights import load_parameters

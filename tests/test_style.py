@@ -68,6 +68,7 @@ ARROWS = {
         "hsjax.sharding",
         "hsjax.sweep",
         "hsjax.tasks",
+        "hsjax.taxonomy",
         "hsjax.train",
         "hsjax.trained",
     ),
@@ -136,7 +137,7 @@ ARROWS = {
     "hsjax.inference": (
         *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.taxonomy"),
         *("hsjax.hierarchy", "hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
-        *("hsjax.train.start", "hsjax.train.config"),  # a run is loaded from its files
+        *("hsjax.train.devices", "hsjax.train.config"),  # a run is loaded by its files
         "hsjax.train.kept",
         "hsjax.tree.costs",
         "hsjax.features",  # a run on cached features answers for any product
@@ -149,6 +150,7 @@ ARROWS = {
         *("hsjax.evaluation", "hsjax.losses", "hsjax.taxonomy", "hsjax.batch"),
         *("hsjax.data.batches", "hsjax.data.examples"),
         *("hsjax.sharding", "hsjax.models.build"),
+        "hsjax.models.model_flops",
     ),
     "hsjax.evaluation": (
         *("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),

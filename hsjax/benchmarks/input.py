@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from hsjax.data.batches import prefetched
+from hsjax.data.batches import WINDOW, prefetched
 from hsjax.data.prepare import read_catalogue
 from hsjax.sharding import place_batch
 from hsjax.tasks.check import make_timed_step
 from hsjax.timing import summary
-from hsjax.train.start import set_up_jax, training_mesh, training_order
+from hsjax.train.devices import set_up_jax, training_mesh
+from hsjax.train.start import training_order
 from hsjax.train.watch import Stopwatch
 from hsjax.trained.opening import resolved
 from hsjax.trained.training_data import training_parts
@@ -44,7 +45,8 @@ def bench_input(config, *, rounds: int) -> dict:
         return timed_rounds(batches, work, rows=data.batch_size, rounds=rounds)
 
     batch = order[0]
-    train(batch)  # compiles
+    for each in _of_every_length(config, order):
+        train(each)  # compiles
     loader, _ = timed(stream(), lambda batch: None)
     alone, _ = timed(itertools.repeat(batch), train)
     together, waiting = timed(stream(), train)
@@ -56,6 +58,16 @@ def bench_input(config, *, rounds: int) -> dict:
         "together_per_second": together,
         "input_wait": waiting,
     }
+
+
+def _of_every_length(config, order) -> list:
+    """A batch of each length of texts that comes soon."""
+    near = range(WINDOW if config.data.text.buckets else 1)
+    found = {}
+    for batch in (order[k] for k in near):
+        shapes = tuple(x.shape for _, x in sorted(batch.items()))
+        found.setdefault(shapes, batch)
+    return list(found.values())
 
 
 def timed_rounds(

@@ -10,11 +10,19 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import numpy as np
 
+from hsjax.data.buckets import (
+    WINDOW,
+    ByLength,
+    InOrder,
+    Plan,
+    cut_texts,
+    needed_buckets,
+)
 from hsjax.data.examples import Augmentation, Examples, assemble
 
 
@@ -85,6 +93,7 @@ def training_batches(
     seed: int,
     augmentation: Augmentation,
     weighted_sampling: float = 0.0,
+    buckets: Sequence[int] = (),
     process: int = 0,
     processes: int = 1,
 ) -> grain.MapDataset:
@@ -93,26 +102,52 @@ def training_batches(
     Args:
       batch_size: global; a multiple of `processes`.
       weighted_sampling: see `example_order`.
+      buckets: see `batch_plan`.
     """
-    rows = rows_per_process(batch_size, processes)
-    order = example_order(examples, seed=seed, weighted_sampling=weighted_sampling)
-
-    share = (rows, process, processes)
-    make = functools.partial(_batch, examples, order, augmentation, *share)
+    rows_per_process(batch_size, processes)
+    plan = batch_plan(
+        examples,
+        batch_size=batch_size,
+        seed=seed,
+        weighted_sampling=weighted_sampling,
+        buckets=buckets,
+    )
+    make = functools.partial(_batch, examples, plan, augmentation, process, processes)
     return grain.MapDataset.range(np.iinfo(np.int64).max // batch_size).map(make)
 
 
+def batch_plan(
+    examples: Examples,
+    *,
+    batch_size: int,
+    seed: int,
+    weighted_sampling: float = 0.0,
+    buckets: Sequence[int] = (),
+) -> Callable[[int], Plan]:
+    """`plan(k)`: rows and length of the k-th global batch, of which none is assembled.
+
+    Args:
+      buckets: lengths of texts, ascending, by which rows are grouped; () = one length.
+    """
+    order = example_order(examples, seed=seed, weighted_sampling=weighted_sampling)
+    if not buckets:
+        return InOrder(order, batch_size)
+    needed = needed_buckets(examples.tokens, buckets)
+    return ByLength(order, batch_size, seed, tuple(buckets), needed, WINDOW)
+
+
 def _batch(
-    examples, order, augmentation, rows: int, process: int, processes: int, k: int
+    examples, plan, augmentation, process: int, processes: int, k: int
 ) -> dict[str, np.ndarray]:
     """What a process has of the k-th batch.
 
     One layer over the order, as each of Grain's costs Python time for every row, and a
     function of the module, which can be sent to a worker.
     """
-    numbers = process + processes * np.arange(k * rows, (k + 1) * rows)
-    index = np.array([order(number) for number in numbers.tolist()])
-    return assemble(examples, numbers, index, augmentation)
+    numbers, index, length = plan(k)
+    share = slice(process, None, processes)
+    batch = assemble(examples, numbers[share], index[share], augmentation)
+    return cut_texts(batch, examples.spec.streams, length)
 
 
 def prefetched(

@@ -35,8 +35,8 @@ from hsjax.sharding import make_mesh, replicated
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.config import read_config
+from hsjax.train.devices import set_up_jax
 from hsjax.train.kept import kept_published, kept_stores
-from hsjax.train.start import set_up_jax
 from hsjax.tree.costs import PairCosts
 
 

@@ -32,7 +32,7 @@ from hsjax.losses.blocks import (
     slopes,
     with_block,
 )
-from hsjax.losses.pairs import Pairs
+from hsjax.losses.pairs import Pairs, exact_product
 from hsjax.losses.sweeps import Chunked, Ring
 
 # of cosines: a block that is made again is the same but for it, and the last of the
@@ -140,7 +140,7 @@ def _parts(
     asked: Asked, rows: Side, columns: Side, scale
 ) -> tuple[Float[Array, "R C"], list[Part | None]]:
     """Similarities of a block, and how its pairs take part from either side."""
-    s = scale * jnp.matmul(rows.x, columns.x.T, preferred_element_type=jnp.float32)
+    s = scale * exact_product(rows.x, columns.x.T)
     known = known_of(asked, rows.facts, columns.facts)
     sides = (
         (columns.facts.there[None], rows.bar),
@@ -199,8 +199,8 @@ def _visit_for_slopes(asked: Asked) -> Callable:
             if part is not None
         )
         (text, total), image = of_rows, of_columns
-        text += slope @ columns.x.astype(jnp.float32)
-        image += slope.T @ rows.x.astype(jnp.float32)
+        text += exact_product(slope, columns.x.astype(jnp.float32))
+        image += exact_product(slope.T, rows.x.astype(jnp.float32))
         return (text, total + slope.sum(axis=1)), image
 
     return visit

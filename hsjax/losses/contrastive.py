@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from hsjax.losses.pairs import Pairs, other_products
+from hsjax.losses.pairs import Pairs, exact_product, other_products
 
 
 def info_nce(
@@ -178,7 +178,7 @@ def _hardest(
 
 def _every_way(rows, text, image, scale, pairs: Pairs, negative):
     """`rows(s, negative) -> (B,)` in the directions of `pairs`, averaged."""
-    similarity = scale * jnp.matmul(text, image.T, preferred_element_type=jnp.float32)
+    similarity = scale * exact_product(text, image.T)
     value = jnp.zeros(len(text))
     ways = {"t2i": (similarity,), "i2t": (similarity.T,)}
     ways["both"] = ways["t2i"] + ways["i2t"]

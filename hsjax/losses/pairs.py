@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -90,3 +91,12 @@ def other_products(
 ) -> Bool[Array, "B B"]:
     """Is j a product other than i, and there at all? Only such are negatives."""
     return (group[:, None] != group[None, :]) & (weight > 0)[None, :]
+
+
+def exact_product(a: Float[Array, "R K"], b: Float[Array, "K C"]) -> jax.Array:
+    """a b in float32, also where a GPU or TPU would round float32 factors first.
+
+    Temperatures make logits of cosines a hundred times as large, rounding and all.
+    """
+    kept = {"precision": "highest", "preferred_element_type": jnp.float32}
+    return jnp.matmul(a, b, **kept)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hsjax.losses.pairs import other_products
+from hsjax.losses.pairs import exact_product, other_products
 
 
 def nt_xent(
@@ -31,7 +31,7 @@ def nt_xent(
     rows = len(views)
     first, second = views[:, 0], views[:, 1]
     z = jnp.concatenate([first, second])
-    s = jnp.matmul(z, z.T, preferred_element_type=jnp.float32) / temperature
+    s = exact_product(z, z.T) / temperature
     negative = other_products(group, weight)
     apart = jnp.tile(negative, (2, 2))
     own = jnp.roll(jnp.eye(2 * rows, dtype=bool), rows, axis=1)

@@ -1,5 +1,6 @@
 """A model from a config: two pure functions."""
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from hsjax.models.joint import (
     with_dropout,
 )
 from hsjax.models.label_tower import LabelFeatures
+from hsjax.models.model_flops import forward_flops
 from hsjax.models.towers import Inputs, Towers, as_states, pooled
 from hsjax.taxonomy import Taxonomy
 
@@ -49,10 +51,11 @@ class Outputs(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Two pure functions.
+    """Two pure functions, and what one of them costs.
 
     init(key, batch) -> (params, stats)
     apply(params, stats, batch, *, dropout_key=None) -> (Outputs, stats)
+    flops(spec, rows) -> {part: operations of `apply`}, see `forward_flops`
 
     A dropout key means training; without one the answer is deterministic. `stats` holds
     BatchNorm statistics and is an empty dict where there is no BatchNorm.
@@ -60,6 +63,7 @@ class Model(NamedTuple):
 
     init: Callable
     apply: Callable
+    flops: Callable | None = None
 
 
 class ProductClassifier(Towers):
@@ -75,7 +79,7 @@ class ProductClassifier(Towers):
         kept, key = present, lambda: self.make_rng("dropout")
         if training:
             kept = with_dropout(c, names, present, key)
-        fuse = FUSIONS[c.fusion.kind](c.fusion, self._dtype, name="fusion")
+        fuse = FUSIONS[c.fusion.kind](c.fusion, self._dtype, c.attention, name="fusion")
         parts, embeddings, views = self._modalities(
             batch, kept, training, fuse.reads_states
         )
@@ -223,4 +227,4 @@ def _pure(module: nn.Module) -> Model:
         )
         return outputs, changed.get("stats", {})
 
-    return Model(init, apply)
+    return Model(init, apply, functools.partial(forward_flops, module))

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from ml_collections import FrozenConfigDict
 
 from hsjax.batch import IMAGE
+from hsjax.models.attention import attend
 from hsjax.models.layers import LayerNorm, masked_mean
 
 OPEN = 3.0  # bias of a gate at the start: sigmoid(3) = 0.95, nearly `concat`
@@ -33,11 +33,13 @@ class Part(NamedTuple):
 class _Fusion(nn.Module):
     """What all share: `model.fusion` of a config, and how parts are normalised.
 
-    Called with the parts, their names, and which of them are there, (B, M).
+    Called with the parts, their names, and which of them are there, (B, M). `by` says
+    how one that attends does so, of `attention.ATTENTIONS`.
     """
 
     config: FrozenConfigDict
     dtype: jnp.dtype
+    by: str = "auto"
 
     reads_states = False
 
@@ -194,9 +196,7 @@ class Attention(_Fusion):
             for part, x in (("query", queries), ("key", keys), ("value", keys))
         )
         q, k, v = (x.reshape(*x.shape[:2], heads, -1) for x in (q, k, v))
-        # masked attention of jax mixes dtypes in bfloat16
-        with jax.numpy_dtype_promotion("standard"):
-            y = jax.nn.dot_product_attention(q, k, v, mask=key_mask[:, None, None, :])
+        y = attend(q, k, v, key_mask, by=self.by)
         y = y.reshape(*queries.shape[:2], inner)
         return masked_mean(
             nn.Dense(width, dtype=self.dtype, name=f"{name}_found")(y), query_mask

@@ -5,16 +5,16 @@ run keeps what it has to know of the encoder (config.json, how pictures are prep
 where it came from, a hash of its weights), so that it needs the original only once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from hsjax.batch import IMAGE
+from hsjax.models.depth import AS_EVER, Execution
 from hsjax.models.families import Family, only
 from hsjax.models.one_tower import families_of, tower_family, tower_of
 from hsjax.models.preprocessing import read_preprocessing
@@ -24,7 +24,6 @@ from hsjax.models.published_files import (
     PublishedModel,
     read_published,
 )
-from hsjax.models.published_weights import load_parameters
 from hsjax.models.resnet import ResNet
 from hsjax.models.scratch_towers import SCRATCH_POOL, STATES
 from hsjax.models.text import TextEncoder
@@ -39,6 +38,7 @@ POOLS = {
     ResNet: ("mean",),
     VGG: ("fc7", "mean"),
 }
+DEEP = (TextEncoder, VisionTransformer)  # towers of equal layers
 # data.image.resize and size where nobody chose: of configs/base.py, or all zeros
 NOT_CHOSEN = (((36, 36), (32, 32)), ((0, 0), (0, 0)))
 
@@ -69,12 +69,20 @@ def tower_settings(tower: str, config: Mapping, *, pool: str = "") -> dict:
 
 
 def published_encoder(
-    config: Mapping, *, dropout: float, pool: str, dtype: jnp.dtype, name: str
+    config: Mapping,
+    *,
+    dropout: float,
+    pool: str,
+    dtype: jnp.dtype,
+    how: Execution = AS_EVER,
+    name: str,
 ) -> nn.Module:
     """The module of a config.json as the tower `name`; pool `none` keeps states."""
     settings = tower_settings(name, config, pool="" if pool == STATES else pool)
     settings |= {"dropout": dropout} | ({"pool": pool} if pool == STATES else {})
-    return family_of(name, config).module(**settings, dtype=dtype, name=name)
+    module = family_of(name, config).module
+    settings |= {"how": how} if module in DEEP else {}
+    return module(**settings, dtype=dtype, name=name)
 
 
 def read_towers(
@@ -145,56 +153,6 @@ def check_vocabulary(encoders: Mapping[str, PublishedModel], size: int) -> None:
             f" {rows['vocab_size']}: they do not belong together; leave"
             " data.text.tokenizer as it is in configs/base.py"
         )
-
-
-def published_start(encoders: Mapping[str, PublishedModel]) -> Callable:
-    """`start(fresh) -> tree`: fresh parameters, or running statistics, of a model with
-    those of the encoders in their towers.
-
-    Attention pooling (`map`) stays fresh.
-
-    Raises:
-      PublishedError: tensors that do not fit; `load_parameters` says which.
-    """
-    towers = {}
-    for tower, published in encoders.items():
-        family = family_of(tower, published.config)
-        _, params, stats = load_parameters(family, published)
-        towers[tower] = _merged(params, stats)
-
-    def start(fresh: Mapping) -> dict:
-        found = {}
-        for tower in towers.keys() & fresh.keys():
-            new = {"pool"} - towers[tower].keys()
-            mine = {k: v for k, v in fresh[tower].items() if k not in new}
-            found[tower] = {**fresh[tower], **_like(towers[tower], mine)}
-        return {**fresh, **found}
-
-    return start
-
-
-def _merged(params: Mapping, stats: Mapping) -> dict:
-    """Both in one tree: a norm has its scale and bias there, its mean and var here."""
-    found = dict(params)
-    for name, value in stats.items():
-        nested = isinstance(value, Mapping)
-        found[name] = _merged(found.get(name, {}), value) if nested else value
-    return found
-
-
-def _like(loaded: Mapping, fresh: Mapping) -> dict:
-    """What `fresh` has, taken from `loaded`."""
-    if lacking := sorted(fresh.keys() - loaded.keys()):
-        raise PublishedError(
-            f"the published model lacks {', '.join(lacking)}, which"
-            " model.image.pool needs"
-        )
-    return {
-        name: _like(loaded[name], value)
-        if isinstance(value, Mapping)
-        else np.asarray(loaded[name], value.dtype)
-        for name, value in fresh.items()
-    }
 
 
 def settle(config, encoders: Mapping[str, PublishedModel]) -> ConfigDict:

@@ -4,13 +4,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from hsjax.models.layers import (
-    TOKEN_INIT,
+from hsjax.models.depth import Execution, run_layers
+from hsjax.models.layers import TOKEN_INIT, LayerNorm, masked_mean, pool_tokens
+from hsjax.models.transformer import (
     AttentionPool,
-    LayerNorm,
     TransformerBlock,
-    masked_mean,
-    pool_tokens,
+    dropout_keys,
+    dropped,
 )
 
 
@@ -38,6 +38,7 @@ class TextEncoder(nn.Module):
       causal: a token sees itself and what is before it (CLIP).
       embedding_norm: normalise embeddings (not CLIP).
       projection: width of a last linear map without bias; 0 = none.
+      how: layers are computed, see `depth`.
     """
 
     vocab_size: int
@@ -61,15 +62,17 @@ class TextEncoder(nn.Module):
     causal: bool = False
     embedding_norm: bool = True
     projection: int = 0
+    how: Execution = Execution()
 
     @nn.compact
     def __call__(
         self, ids: Int[Array, "B T"], mask: Bool[Array, "B T"], training: bool
     ) -> Float[Array, "B _"] | Float[Array, "B T _"]:
-        x = self._embed(ids, training)
-        blocks = [self._block(i) for i in range(self.shared or self.depth)]
-        for i in range(self.depth):
-            x = blocks[i * len(blocks) // self.depth](x, mask, training)
+        first, rest = dropout_keys(self, training)
+        x = self._embed(ids, first)
+        distinct = self.shared or self.depth
+        names = [f"layer{i * distinct // self.depth}" for i in range(self.depth)]
+        x = run_layers(self, self._block, names, x, mask, rest)
         if self.pre_norm:
             x = LayerNorm(self.eps, name="final_norm")(x)
         if self.pool == "none":
@@ -84,7 +87,7 @@ class TextEncoder(nn.Module):
             x = up(x).astype(jnp.float32)
         return x
 
-    def _embed(self, ids, training) -> Shaped[Array, "B T D"]:
+    def _embed(self, ids, key) -> Shaped[Array, "B T D"]:
         length, width = ids.shape[1], self.embedding_width or self.width
         if length > self.max_length:
             raise ValueError(
@@ -100,7 +103,7 @@ class TextEncoder(nn.Module):
             x = x + kinds[None, :1]
         if self.embedding_norm:
             x = LayerNorm(self.eps, name="embedding_norm")(x)
-        x = nn.Dropout(self.dropout, deterministic=not training)(x.astype(self.dtype))
+        x = dropped(x.astype(self.dtype), rate=self.dropout, key=key)
         if self.embedding_width:
             x = nn.Dense(self.width, dtype=self.dtype, name="embedding_projection")(x)
         return x
@@ -110,7 +113,7 @@ class TextEncoder(nn.Module):
         x = LayerNorm(name="bag_norm")(masked_mean(table[ids], mask))
         return nn.Dropout(self.bag_dropout, deterministic=not training)(x)
 
-    def _block(self, i: int) -> TransformerBlock:
+    def _block(self, **place) -> TransformerBlock:
         return TransformerBlock(
             self.heads,
             self.mlp,
@@ -120,12 +123,12 @@ class TextEncoder(nn.Module):
             self.eps,
             self.activation,
             self.causal,
-            name=f"layer{i}",
+            by=self.how.attention,
+            **place,
         )
 
     def _pool(self, x, mask) -> Float[Array, "B D"]:
         if self.pool != "map":
             return pool_tokens(x, mask, self.pool)
-        return AttentionPool(
-            self.heads, self.mlp, self.dtype, self.eps, self.activation, name="pool"
-        )(x, mask)
+        shape = self.heads, self.mlp, self.dtype, self.eps, self.activation
+        return AttentionPool(*shape, self.how.attention, name="pool")(x, mask)

@@ -13,9 +13,9 @@ from hsjax.models.families import (
     setting,
     text_inputs,
 )
-from hsjax.models.layers import ACTIVATIONS
 from hsjax.models.published_files import PublishedError
 from hsjax.models.text import TextEncoder
+from hsjax.models.transformer import ACTIVATIONS
 
 # what the config.json of BERT calls our settings
 BERT_KEYS = {

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 from ml_collections import FrozenConfigDict
 
 from hsjax.batch import IMAGE, BatchSpec
+from hsjax.models.depth import Execution
 from hsjax.models.layers import masked_mean
 from hsjax.models.published_towers import published_encoder
 from hsjax.models.scratch_towers import STATES, image_tower, text_tower
@@ -50,28 +51,7 @@ class Towers(nn.Module):
         return jnp.dtype(self.config.dtype)
 
     def _encoder(self, name: str, tower: str, *, states: bool) -> nn.Module:
-        """Of one vector per item, or of its states, whatever the config pools by."""
-        if tower in self.published:
-            c = self.config[tower]
-            return published_encoder(
-                self.published[tower],
-                dropout=c.dropout,
-                pool=STATES if states else c.pool,
-                dtype=self._dtype,
-                name=tower,
-            )
-        pool = {"pool": STATES} if states else {}
-        if name == IMAGE:
-            c = self.config.image
-            return image_tower(c, dtype=self._dtype, name=tower, **pool)
-        return text_tower(
-            self.config.text[name] if name in self.config.text else self.config.text,
-            vocab_size=self.vocab_size,
-            max_length=max(length for _, length in self.spec.lengths),
-            dtype=self._dtype,
-            name=tower,
-            **pool,
-        )
+        return make_encoder(self, name, tower, states=states)
 
     def _encode(
         self, encoder: nn.Module | None, batch: Inputs, name: str, training: bool
@@ -114,6 +94,31 @@ class Towers(nn.Module):
         if not self.config.objective.self_supervised:
             return Encoded(feature, mask)
         return Encoded(feature, mask, found if mask is None else found.mean(axis=2))
+
+
+def make_encoder(towers: Towers, name: str, tower: str, *, states: bool) -> nn.Module:
+    """Of one vector per item, or of its states, whatever the config pools by.
+
+    Args:
+      name: of the modality.
+      tower: what its parameters are called.
+    """
+    c, spec = towers.config, towers.spec
+    how = Execution(c.attention, c.scan, c.remat)
+    options = {"dtype": jnp.dtype(c.dtype), "how": how, "name": tower}
+    if tower in towers.published:
+        own = c[tower]
+        options |= {"dropout": own.dropout, "pool": STATES if states else own.pool}
+        return published_encoder(towers.published[tower], **options)
+    options |= {"pool": STATES} if states else {}
+    if name == IMAGE:
+        return image_tower(c.image, **options)
+    return text_tower(
+        c.text[name] if name in c.text else c.text,
+        vocab_size=towers.vocab_size,
+        max_length=max(length for _, length in spec.lengths),
+        **options,
+    )
 
 
 def pooled(

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from hsjax.models.layers import (
-    TOKEN_INIT,
+from hsjax.models.depth import Execution, run_layers
+from hsjax.models.layers import TOKEN_INIT, LayerNorm, pool_tokens
+from hsjax.models.transformer import (
     AttentionPool,
-    LayerNorm,
     TransformerBlock,
-    pool_tokens,
+    dropout_keys,
+    dropped,
 )
 
 
@@ -37,6 +38,7 @@ class VisionTransformer(nn.Module):
       patch_bias: of the patch embedding (not CLIP).
       embedding_norm: normalise the tokens before the first layer (CLIP).
       projection: width of a last linear map without bias; 0 = none.
+      how: layers are computed, see `depth`.
     """
 
     patch: int
@@ -55,6 +57,7 @@ class VisionTransformer(nn.Module):
     patch_bias: bool = True
     embedding_norm: bool = False
     projection: int = 0
+    how: Execution = Execution()
 
     @nn.compact
     def __call__(
@@ -64,9 +67,10 @@ class VisionTransformer(nn.Module):
         tokens = self.tokens
         if tokens is None:
             tokens = ("cls_token",) if self.pool == "cls" else ()
-        x = self._embed(image, tokens, training)
-        for i in range(self.depth):
-            x = self._block(i)(x, None, training)
+        first, rest = dropout_keys(self, training)
+        x = self._embed(image, tokens, first)
+        names = [f"layer{i}" for i in range(self.depth)]
+        x = run_layers(self, self._block, names, x, None, rest)
         x = LayerNorm(self.eps, name="final_norm")(x)
         if self.pool == "none":
             return x[:, len(tokens) :].astype(jnp.float32)
@@ -78,7 +82,7 @@ class VisionTransformer(nn.Module):
             x = up(x).astype(jnp.float32)
         return x
 
-    def _embed(self, image, tokens, training) -> Shaped[Array, "B T D"]:
+    def _embed(self, image, tokens, key) -> Shaped[Array, "B T D"]:
         window = (self.patch, self.patch)
         x = nn.Conv(
             self.width,
@@ -101,7 +105,7 @@ class VisionTransformer(nn.Module):
         x = x + self._positions(size, len(tokens))[None].astype(x.dtype)
         if self.embedding_norm:
             x = LayerNorm(self.eps, name="embedding_norm")(x)
-        return nn.Dropout(self.dropout, deterministic=not training)(x)
+        return dropped(x, rate=self.dropout, key=key)
 
     def _positions(self, size, lead) -> Float[Array, "T D"]:
         """The table, its patches resampled to `size` where that is another grid."""
@@ -114,7 +118,7 @@ class VisionTransformer(nn.Module):
         patches = resize_bicubic(patches, size).reshape(-1, self.width)
         return jnp.concatenate([table[:lead], patches])
 
-    def _block(self, i: int) -> TransformerBlock:
+    def _block(self, **place) -> TransformerBlock:
         return TransformerBlock(
             self.heads,
             self.mlp,
@@ -124,14 +128,15 @@ class VisionTransformer(nn.Module):
             self.eps,
             self.activation,
             layer_scale=self.layer_scale,
-            name=f"layer{i}",
+            by=self.how.attention,
+            **place,
         )
 
     def _pool(self, x, lead) -> Float[Array, "B D"]:
         if self.pool == "map":
-            return AttentionPool(
-                self.heads, self.mlp, self.dtype, self.eps, self.activation, name="pool"
-            )(x[:, lead:], None)
+            shape = self.heads, self.mlp, self.dtype, self.eps, self.activation
+            pool = AttentionPool(*shape, self.how.attention, name="pool")
+            return pool(x[:, lead:], None)
         x = x if self.pool == "cls" else x[:, lead:]
         return pool_tokens(x, jnp.ones(x.shape[:2], bool), self.pool)
 

@@ -13,8 +13,8 @@ from hsjax.models.families import (
     only,
     setting,
 )
-from hsjax.models.layers import ACTIVATIONS
 from hsjax.models.published_files import PublishedError
+from hsjax.models.transformer import ACTIVATIONS
 from hsjax.models.vit import VisionTransformer
 
 # what the config.json of ViT calls our settings

@@ -127,6 +127,29 @@ def _check_texts(config) -> None:
         _check_number(f"data.text.lengths.{stream}", length, *LENGTH)
     for stream in config.model.modalities:
         check_stream(config, stream)
+    if buckets := tuple(text.buckets):
+        _check_buckets(config, buckets)
+
+
+def _check_buckets(config, buckets: tuple[int, ...]) -> None:
+    """They go up to the longest of the texts that are read as texts."""
+    text, stored = config.data.text, config.data.features.to_dict()
+    streams = [m for m in config.model.modalities if m != IMAGE and not stored.get(m)]
+    lengths = [text.lengths.to_dict().get(m, text.length) for m in streams]
+    longest = max(lengths, default=0)
+    told = f"data.text.buckets is {buckets}"
+    rises = list(buckets) == sorted(set(buckets))
+    refuse(
+        [
+            (not longest, f"{told}, and no modality is a raw text; leave it at ()"),
+            (not rises, f"{told}; give lengths of texts, the shortest first"),
+            (
+                buckets[-1] != longest,
+                f"{told}; the last must be the longest of data.text.length and lengths,"
+                f" {longest}: what is longer is cut there",
+            ),
+        ]
+    )
 
 
 def check_stream(config, stream: str) -> None:

@@ -35,6 +35,11 @@ def fusion_flaws(config) -> list[tuple[bool, str]]:
             " objective.self_supervised, or leave it at 1",
         ),
         (
+            model.attention == "cudnn" and model.dtype != "bfloat16",
+            "model.attention is 'cudnn', whose kernels are of half precision: set"
+            " model.dtype=bfloat16, or leave it at auto",
+        ),
+        (
             attends and (IMAGE not in names or len(names) < 2),
             "model.fusion.kind is 'attention', by which texts look at pictures; "
             f"model.modalities is {names}",

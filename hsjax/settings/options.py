@@ -9,6 +9,8 @@ from hsjax.features.cluster import FILTERS
 from hsjax.features.cluster_count import CRITERIA, LINKAGES
 from hsjax.losses import CONTRASTS, FORMS
 from hsjax.losses.masks import MASKED, MASKS
+from hsjax.models.attention import ATTENTIONS
+from hsjax.models.depth import REMATS
 from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import FEEDS, HEADS
 from hsjax.models.joint import STARTS
@@ -22,6 +24,8 @@ CHOICES = {
     "taxonomy.stop": ("data", "all"),
     "data.image.augment": ("", *STRENGTHS),
     "model.dtype": ("float32", "bfloat16"),
+    "model.attention": ATTENTIONS,
+    "model.remat": tuple(REMATS),
     "model.absent": ("token", "zeros"),
     "model.joint_start": tuple(STARTS),
     "model.text.pool": ("", "cls", "mean", "max", "eot", "map"),
@@ -80,6 +84,7 @@ NUMBERS = {
     "data.synthetic.missing_image": SHARE,
     "data.synthetic.duplicates": SHARE,
     "data.text.length": LENGTH,
+    "data.text.buckets": LENGTH,
     "data.text.word_drop": SHARE,
     "data.text.name_drop": SHARE,
     "data.text.vocab_size": COUNT,

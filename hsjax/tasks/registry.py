@@ -15,13 +15,16 @@ from hsjax.features.frozen_encoder import fingerprint
 from hsjax.inference.predict import load_run
 from hsjax.interrupts import interrupts_told
 from hsjax.models.published_files import PublishedError
-from hsjax.models.published_towers import published_start, read_towers
+from hsjax.models.published_start import published_start
+from hsjax.models.published_towers import read_towers
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
+from hsjax.train.devices import set_up_jax, training_mesh
+from hsjax.train.diverged import Diverged
 from hsjax.train.kept import kept_encoders, read_train_counts
-from hsjax.train.loop import Diverged, fit
+from hsjax.train.loop import fit
 from hsjax.train.objective import check_objective
-from hsjax.train.start import set_up_jax, tell_few_steps, tell_rules, training_mesh
+from hsjax.train.start import tell_few_steps, tell_rules
 from hsjax.train.warmstart import warm_start
 from hsjax.train.watch import left_out_steps, tell_idle_settings, tell_parameters
 from hsjax.train.workdir import ConfigError, WorkdirError, holds_results, is_done

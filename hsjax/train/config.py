@@ -71,9 +71,14 @@ LATER |= {
 LATER |= {"taxonomy.correlation": (), "data.columns.edition": ""}
 LATER |= {"init_classes": "fresh"}
 LATER |= {"eval.cost_matrix": ""}
+LATER |= {"model.attention": "auto", "model.scan": False, "model.remat": "none"}
+LATER |= {"data.text.buckets": ()}
 # what may differ when a run goes on: how long, how often, on what, and what of the
 # report has no part in choosing the best checkpoint. `check_length` looks at lengths
 MAY_CHANGE = {
+    "model.attention",
+    "model.scan",
+    "model.remat",
     "train.steps",
     "train.epochs",
     "train.log_every",

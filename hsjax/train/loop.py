@@ -1,9 +1,10 @@
 """The order of a training run: look, restore, step, look, save, stop."""
 
 import contextlib
+import functools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,16 +13,17 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from hsjax.data.batches import prefetched
 from hsjax.models.build import Model
-from hsjax.sharding import batch_shapes, place_batch, replicated
+from hsjax.sharding import place_batch, replicated
 from hsjax.train.checkpoint import Checkpoints
+from hsjax.train.diverged import diverged
 from hsjax.train.objective import make_objective
+from hsjax.train.programs import StepPrograms, batches_from
+from hsjax.train.speed import speed, step_flops
 from hsjax.train.start import (
     TrainingParts,
     empty_running,
     initial_state,
-    rows_of_batch,
     total_steps,
     training_order,
     training_step,
@@ -35,15 +37,10 @@ from hsjax.train.watch import (
     MetricsLog,
     Stopwatch,
     TerminationFlag,
-    interrupts_ignored,
 )
 from hsjax.train.workdir import check_manifest
 
 log = logging.getLogger("hsjax")
-
-
-class Diverged(RuntimeError):
-    """The loss or the gradient is not finite any more; names the step and its rows."""
 
 
 class Finished(NamedTuple):
@@ -135,6 +132,9 @@ class _Run:
             mesh=mesh,
         )
         self.step = training_step(config, model, objective, optimizer, shardings, mesh)
+        flops = step_flops(config, model, shardings.params)
+        given = {"spec": parts.train.spec, "mesh": mesh, "flops": flops}
+        self.programs = functools.partial(StepPrograms, config, self.step, **given)
         self.data = training_order(config, parts.train)
         epoch = max(1, math.ceil(len(parts.train) / config.data.batch_size))
         self.eval_every = config.train.eval_every or epoch
@@ -149,30 +149,23 @@ class _Run:
         if start >= steps or self.stopped(state):
             return None
         self.validation.warm_up(state)
-        with interrupts_ignored():  # by the workers, whose batches are still wanted
-            batches = prefetched(
-                self.data,
-                start=start,
-                threads=config.data.threads,
-                workers=config.data.workers,
-                buffer=config.data.prefetch,
-            )
+        batches = batches_from(config, self.data, start)
         running, seen = empty_running(config, self.mesh), start
-        shapes = self.parts.train.spec.shapes(config.data.batch_size)
-        shapes = batch_shapes(shapes, self.mesh)
-        step, watch = self.step.lower(state, running, shapes).compile(), Stopwatch()
+        step, watch = self.programs(state, running), Stopwatch()
         bar = tqdm(total=steps, initial=start, desc="train", disable=None, leave=False)
         with TerminationFlag() as termination, CompileCounter() as compiled, bar:
+            batch = self.placed(batches, watch)
             for done in range(start + 1, steps + 1):
-                batch = place_batch(watch.wait(batches), self.mesh)
                 state, running = step(state, running, batch)
+                if done < steps:  # on its way while the device is at work
+                    batch = self.placed(batches, watch)
                 bar.update()
                 stop = termination.came
                 evaluate = done % self.eval_every == 0 or done == steps
                 save = evaluate or stop or done % self.save_every == 0
                 if save or done % config.train.log_every == 0:
                     with compiled.first_of("look"):
-                        self.look(state, running, watch, done - seen)
+                        self.look(state, running, watch, done - seen, step.work())
                         running, seen = empty_running(config, self.mesh), done
                     watch.restart()
                 if evaluate:
@@ -190,27 +183,28 @@ class _Run:
                     break
             return compiled.count
 
-    def look(self, state, running: Running, watch: Stopwatch, steps: int) -> None:
-        """The one place where the host reads from the device."""
+    def placed(self, batches: Iterator, watch: Stopwatch) -> dict[str, jax.Array]:
+        return place_batch(watch.wait(batches), self.mesh)
+
+    def look(
+        self, state, running: Running, watch: Stopwatch, steps: int, work: int
+    ) -> None:
+        """The one place where the host reads from the device.
+
+        Args:
+          steps, work: since the last look, and the operations of the model in them.
+        """
         bad = int(running.bad_step)
         if bad >= 0:
             self.save(state)
             self.checkpoints.wait()
             self.lines.left_out(bad + 1)
-            of = rows_of_batch(self.config, self.parts.train, bad)
-            rows, ids = (
-                x[of].tolist() for x in (self.parts.train_row, self.parts.train_id)
-            )
-            raise Diverged(
-                f"loss or gradient was not finite at step {bad + 1}; the last good"
-                f" state is saved. The batch held the catalogue rows {rows}, with the"
-                f" ids {ids}; try a lower learning rate, or look at these rows"
-            )
+            raise diverged(self.config, self.parts, bad)
         values = {f"train/{k}": float(v.compute()) for k, v in running.averages.items()}
-        values["examples_per_second"] = (
-            steps * self.config.data.batch_size / watch.total
-        )
-        values["input_wait"] = watch.waited / watch.total
+        seconds = watch.total
+        values["examples_per_second"] = steps * self.config.data.batch_size / seconds
+        values |= speed(work, seconds, self.mesh)
+        values["input_wait"] = watch.waited / seconds
         self.lines.write(int(state.step), values)
 
     def evaluate(self, state: TrainState) -> TrainState:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,17 +9,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from hsjax.data.batches import example_order, training_batches
+from hsjax.data.batches import batch_plan, training_batches
 from hsjax.data.examples import Augmentation, Examples
 from hsjax.evaluation.collect import Rows
 from hsjax.models.build import Model
-from hsjax.sharding import copied, make_mesh, replicated, state_specs
+from hsjax.sharding import copied, replicated, state_specs
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import training_metrics
 from hsjax.train.optim import frozen_leaves, idle_rules, make_optimizer
 from hsjax.train.state import TrainState, make_state
 from hsjax.train.step import Running, make_step
-from hsjax.train.workdir import ConfigError, WorkdirError, blamed_on
+from hsjax.train.workdir import WorkdirError, blamed_on
 
 log = logging.getLogger("hsjax")
 
@@ -47,22 +46,31 @@ class TrainingParts(NamedTuple):
 
 def training_order(config, examples: Examples):
     """This process's endless batches; `[k]` is its part of the k-th global batch."""
-    data, image = config.data, config.data.image
+    text, image = config.data.text, config.data.image
+    augmentation = Augmentation(
+        seed=config.seed,
+        crop=image.crop,
+        flip=image.flip,
+        word_drop=text.word_drop,
+        name_drop=text.name_drop,
+    )
     return training_batches(
         examples,
-        batch_size=data.batch_size,
-        seed=config.seed,
-        augmentation=Augmentation(
-            seed=config.seed,
-            crop=image.crop,
-            flip=image.flip,
-            word_drop=data.text.word_drop,
-            name_drop=data.text.name_drop,
-        ),
-        weighted_sampling=data.weighted_sampling,
+        augmentation=augmentation,
         process=jax.process_index(),
         processes=jax.process_count(),
+        **_plan_of(config),
     )
+
+
+def _plan_of(config) -> dict:
+    """What decides which rows a batch has."""
+    return {
+        "batch_size": config.data.batch_size,
+        "seed": config.seed,
+        "weighted_sampling": config.data.weighted_sampling,
+        "buckets": tuple(config.data.text.buckets),
+    }
 
 
 def rows_of_batch(config, examples: Examples, number: int) -> np.ndarray:
@@ -70,49 +78,7 @@ def rows_of_batch(config, examples: Examples, number: int) -> np.ndarray:
 
     No example is assembled.
     """
-    order = example_order(
-        examples, seed=config.seed, weighted_sampling=config.data.weighted_sampling
-    )
-    first = number * config.data.batch_size
-    return np.array([order(first + i) for i in range(config.data.batch_size)])
-
-
-def set_up_jax(config) -> None:
-    """Before the first computation."""
-    # a process keeps its first cache: a warm start loads another run's config, too
-    if config.train.compile_cache and not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", config.train.compile_cache)
-    flags = os.environ.get("XLA_FLAGS", "")
-    if config.train.deterministic and "xla_gpu_deterministic" not in flags:
-        # no effect on CPU; on GPU scatters and convolutions repeat bit for bit
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true"
-
-
-def training_mesh(config) -> Mesh:
-    """The mesh of `config.train`.
-
-    Raises:
-      ConfigError: there are too few devices, or they, or they times the parts that a
-        batch is computed in, do not divide the batch.
-    """
-    train, rows = config.train, config.data.batch_size
-    try:
-        mesh = make_mesh(train.data_devices, train.fsdp_devices)
-    except ValueError as error:
-        raise ConfigError(
-            f"{error}; lower train.data_devices or train.fsdp_devices"
-        ) from None
-    if rows % mesh.size:
-        raise ConfigError(
-            f"data.batch_size is {rows}, no multiple of {mesh.size} devices; change it,"
-            " or lower train.data_devices"
-        )
-    if rows % (mesh.size * train.micro_batches):
-        raise ConfigError(
-            f"data.batch_size is {rows}, no multiple of {train.micro_batches} parts x"
-            f" {mesh.size} devices; change it, or train.micro_batches"
-        )
-    return mesh
+    return batch_plan(examples, **_plan_of(config))(number).index
 
 
 def total_steps(config, examples: int) -> int:

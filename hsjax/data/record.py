@@ -67,23 +67,19 @@ class Fields:
         """Of `config.data.columns`."""
         return cls(**{name: columns[name] for name in cls.__dataclass_fields__})
 
-    def record(self, row: int, values: Mapping) -> Record:
+    def read(self, row: int, values: Mapping) -> dict:
         """What the columns say, without label and picture; the date as it is."""
-        return Record(
-            row=row,
-            id=as_text(values.get(self.id)) or str(row),
-            texts={name: as_text(values.get(name)) for name in self.text},
-            image=None,
-            image_key="",
-            path=(),
-            complete=False,
-            group=as_text(values.get(self.group)),
-            platform=as_text(values.get(self.platform)),
-            date=as_text(values.get(self.date)),
-            split=as_text(values.get(self.split)),
-            edition=as_text(values.get(self.edition)),
-            extra={name: as_text(values.get(name)) for name in self.metadata},
-        )
+        return {
+            "row": row,
+            "id": as_text(values.get(self.id)) or str(row),
+            "texts": {name: as_text(values.get(name)) for name in self.text},
+            "group": as_text(values.get(self.group)),
+            "platform": as_text(values.get(self.platform)),
+            "date": as_text(values.get(self.date)),
+            "split": as_text(values.get(self.split)),
+            "edition": as_text(values.get(self.edition)),
+            "extra": {name: as_text(values.get(name)) for name in self.metadata},
+        }
 
 
 def iso_date(text: str) -> str:

@@ -140,7 +140,8 @@ class Loader:
     def labelled_record(self, row: int, values: dict) -> Record | None:
         """The record with its label; None where the row had to be dropped."""
         columns = self.config.columns
-        record = self.fields.record(row, values)
+        bare = {"image": None, "image_key": "", "path": (), "complete": False}
+        record = Record(**self.fields.read(row, values), **bare)
         if columns.id and not as_text(values.get(columns.id)):
             self.note(record, "empty id: the row number stands in", column=columns.id)
         try:

@@ -112,24 +112,16 @@ class StoredRecords(Sequence[Record]):
         return [self._record(*row, self.labels[number]) for row, number in read]
 
     def _record(self, row: int, values: Mapping, label: Label) -> Record:
-        record, picture = self.fields.record(row, values), values.get(self.fields.image)
-        image, key = self._picture(picture)
+        read = self.fields.read(row, values)
+        read["id"] = self.names.get(row, read["id"])
+        read["texts"] = {c: text[:LONGEST_TEXT] for c, text in read["texts"].items()}
         try:
-            date = iso_date(record.date)
+            read["date"] = iso_date(read["date"])
         except ValueError:
-            date = ""
-        path, complete, admissible = label
-        return replace(
-            record,
-            id=self.names.get(row, record.id),
-            texts={c: text[:LONGEST_TEXT] for c, text in record.texts.items()},
-            image=image,
-            image_key=key,
-            date=date,
-            path=path,
-            complete=complete,
-            admissible=admissible,
-        )
+            read["date"] = ""
+        read["image"], read["image_key"] = self._picture(values.get(self.fields.image))
+        read["path"], read["complete"], read["admissible"] = label
+        return Record(**read)
 
     def _picture(self, picture) -> tuple[StoredPicture | None, str]:
         if not isinstance(picture, StoredPicture):

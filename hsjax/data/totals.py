@@ -40,8 +40,9 @@ def record_facts(
     """
     read = [name for name in spec.modalities if name != IMAGE]  # raw or as features
     columns = [column for stream in read for column in streams[stream]]
-    there = [(has_text(r, columns), bool(r.image_key)) for r in records]
-    texts, pictures = np.array(there, bool).reshape(-1, 2).T
+    there = (2 * has_text(r, columns) + bool(r.image_key) for r in records)
+    there = np.fromiter(there, np.uint8, count=len(records))
+    texts, pictures = there >= 2, there % 2 == 1
     none = ~texts & ~(pictures & (IMAGE in spec.modalities))
     dropped = quarantine.dropped()
     return {

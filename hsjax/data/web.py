@@ -70,12 +70,17 @@ def ask(address: str, limits: Limits, end: float) -> bytes | str:
     try:
         headers = {"User-Agent": "hsjax", "Accept": "image/*", "Connection": "close"}
         connection.request("GET", target, headers=headers)
-        response = connection.getresponse()
-        if response.status in _MOVED:
-            return response.headers.get("Location") or address
-        if response.status != 200:
-            raise _refused(response)
-        return _body(response, limits)
+        with contextlib.closing(connection.getresponse()) as response:
+            if response.status in _MOVED:
+                return response.headers.get("Location") or address
+            if response.status != 200:
+                raise _refused(response)
+            body = _body(response, limits)
+        if time.monotonic() > end:  # a cut looks like the end of a body
+            raise TimeoutError
+        return body
+    except FetchError:
+        raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         told = f"broke off: {error or type(error).__name__}"
         if time.monotonic() > end:
@@ -149,17 +154,19 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(name, port, timeout=timeout)
         self.place, self.secure = place, secure
         self.default_port = 443 if secure else 80  # not said in the header Host
+        self.opened: socket.socket | None = None  # also once a response owns it
 
     def connect(self) -> None:
         self.sock = socket.create_connection(self.place, self.timeout)
         if self.secure:
             self.sock = self.secure.wrap_socket(self.sock, server_hostname=self.host)
+        self.opened = self.sock
 
     def cut(self) -> None:
         """Ends what waits for the other side."""
         with contextlib.suppress(OSError):
-            if self.sock:
-                self.sock.shutdown(socket.SHUT_RDWR)
+            if self.opened:
+                self.opened.shutdown(socket.SHUT_RDWR)
 
 
 def _public_place(name: str, port: int, *, private: bool) -> tuple[str, int]:

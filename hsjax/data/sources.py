@@ -11,6 +11,7 @@ from hsjax.data.delimited import BAD_CHARACTERS, csv_names, read_csv
 from hsjax.data.parquet import parquet_names, read_parquet
 from hsjax.data.prepared import is_prepared, open_prepared
 from hsjax.data.quarantine import REPAIRED, CatalogueError, Quarantine
+from hsjax.data.tfds_rows import is_tfds, read_tfds, tfds_names
 
 SYNTHETIC = "synthetic"  # data.path of the built-in catalogue, which is no file
 EMPTY_WORDS = frozenset(("nan", "NaN", "NaT", "None", "<NA>", "null", "NULL"))
@@ -62,8 +63,11 @@ def read_rows(
     """
     if is_prepared(path):  # cleaned when it was prepared
         return open_prepared(path).scan(quarantine, file=path, rows=rows)
-    path = _checked(path)
-    if path.suffix == ".parquet":
+    if not is_tfds(path):
+        path = _checked(path)
+    if is_tfds(path):
+        raw = read_tfds(path, rows)
+    elif path.suffix == ".parquet":
         raw = read_parquet(path, columns, rows)
     else:
         read = _read_jsonl if path.suffix == ".jsonl" else read_csv
@@ -76,6 +80,8 @@ def column_names(path, *, wanted: Collection[str] = ()) -> list[str]:
     """The columns of a file; a JSONL file is read until all of `wanted` were seen."""
     if is_prepared(path):
         return list(open_prepared(path).columns)
+    if is_tfds(path):
+        return tfds_names(path)
     path = _checked(path)
     if path.suffix == ".parquet":
         return parquet_names(path)
@@ -95,8 +101,8 @@ def _checked(path) -> Path:
         raise CatalogueError(f"{path}: no such file; correct config.data.path")
     if not path.is_file():
         raise CatalogueError(
-            f"{path} is not a file, nor a folder of --config.task=prepare; name the"
-            " catalogue file itself"
+            f"{path} is not a file, nor a folder of --config.task=prepare or of TFDS;"
+            " name the catalogue file itself"
         )
     if path.suffix not in (".parquet", ".csv", ".tsv", ".jsonl"):
         raise CatalogueError(

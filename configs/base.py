@@ -323,7 +323,7 @@ def harden() -> ConfigDict:
 
 def prepare() -> ConfigDict:
     c = ConfigDict()
-    c.rows_per_shard = 10_000  # row numbers of a shard: what a run that was cut off does again at most
+    c.rows_per_shard = 10_000  # what is made again at most, where it was cut off
     c.connections = 8  # pictures that are read or fetched at a time
     c.retries = 3  # of a web address that does not answer, is busy or breaks off
     c.timeout = 10.0  # seconds: of a connection, and of a server that says nothing

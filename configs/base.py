@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.extract = extract()
     config.baseline = baseline()
     config.harden = harden()
+    config.prepare = prepare()
     config.recategorize = recategorize()
     config.lock()  # a misspelt key of an experiment is an error
     for names in (config.data.text.streams, config.data.text.lengths):
@@ -35,7 +36,7 @@ def get_config() -> ConfigDict:
 
 def data() -> ConfigDict:
     c = ConfigDict()
-    c.path = "synthetic"  # a .parquet, .csv, .tsv or .jsonl file, or `synthetic`
+    c.path = "synthetic"  # a .parquet, .csv, .tsv or .jsonl file, a folder of task=prepare or of TFDS, or `synthetic`
     c.rows = placeholder(int)  # read only the first so many rows
     c.required = ()  # of (text stream | image | label): rows without it are dropped
     c.batch_size = 128  # global, over all devices
@@ -56,7 +57,7 @@ def data() -> ConfigDict:
     c.columns = ConfigDict()
     c.columns.id = ""  # '' = the row number
     c.columns.text = ("title",)  # columns read as text
-    c.columns.image = ""  # bytes, base64 or a path below image_root; '' = none
+    c.columns.image = ""  # bytes, base64, a path below image_root, or a web address (that task=prepare fetches); '' = none
     c.columns.label = ()  # one code or path column, or level columns, coarsest first
     c.columns.label_kind = "code"  # code (HS digits) | path | levels | node (of a tree)
     c.columns.separator = " > "  # between the parts of a path label
@@ -111,7 +112,7 @@ def data() -> ConfigDict:
     c.image.crop = True  # random crop in training; otherwise central
     c.image.augment = ""  # low | middle | high: in place of both, SimCLR's crops, colours and blur at this strength
     c.image.views = 1  # of a picture in a batch; 2 for objective.self_supervised
-    c.image.cache = True  # keep decoded pictures in memory
+    c.image.cache = True  # keep decoded pictures in memory; those of a prepared folder are read when needed
     c.image.max_pixels = 50_000_000  # larger pictures are refused as bombs
     return c
 
@@ -321,6 +322,21 @@ def harden() -> ConfigDict:
     c.words = 30  # taken out of texts: those that tell most of the leaf (mutual information, training rows)
     c.share = 1.0  # probability that a row loses such a word
     c.seed = 0  # of these draws
+    return c
+
+
+def prepare() -> ConfigDict:
+    c = ConfigDict()
+    c.rows_per_shard = 10_000  # what is made again at most, where it was cut off
+    c.connections = 8  # pictures that are read or fetched at a time
+    c.retries = 3  # of a web address that does not answer, is busy or breaks off
+    c.timeout = 10.0  # seconds: of a connection, and of a server that says nothing
+    c.deadline = 60.0  # seconds: of one whole picture
+    c.max_bytes = 20_000_000  # a larger picture of a web address is refused
+    c.private_addresses = False  # may a web address lead into your own network?
+    c.cache = ""  # folder of fetched pictures; '' = WORKDIR/fetched
+    c.builder = ""  # a public download instead of data.path: fashion_products | hm_articles | grocery_store | fashion_mnist_goods
+    c.manual_dir = ""  # folder of that download, as it was unpacked
     return c
 
 

@@ -27,7 +27,7 @@ def run(argv) -> None:
     if config.task not in TASKS:
         known = f"known: {', '.join(TASKS)}"
         raise SystemExit(f"hsjax: config.task is {config.task!r}; {known}")
-    goes_on = config.task in ("train", "extract")
+    goes_on = config.task in ("train", "extract", "prepare")
     with user_errors("; the same command goes on" if goes_on else ""):
         TASKS[config.task](config, Path(WORKDIR.value))
 

@@ -11,7 +11,7 @@ from runs import run_config
 
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import load_records
-from hsjax.data.text import train_tokenizer
+from hsjax.data.tokenizer_training import train_tokenizer
 from hsjax.models.image_families import IMAGE_FAMILIES
 from hsjax.models.published_files import read_published
 from hsjax.models.published_weights import find_family, load_parameters

@@ -22,7 +22,8 @@ from hsjax.data.batches import (
     training_batches,
 )
 from hsjax.data.examples import Augmentation, Examples, assemble
-from hsjax.data.text import Tokens, rare_words
+from hsjax.data.rare_words import rare_words
+from hsjax.data.text import Tokens
 
 TREE = ragged_tree(0)
 N, LENGTH = 29, 6

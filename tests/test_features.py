@@ -21,7 +21,8 @@ from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import CatalogueError, load_records
 from hsjax.data.run_stores import described_stores
 from hsjax.data.store import FeatureStore, add_part, open_store, start_store
-from hsjax.data.text import load_tokenizer, tokenize
+from hsjax.data.text import tokenize
+from hsjax.data.tokenizer_folder import load_tokenizer
 from hsjax.features.fill import fill_store
 from hsjax.features.reduce import check_training, fit_pca, load_reduction
 from hsjax.models.published_files import write_tensors

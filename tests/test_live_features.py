@@ -224,7 +224,7 @@ def test_training_decodes_no_picture_that_has_features(
         raise AssertionError("a picture was decoded")
 
     monkeypatch.setattr("hsjax.data.image.decode_image", never)
-    monkeypatch.setattr("hsjax.data.examples.decode_image", never)
+    monkeypatch.setattr("hsjax.data.image.decode_image", never)
     parts = prepare_run(on_features(shop, stores, "title", "image")).parts
     index = np.arange(64)
     batch = assemble(parts.train, index, index, Augmentation())

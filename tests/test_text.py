@@ -9,16 +9,9 @@ import pytest
 from configs.base import get_config
 from hsjax.data.corrupt import corrupt_records
 from hsjax.data.records import CatalogueError, Record
-from hsjax.data.text import (
-    SPECIAL,
-    drop_tokens,
-    load_tokenizer,
-    make_tokenizer,
-    stream_texts,
-    tokenize,
-    tokenize_streams,
-    train_tokenizer,
-)
+from hsjax.data.text import drop_tokens, stream_texts, tokenize, tokenize_streams
+from hsjax.data.tokenizer_folder import load_tokenizer
+from hsjax.data.tokenizer_training import SPECIAL, make_tokenizer, train_tokenizer
 
 CORPUS = [
     "Women's red-blue cotton T-shirt, size 42 / XL",

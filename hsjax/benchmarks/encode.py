@@ -17,7 +17,7 @@ from hsjax.batch import IMAGE
 from hsjax.data.features import content_items
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import load_records
-from hsjax.data.text import load_tokenizer
+from hsjax.data.tokenizer_folder import load_tokenizer
 from hsjax.features.encoded_batches import (
     encode_pictures,
     encode_texts,

@@ -19,6 +19,7 @@ from hsjax.baselines.fitting import path_predictions
 from hsjax.data.batches import evaluation_batches
 from hsjax.data.features import features_of
 from hsjax.data.prepare import Catalogue, read_catalogue
+from hsjax.data.stored_records import selected
 from hsjax.decodes import DECODES
 from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.metrics import score
@@ -202,7 +203,7 @@ def hiclass_side(config, catalogue: Catalogue, train, test, hiclass, *, jobs) ->
 
 def stacked(config, catalogue: Catalogue, rows) -> Float[np.ndarray, "N F"]:
     """Vectors of all modalities side by side, zeros where one is absent."""
-    found = features_of(config, [catalogue.records[i] for i in rows])
+    found = features_of(config, selected(catalogue.records, rows))
     every = np.arange(len(rows))
     parts = []
     for name in config.model.modalities:
@@ -227,7 +228,7 @@ def scores_of(
     size, levels = answer.shape
     unknown = np.zeros((size, levels, 0))  # neither side is asked how sure it is
     predictions = path_predictions(
-        [catalogue.records[i] for i in test],
+        selected(catalogue.records, test),
         catalogue.tree,
         {
             "decoded": {"answer": answer},

@@ -19,6 +19,7 @@ from hsjax.data.named_nodes import node_places
 from hsjax.data.nomenclature import load_taxonomy, node_paths
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import Record
+from hsjax.data.stored_records import relabelled
 from hsjax.taxonomy import Taxonomy
 
 Node = tuple[int, int]  # level, id
@@ -174,7 +175,7 @@ def in_own_edition(
     tree: Taxonomy | None = None,
     quarantine: Quarantine,
     labelled: bool,
-) -> list[Record]:
+) -> Sequence[Record]:
     """Records whose labels are of the tree's edition, or sets of its nodes.
 
     A row of an edition that no table names has no label: it is dropped where they have
@@ -189,18 +190,19 @@ def in_own_edition(
     """
     paths = config.taxonomy.correlation
     if not paths:
-        return list(records)
+        return records
     if tree is None:
         tree = load_taxonomy(config.taxonomy, separator=label_separator(config))
     known, own = node_places(tree), ("", tree.edition)
     asked = (r for r in records if r.path)
     if not labelled and all(r.edition in own and r.path[-1] in known for r in asked):
-        return list(records)  # the tables need not be there any more
+        return records  # the tables need not be there any more
     nodes = node_paths(tree) if label_kind(config.data) == "node" else None
     labels = EditionLabels(tree, read_correlation(paths, [tree], nodes=nodes))
     options = {"config_data": config.data, "quarantine": quarantine}
-    found = [_in_own(r, labels, labelled=labelled, **options) for r in records]
-    kept = [record for record in found if record is not None]
+    kept = relabelled(
+        records, lambda r: _in_own(r, labels, labelled=labelled, **options)
+    )
     others = sum(r.edition not in own for r in kept)
     quarantine.tally["labels of another edition"] += others
     sets = sum(r.admissible != () for r in kept)

@@ -1,8 +1,7 @@
 """Examples of a catalogue as arrays, and how a batch is cut from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -10,14 +9,14 @@ import numpy as np
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.data.augment import STRENGTHS, augment
 from hsjax.data.features import Features, stores_of
-from hsjax.data.image import decode_image
+from hsjax.data.image import Picture, decoded
 from hsjax.data.quarantine import CatalogueError
-from hsjax.data.records import Record
+from hsjax.data.rare_words import StoredRareWords
+from hsjax.data.record import Record
 from hsjax.data.store import store_shape
-from hsjax.data.text import Tokens, drop_tokens
+from hsjax.data.stored_records import StoredRecords
+from hsjax.data.text import StoredTokens, Tokens, drop_tokens
 from hsjax.taxonomy import Taxonomy
-
-Picture = np.ndarray | bytes | Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,8 @@ class Examples:
 
     Attributes:
       tokens: stream -> tokens.
-      images: decoded (H, W, 3) uint8, encoded bytes, a path, or None.
+      images: decoded (H, W, 3) uint8, encoded bytes, a path, or None; the records of
+        a prepared catalogue, whose texts and pictures are read when a batch is cut.
       resize: (height, width) of decoded pictures.
       strength: of the random views of a picture, '' = there are none.
       labels: (N, L) int32; admissible: (N, S) int32, None = no row has a set.
@@ -36,31 +36,28 @@ class Examples:
     """
 
     spec: BatchSpec
-    tokens: Mapping[str, Tokens]
-    images: Sequence[Picture]
+    tokens: Mapping[str, Tokens | StoredTokens]
+    images: Sequence[Picture] | StoredRecords
     resize: tuple[int, int]
     max_pixels: int
     strength: str = ""
     labels: np.ndarray
     group: np.ndarray
     admissible: np.ndarray | None = None
-    names: Mapping[str, np.ndarray] = field(default_factory=dict)
+    names: Mapping[str, np.ndarray | StoredRareWords] = field(default_factory=dict)
     features: Mapping[str, Features] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def picture(self, i: int) -> np.ndarray | None:
-        return decoded(self.images[i], resize=self.resize, max_pixels=self.max_pixels)
-
-
-def decoded(image: Picture, *, resize: tuple[int, int], max_pixels: int) -> Picture:
-    """A record's picture as (H, W, 3) uint8; what is decoded or absent stays so."""
-    if isinstance(image, Path):
-        image = image.read_bytes()
-    if isinstance(image, bytes):
-        return decode_image(image, resize=resize, max_pixels=max_pixels)
-    return image
+    def pictures(self, index: np.ndarray) -> Iterator[np.ndarray | None]:
+        """Those at these places, decoded."""
+        if isinstance(self.images, StoredRecords):
+            images = [record.image for record in self.images.batch(index)]
+        else:
+            images = [self.images[i] for i in index.tolist()]
+        options = {"resize": self.resize, "max_pixels": self.max_pixels}
+        return (decoded(image, **options) for image in images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,21 +73,22 @@ class Augmentation:
 
 def make_examples(
     records: Sequence[Record],
-    tokens: Mapping[str, Tokens],
+    tokens: Mapping[str, Tokens | StoredTokens],
     *,
     spec: BatchSpec,
     labels: np.ndarray,
     group: np.ndarray,
     config_image,
-    names: Mapping[str, np.ndarray] = MappingProxyType({}),
+    names: Mapping[str, np.ndarray | StoredRareWords] = MappingProxyType({}),
     features: Mapping[str, Features] = MappingProxyType({}),
     admissible: np.ndarray | None = None,
 ) -> Examples:
     """Joins records with their tokens and labels."""
+    stored = isinstance(records, StoredRecords)
     return Examples(
         spec=spec,
         tokens=tokens,
-        images=[r.image for r in records],
+        images=records if stored else [r.image for r in records],
         resize=tuple(config_image.resize),
         max_pixels=config_image.max_pixels,
         strength=config_image.augment,
@@ -157,7 +155,7 @@ def assemble(
     texts = 2 if drawn and drawn.name_drop else 1
     draws = _draws(numbers, 4 + texts * words, drawn)
     for position, stream in enumerate(spec.streams):
-        tokens = Tokens(*(a[index] for a in examples.tokens[stream]))
+        tokens = examples.tokens[stream].at(index)
         first = 4 + longest * position
         kept = _kept_words(
             draws[:, 3:4],
@@ -170,8 +168,8 @@ def assemble(
         batch[f"{stream}_ids"], batch[f"{stream}_mask"] = tokens.ids, tokens.mask
         batch[f"has_{stream}"] = tokens.mask.any(axis=1)
     if spec.image:
-        for row, i in enumerate(index.tolist()):
-            if (picture := examples.picture(i)) is not None:
+        for row, picture in enumerate(examples.pictures(index)):
+            if picture is not None:
                 views = _views(
                     examples, picture, numbers[row], draws[row], augmentation
                 )

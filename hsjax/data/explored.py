@@ -21,7 +21,7 @@ OPTIONAL = {"label": LABELS, "platform": "shops", "image": "pictures"}
 
 def read_what_is_there(
     config, quarantine: Quarantine
-) -> tuple[list[Record], dict[str, str]]:
+) -> tuple[Sequence[Record], dict[str, str]]:
     """All rows, those without a label, too; and what has to be left out -> why.
 
     Args:

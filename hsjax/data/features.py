@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
 from hsjax.batch import IMAGE
+from hsjax.data.prepared import StoredPicture
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.records import Record
+from hsjax.data.record import Record
 from hsjax.data.store import ABSENT, FeatureStore, open_store
 from hsjax.data.text import stream_texts
 
@@ -162,7 +163,8 @@ def features_of(
     for modality, folder in stores_of(config).items():
         store = _open(folder, modality)
         if encode is not None:
-            items = content_items(config, records, modality)
+            content = contents(config, records, modality)
+            items = {key: x for key, x in content if key and key not in store}
             limit = config.data.image.max_pixels
             store = _with_missing(store, items, encode, limit)
         keys = content_keys(config, records, modality)
@@ -178,7 +180,7 @@ def _with_missing(
     missing = {
         key: item
         for key, item in items.items()
-        if key not in store and isinstance(item, str | bytes | Path)
+        if isinstance(item, str | bytes | Path | StoredPicture)
     }
     if not missing:
         return store

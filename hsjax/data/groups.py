@@ -1,14 +1,20 @@
 """Groups of rows that are one product, never divided by a split."""
 
-import hashlib
 import re
 import unicodedata
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt64
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from hsjax.data.records import Record
+from hsjax.data.content import content_hashes, content_key
+from hsjax.data.record import Record
+from hsjax.data.stored_reading import short_hash
+from hsjax.data.stored_records import StoredRecords
+
+__all__ = ["content_hashes", "content_key", "group_facts", "group_keys", "sort_keys"]
 
 LARGE = 10  # rows; real products are seldom listed more often
 
@@ -22,15 +28,14 @@ def group_keys(records: Sequence[Record]) -> np.ndarray:
     Numbers follow the sorted group keys, so they depend on the set of products and not
     on the order of the rows.
     """
-    parents = list(range(len(records)))
-    owners: dict[tuple[str, str], int] = {}
+    rows, marks = array("q"), array("Q")  # of a mark its hash: few bytes a row
     for row, record in enumerate(records):
         for mark in _marks(record):
-            _join(parents, row, owners.setdefault(mark, row))
-    roots = np.array([_root(parents, row) for row in range(len(records))], np.int64)
-    _, groups = np.unique(roots, return_inverse=True)
+            rows.append(row)
+            marks.append(short_hash(mark))
+    groups = _joined(np.frombuffer(rows, np.int64), np.frombuffer(marks, np.uint64))
     keys = sort_keys(records, groups)
-    order = sorted(range(len(keys)), key=keys.__getitem__)
+    order = sorted_places(keys)
     numbers = np.empty(len(keys), np.int64)
     numbers[order] = np.arange(len(keys))
     return numbers[groups]
@@ -53,36 +58,42 @@ def _normalised(title: str) -> str:
     return re.sub(r"[\W_]+", " ", title).strip()
 
 
-def _root(parents: list[int], row: int) -> int:
-    while parents[row] != row:
-        parents[row] = parents[parents[row]]
-        row = parents[row]
-    return row
+def _joined(rows: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """(N,) numbers from 0 of what hangs together by equal marks.
+
+    Args:
+      rows, marks: (M,) pairs; each row has at least one.
+    """
+    distinct, marked = np.unique(marks, return_inverse=True)
+    count = int(rows.max(initial=-1)) + 1
+    ends = (rows, marked + count)
+    whole = (count + len(distinct),) * 2
+    graph = coo_array((np.ones(len(rows), bool), ends), shape=whole)
+    parts = connected_components(graph, directed=False)[1][:count]
+    return np.unique(parts, return_inverse=True)[1]
 
 
-def _join(parents: list[int], a: int, b: int) -> None:
-    a, b = _root(parents, a), _root(parents, b)
-    parents[max(a, b)] = min(a, b)
+def sort_keys(records: Sequence[Record], groups: np.ndarray) -> list[str] | np.ndarray:
+    """Key of each group 0..G-1: its value of the group column or least content key.
 
-
-def content_key(record: Record) -> str:
-    """sha1 of texts and picture: the same for rows that cannot be told apart."""
-    parts = (*sorted(record.texts.items()), record.image_key)
-    return hashlib.sha1(repr(parts).encode()).hexdigest()
-
-
-def content_hashes(records: Sequence[Record]) -> UInt64[np.ndarray, "N"]:
-    """The first 8 bytes of each `content_key` as a number: small enough to be kept."""
-    return np.array([int(content_key(r)[:16], 16) for r in records], np.uint64)
-
-
-def sort_keys(records: Sequence[Record], groups: np.ndarray) -> list[str]:
-    """Key of each group 0..G-1: its value of the group column or least content key."""
+    Those of a prepared catalogue as (G,) bytes, in the same order.
+    """
+    if isinstance(records, StoredRecords) and not records.fields.group:
+        order = np.argsort(records.keys, kind="stable")
+        _, first = np.unique(groups[order], return_index=True)
+        return records.keys[order[first]]
     keys: dict[int, str] = {}
     for record, group in zip(records, groups.tolist(), strict=True):
         key = f"={record.group}" if record.group else content_key(record)
         keys[group] = min(key, keys.get(group, key))
     return [keys[group] for group in range(len(keys))]
+
+
+def sorted_places(keys: list[str] | np.ndarray) -> list[int] | np.ndarray:
+    """Where the first, the second, ... of the keys in their order is."""
+    if isinstance(keys, np.ndarray):
+        return np.argsort(keys, kind="stable")
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def group_facts(groups: np.ndarray, parts: np.ndarray) -> dict[str, int | float]:

@@ -16,6 +16,7 @@ from hsjax.data.records import Record
 from hsjax.data.rewrite import Changes
 from hsjax.data.same_split import SameSplit
 from hsjax.data.sources import as_text
+from hsjax.data.stored_records import selected
 from hsjax.data.text import stream_texts
 from hsjax.data.tree_labels import fit_labels
 
@@ -49,7 +50,7 @@ def read_split(config, quarantine: Quarantine) -> Split:
     config.data.image.cache, config.data.image.resize = False, _SOUND
     records, groups, parts = read_parts(config, quarantine)
     records = [replace(record, image=None) for record in records]
-    tree, _ = make_tree(config, [records[i] for i in np.flatnonzero(parts == "train")])
+    tree, _ = make_tree(config, selected(records, np.flatnonzero(parts == "train")))
     records, labels, _ = fit_labels(
         records, tree, config=config, quarantine=quarantine, file=config.data.path
     )
@@ -74,7 +75,7 @@ def find_words(split: Split, columns: Sequence[str], *, count: int) -> list[Give
             f"{len(rows):,} training rows have a leaf, and not two different ones: no"
             " word can tell them apart"
         )
-    texts = stream_texts([split.records[i] for i in rows], columns)
+    texts = stream_texts(selected(split.records, rows), columns)
     words = giveaway_words(texts, leaves, split.names, count=count)
     if not words:
         raise CatalogueError(

@@ -21,6 +21,7 @@ from hsjax.data.nomenclature import node_paths
 from hsjax.data.records import CatalogueError, Quarantine, Record
 from hsjax.data.sources import as_text, column_names, read_rows
 from hsjax.data.splits import LEFT_OUT, hash_order, majority_leaves
+from hsjax.data.stored_records import ends_of, labels_of, relabelled, selected
 from hsjax.taxonomy import Taxonomy
 
 MUCH = 1.1  # times the share that was asked for: worth a sentence
@@ -133,7 +134,7 @@ def hold_out(
 def _without(asked: HoldOut, records, parts, tree: Taxonomy):
     """(parts, counts) without the classes of `leave_out`."""
     nodes = find_nodes(asked.codes, tree, node_paths(tree) if asked.own else {})
-    paths = ({*r.path, *sum(r.admissible, ())} for r in records)
+    paths = ({*path, *sum(sets, ())} for path, _, sets in labels_of(records))
     below = np.array([not nodes.isdisjoint(path) for path in paths], bool)
     gone = below & (parts != "test")
     parts = np.where(gone, LEFT_OUT, parts)
@@ -155,7 +156,7 @@ def hold_labels_out(
     parts: Shaped[np.ndarray, "N"],
     *,
     quarantine: Quarantine,
-) -> tuple[list[Record], dict[str, int]]:
+) -> tuple[Sequence[Record], dict[str, int]]:
     """(records, counts by their names for people): training rows that lose their label.
 
     They stay, as goods that nobody has classified yet: the contrastive loss learns from
@@ -165,23 +166,30 @@ def hold_labels_out(
       parts: of `hold_out`.
     """
     if asked.label_share == 1:
-        return list(records), {}
+        return records, {}
     train, share = parts == "train", asked.label_share
     kept = first_share(records, groups, train, share=share, seed=asked.seed)
     gone = train & ~kept
     _tell("label_share", share, kept.sum() / train.sum(), quarantine)
-    found = [
-        replace(record, path=(), complete=False, admissible=()) if bare else record
-        for record, bare in zip(records, gone.tolist(), strict=True)
-    ]
+    bare = iter(gone.tolist())  # `relabelled` takes the records in order
+    found = relabelled(records, lambda record: _bare(record) if next(bare) else record)
     return found, {"training rows without their label (label_share)": int(gone.sum())}
 
 
+def _bare(record: Record) -> Record:
+    return replace(record, path=(), complete=False, admissible=())
+
+
 def _tell_shots(shots: int, records, kept: np.ndarray, quarantine: Quarantine) -> None:
-    ends = Counter(records[i].path[-1:] for i in np.flatnonzero(kept)).values()
+    own = labels_of(selected(records, np.flatnonzero(kept)))
+    ends = Counter(path[-1:] for path, *_ in own).values()
     if more := sum(count > shots for count in ends):
         told = f"data.shots={shots}: {more} leaves keep more training rows"
         quarantine.warn(f"{told}: each keeps whole groups, and at least one")
+
+
+def _at(keys, places: np.ndarray):
+    return keys[places] if isinstance(keys, np.ndarray) else [keys[i] for i in places]
 
 
 def _tell(name: str, asked: float, kept: float, quarantine: Quarantine) -> None:
@@ -211,15 +219,14 @@ def first_share(
     change it.
     """
     _, dense = np.unique(groups, return_inverse=True)
-    ends = [record.path[-1] if record.path else "" for record in records]
-    leaves = np.unique(ends, return_inverse=True)[1]
+    leaves = ends_of(records)
     present, own = np.unique(dense[rows], return_inverse=True)
     homes, sizes = majority_leaves(own, leaves[rows]), np.bincount(own)
     total = np.bincount(homes, sizes)
     keys = sort_keys(records, dense)
     before, held = np.zeros(len(total)), np.zeros(len(total))
     kept = np.zeros(len(present), bool)
-    for group in hash_order([keys[i] for i in present], seed):
+    for group in hash_order(_at(keys, present), seed):
         home, size = homes[group], sizes[group]
         middle = before[home] + size / 2
         few = not shots or held[home] + size <= shots

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import os
-from collections import Counter
 from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -15,13 +14,14 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from hsjax.data.quarantine import CatalogueError
+from hsjax.data.prepared import StoredPicture
 from hsjax.data.sources import EMPTY_WORDS
 
 # A list, because some formats make Pillow start other programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+Picture = np.ndarray | bytes | Path | StoredPicture | None  # as a record has it
 _BASE64_HEADS = ("/9j/", "iVBOR", "UklGR", "R0lG")  # JPEG, PNG, WebP, GIF
-_EMPTY, _NOT_FOUND = "empty image", "image file not found"
+EMPTY, NOT_FOUND = "empty image", "image file not found"
 _LONGEST_PATH = 1024  # longer text without a dot can only be base64
 
 
@@ -48,12 +48,21 @@ def decode_image(
     Raises ImageError for all but a complete picture of at most `max_pixels`.
     """
     height, width = resize
-    with _opened(data, max_pixels=max_pixels) as image:
+    with opened_image(data, max_pixels=max_pixels) as image:
         # A large JPEG is decoded at a fraction of its size, never below twice ours.
         image.draft("RGB", (2 * max(resize), 2 * max(resize)))
         pixels = _as_rgb(_upright(image))
         kind = Image.Resampling[resample.upper()]
         return np.array(pixels.resize((width, height), kind))
+
+
+def decoded(image: Picture, *, resize: tuple[int, int], max_pixels: int) -> Picture:
+    """A record's picture as (H, W, 3) uint8; what is decoded or absent stays so."""
+    if isinstance(image, Path | StoredPicture):
+        image = image.read_bytes()
+    if isinstance(image, bytes):
+        return decode_image(image, resize=resize, max_pixels=max_pixels)
+    return image
 
 
 def cores() -> int:
@@ -64,7 +73,7 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
+def opened_image(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
     """A picture whose header is read; what goes wrong inside is an ImageError."""
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
@@ -98,7 +107,8 @@ def read_image(
 ):
     """(image, sha1 of its encoded bytes, flaw) of a field; without a flaw it is ''.
 
-    The image is decoded if `config.data.image.cache`, else the checked bytes or path.
+    The image is decoded if `config.data.image.cache`, else the checked bytes, path or
+    picture of a prepared catalogue, which was decoded when it was prepared.
 
     Args:
       seen: False = only the hash is wanted: the image is None, and of flaws only those
@@ -109,13 +119,20 @@ def read_image(
     try:
         source = encoded_image(value, root=root)
         if source is None:
-            return None, "", _EMPTY
-        data = source.read_bytes() if isinstance(source, Path) else source
+            return None, "", EMPTY
+        if isinstance(source, StoredPicture):
+            if source.key and source.key in stored:
+                return None, source.key, ""
+            if flaw := source.flaw_at(config_image.max_pixels, seen=seen):
+                return None, "", flaw
+            if not seen or not config_image.cache:
+                return source if seen else None, source.key, ""
+        data = encoded_bytes(source)
         key, limit = hashlib.sha1(data).hexdigest(), config_image.max_pixels
         if key in stored:
             return None, key, ""
         if not seen:
-            with _opened(data, max_pixels=limit):
+            with opened_image(data, max_pixels=limit):
                 return None, key, ""
         size = {"resize": config_image.resize, "resample": resample}
         pixels = decode_image(data, max_pixels=limit, **size)
@@ -124,6 +141,11 @@ def read_image(
     except OSError as error:
         return None, "", f"unreadable image file: {error}"
     return pixels if config_image.cache else source, key, ""
+
+
+def encoded_bytes(source: bytes | Path | StoredPicture) -> bytes:
+    """What `encoded_image` found, read."""
+    return source if isinstance(source, bytes) else source.read_bytes()
 
 
 def _formats() -> list[str]:
@@ -159,7 +181,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(pixels * scale), 0, 255).astype(np.uint8))
 
 
-def encoded_image(value: Any, *, root: Path) -> bytes | Path | None:
+def encoded_image(value: Any, *, root: Path) -> bytes | Path | StoredPicture | None:
     """The encoded picture of a field: bytes, or the path of a file below `root`.
 
     Accepts bytes, a struct {'bytes', 'path'} (Hugging Face), base64 with or without
@@ -171,6 +193,8 @@ def encoded_image(value: Any, *, root: Path) -> bytes | Path | None:
         return bytes(value) or None
     if value is None or value != value:
         return None
+    if isinstance(value, StoredPicture):
+        return value
     if not isinstance(value, str):
         raise ImageError(f"unreadable image field: {type(value).__name__}")
     text = value.strip()
@@ -183,7 +207,7 @@ def encoded_image(value: Any, *, root: Path) -> bytes | Path | None:
     ):
         return _from_base64(text)
     if "://" in text:
-        raise ImageError(f"image is a web address: download it first: {text[:80]}")
+        raise ImageError(f"image is a web address: {text[:80]} (task=prepare fetches)")
     return _below(root, text.replace("\\", "/"))
 
 
@@ -208,42 +232,7 @@ def _below(root: Path, text: str) -> Path:
         if not path.is_relative_to(root.resolve()):
             raise ImageError(f"image path leaves image_root: {text[:200]} is a link")
         if not path.is_file():
-            raise ImageError(f"{_NOT_FOUND}: {text[:200]}")
+            raise ImageError(f"{NOT_FOUND}: {text[:200]}")
     except (OSError, RuntimeError) as error:
-        raise ImageError(f"{_NOT_FOUND}: {text[:80]}: {error}") from None
+        raise ImageError(f"{NOT_FOUND}: {text[:80]}: {error}") from None
     return path
-
-
-class LostPictures:
-    """How many of the pictures that a file names cannot be used, and why."""
-
-    def __init__(self, root: Path, *, seen: bool) -> None:
-        self.root, self.seen = root, seen
-        self.named = 0
-        self.flaws: Counter[str] = Counter()
-
-    def add(self, flaw: str) -> None:
-        """Counts a picture with the flaw that `read_image` found, '' = none.
-
-        Raises:
-          CatalogueError: a picture that a model sees is wanted from no folder.
-        """
-        phrase = flaw.split(": ")[0]
-        if phrase == _EMPTY:
-            return
-        self.named += 1
-        if flaw:
-            self.flaws[phrase] += 1
-        # not looked at before: all pictures may be inside the file
-        if phrase == _NOT_FOUND and self.seen and not self.root.is_dir():
-            raise CatalogueError(
-                f"folder {self.root} (config.data.image_root) does not exist"
-            )
-
-    def told(self) -> str:
-        """The sentence where more than half are lost; '' otherwise."""
-        lost = self.flaws.total()
-        if 2 * lost <= self.named:
-            return ""
-        reasons = ", ".join(f"{x} ({n:,})" for x, n in self.flaws.most_common(3))
-        return f"MOST PICTURES ARE LOST, {lost:,} of {self.named:,}: {reasons}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from hsjax.data.columns import label_kind, missing_column
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import UNREADABLE, as_text, column_names, read_rows
+from hsjax.data.stored_records import labels_of
 from hsjax.tree.codes import hs_path, join_levels, split_path
 
 # no goods of international trade are there
@@ -76,7 +77,7 @@ class Labels:
         """How many HS codes are of chapters without goods, in words; '' = none."""
         if self.kind != "code":
             return ""
-        counts = Counter(record.path[0][:2] for record in records if record.path)
+        counts = Counter(path[0][:2] for path, *_ in labels_of(records) if path)
         told = ", ".join(
             f"{counts[chapter]:,} of chapter {chapter} ({use})"
             for chapter, use in SPECIAL_CHAPTERS.items()

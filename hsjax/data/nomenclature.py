@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hsjax.data.records import CatalogueError, Record
+from hsjax.data.stored_records import labels_of
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError, hs_path, split_path
 
@@ -216,7 +217,7 @@ def tree_from_records(
     Returns:
       The tree, and what was cut: code -> products.
     """
-    paths = [(r.path, r.complete) for r in records if r.path]
+    paths = [(path, complete) for path, complete, _ in labels_of(records) if path]
     cut: dict[str, int] = {}
     deepest = max((len(p) for p, _ in paths), default=0)
     for level in range(deepest, 1, -1):

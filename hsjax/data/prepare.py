@@ -26,11 +26,13 @@ from hsjax.data.nomenclature import (
     tree_from_records,
 )
 from hsjax.data.quarantine import written_if_refused
+from hsjax.data.rare_words import names_in
 from hsjax.data.records import CatalogueError, Quarantine, Record, load_records
 from hsjax.data.run_tokenizer import run_tokenizer
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.splits import LEFT_OUT, PARTS, assign_splits, manifest_of
-from hsjax.data.text import rare_words, stream_texts, tokenize_streams
+from hsjax.data.stored_records import ends_of, selected
+from hsjax.data.text import tokenize_streams
 from hsjax.data.totals import has_text, record_facts
 from hsjax.data.tree_labels import encode_sets, fit_labels, with_ends
 from hsjax.taxonomy import Taxonomy
@@ -114,7 +116,7 @@ def _read_catalogue(config, quarantine, **sources) -> Catalogue:
     columns, pictures = model_columns(config), sees_pictures(config)
     asked = read_hold_out(config.data)  # a mistake there shows at once
     records, groups, parts = read_parts(config, quarantine)
-    learnt = [records[i] for i in np.flatnonzero(parts == "train")]
+    learnt = selected(records, np.flatnonzero(parts == "train"))
     tree, cut = make_tree(config, learnt)
     parts, left_out = hold_out(
         asked, records, groups, parts, tree=tree, quarantine=quarantine
@@ -122,7 +124,7 @@ def _read_catalogue(config, quarantine, **sources) -> Catalogue:
     records, bare = hold_labels_out(
         asked, records, groups, parts, quarantine=quarantine
     )
-    training = [records[i] for i in np.flatnonzero(parts == "train")]
+    training = selected(records, np.flatnonzero(parts == "train"))
     if not any(has_text(r, columns) or (pictures and r.image_key) for r in training):
         raise CatalogueError(
             f"{config.data.path}: no training row has anything of model.modalities"
@@ -155,7 +157,7 @@ def _read_catalogue(config, quarantine, **sources) -> Catalogue:
 
 def read_parts(
     config, quarantine: Quarantine
-) -> tuple[list[Record], np.ndarray, np.ndarray]:
+) -> tuple[Sequence[Record], np.ndarray, np.ndarray]:
     """(records, groups, parts): the labelled rows, and which part each belongs to.
 
     Nothing is held out yet: see `hold_out`.
@@ -174,9 +176,8 @@ def read_parts(
     )
     records = in_own_edition(records, config, quarantine=quarantine, labelled=True)
     groups = group_keys(records)
-    ends = [r.path[-1] if r.path else "" for r in records]
-    leaves = np.unique(ends, return_inverse=True)[1]
-    return records, groups, assign_splits(records, groups, leaves, config.data.split)
+    parts = assign_splits(records, groups, ends_of(records), config.data.split)
+    return records, groups, parts
 
 
 def make_tree(config, training: Sequence[Record]) -> tuple[Taxonomy, Mapping[str, int]]:
@@ -233,10 +234,8 @@ def examples_of(
     streams = {s: config.data.text.streams[s] for s in spec.streams}
     lengths = dict(spec.lengths)
     tokens = tokenize_streams(records, tokenizer, streams=streams, lengths=lengths)
-    names = {
-        s: rare_words(stream_texts(records, columns), lengths[s])
-        for s, columns in (streams if config.data.text.name_drop else {}).items()
-    }
+    dropped = streams if config.data.text.name_drop else {}
+    names = {s: names_in(records, c, lengths[s]) for s, c in dropped.items()}
     return make_examples(
         records,
         tokens,

@@ -1,14 +1,11 @@
 """Products as the rest of the project sees them: `Record`, read from any catalogue."""
 
-import datetime
 from collections import deque
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from hsjax.data.columns import (
     checked_columns,
@@ -18,8 +15,10 @@ from hsjax.data.columns import (
     sound_texts,
     wanted_columns,
 )
-from hsjax.data.image import LostPictures, cores, read_image
+from hsjax.data.image import cores, read_image
 from hsjax.data.labels import LabelError, Labels
+from hsjax.data.lost_pictures import LostPictures
+from hsjax.data.prepared import is_prepared
 from hsjax.data.quarantine import (
     NO_PICTURE,
     RENAMED,
@@ -27,50 +26,15 @@ from hsjax.data.quarantine import (
     Quarantine,
     nothing_usable,
 )
+from hsjax.data.record import Fields, Record, iso_date
 from hsjax.data.repeats import Repeats
 from hsjax.data.sources import SYNTHETIC, as_text, read_rows
+from hsjax.data.stored_reading import stored_records
 from hsjax.progress import progress
 
 __all__ = ["CatalogueError", "Quarantine", "Record", "load_records"]
 
 _WINDOW = 256  # rows whose pictures are decoded ahead of the row that is finished
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One product.
-
-    Attributes:
-      row: 1-based data row of the file.
-      id: unique within the file.
-      texts: text column -> stripped text; '' = absent.
-      image: uint8 (H, W, 3) if pictures are cached, else checked bytes or path; None =
-        absent or not seen.
-      image_key: sha1 of the encoded bytes; '' = absent.
-      path: node codes of the label, coarsest first; () = no label.
-      complete: the product ends at the last node of `path`; False = unknown below it,
-        as far as the file tells: see `fit_labels` for what the tree tells.
-      group: value of the group column; '' = to be computed.
-      platform, date, split: values of these columns; the date is ISO (2024-01-31).
-      edition: of the label as the file says, '' = the tree's own; admissible: paths of
-        nodes of which one is right, `path` is what they share. See `EditionLabels`.
-      extra: metadata column -> text.
-    """
-
-    row: int
-    id: str
-    texts: Mapping[str, str]
-    image: np.ndarray | bytes | Path | None
-    image_key: str
-    path: tuple[str, ...]
-    complete: bool
-    group: str
-    platform: str
-    date: str
-    split: str
-    extra: Mapping[str, str]
-    edition: str = ""
-    admissible: tuple[tuple[str, ...], ...] = ()
 
 
 def load_records(
@@ -83,7 +47,7 @@ def load_records(
     pictures: bool = True,
     stored: Container[str] | None = None,
     nodes: Mapping[str, tuple[str, ...]] | None = None,
-) -> list[Record]:
+) -> Sequence[Record]:
     """Reads the catalogue of `config.data`; every flaw goes to `quarantine`.
 
     A text stream or picture that is empty or unreadable is noted and absent; a row with
@@ -96,12 +60,14 @@ def load_records(
     Without `pictures`, for models of text alone, they are hashed and not decoded: one
     that is broken behind its header is then not noted, and counts as there. Those of
     `stored`, keys for which there are features, are hashed alone; others stay encoded.
+    Of a prepared folder the records are read when they are needed: `StoredRecords`.
 
     Raises CatalogueError: an unreadable file, a missing column, no usable row at all.
     """
     if not config_data.path:
         raise CatalogueError("data.path is empty: give --config.data.path=FILE")
-    if stored is not None:
+    prepared = is_prepared(config_data.path)
+    if stored is not None or prepared:
         config_data = config_data.copy_and_resolve_references().unlock()
         config_data.image.cache = False
     if config_data.path == SYNTHETIC:
@@ -113,8 +79,7 @@ def load_records(
     looks = {"seen": pictures, "stored": stored or ()}
     loader = Loader(config_data, quarantine, labels=labels, looks=looks, **flags)
     before = len(quarantine.rows)
-    rows = progress(loader.rows(), "catalogue")
-    records = [record for record in rows if record is not None]
+    records = stored_records(loader) if prepared else [*loader.records("catalogue")]
     if not records:
         raise nothing_usable(config_data.path, quarantine.rows[before:])
     loader.warn(records)
@@ -129,6 +94,7 @@ class Loader:
         self.drop_repeats, self.looks = drop_repeats, looks
         columns = checked_columns(config, labelled)
         self.required, self.streams = checked_required(config), read_streams(config)
+        self.fields = Fields.of(config.columns)
         self.labels = Labels(config, quarantine, columns=columns, **labels)
         root = Path(config.image_root or Path(config.path).parent)
         self.lost, self.repeats = LostPictures(root, seen=looks["seen"]), Repeats()
@@ -144,7 +110,10 @@ class Loader:
         )
 
     def rows(self) -> Iterator[Record | None]:
-        """A record per row, None = dropped; threads decode, as Pillow frees the GIL."""
+        """A record per row, None = dropped, before `judged`; threads decode pictures.
+
+        Pillow frees the GIL, so that they do so together.
+        """
         config = self.config
         options = {"config_image": config.image, **self.looks}
         decode = partial(read_image, root=self.lost.root, **options)
@@ -162,29 +131,17 @@ class Loader:
             for record, future in waiting:
                 yield self.with_image(record, future)
 
-    def fields(self, row: int, values: dict) -> Record:
-        """What the columns say, without label and picture."""
-        columns = self.config.columns
-        return Record(
-            row=row,
-            id=as_text(values.get(columns.id)) or str(row),
-            texts={name: as_text(values.get(name)) for name in columns.text},
-            image=None,
-            image_key="",
-            path=(),
-            complete=False,
-            group=as_text(values.get(columns.group)),
-            platform=as_text(values.get(columns.platform)),
-            date=as_text(values.get(columns.date)),
-            split=as_text(values.get(columns.split)),
-            edition=as_text(values.get(columns.edition)),
-            extra={name: as_text(values.get(name)) for name in columns.metadata},
-        )
+    def records(self, told: str = "") -> Iterator[Record]:
+        """Those of `rows` that stay; `told`: what the progress bar says."""
+        for record in progress(self.rows(), told):
+            if record is not None and (judged := self.judged(record)) is not None:
+                yield judged
 
     def labelled_record(self, row: int, values: dict) -> Record | None:
         """The record with its label; None where the row had to be dropped."""
         columns = self.config.columns
-        record = self.fields(row, values)
+        bare = {"image": None, "image_key": "", "path": (), "complete": False}
+        record = Record(**self.fields.read(row, values), **bare)
         if columns.id and not as_text(values.get(columns.id)):
             self.note(record, "empty id: the row number stands in", column=columns.id)
         try:
@@ -204,7 +161,7 @@ class Loader:
         text, date, reason = record.date, "", ""
         needed = self.labelled and self.config.split.by == "date"
         try:
-            date = datetime.date.fromisoformat(text[:10]).isoformat() if text else ""
+            date = iso_date(text)
         except ValueError:
             reason = f"unreadable date: {text[:40]!r} is not like 2024-01-31"
         if needed and not text:
@@ -230,6 +187,10 @@ class Loader:
             return None
         if not key and not any(record.texts.values()):
             self.note(record, "nothing to classify: neither text nor picture")
+        return record
+
+    def judged(self, record: Record) -> Record | None:
+        """The record with an id of its own; None where it repeats another."""
         if reason := self.repeats.repeated(record):
             self.note(record, reason, action="dropped" if self.drop_repeats else "kept")
             if self.drop_repeats:
@@ -242,7 +203,7 @@ class Loader:
         self.note(record, f"repeated id: renamed to {id}", action=RENAMED)
         return replace(record, id=id)
 
-    def warn(self, records: list[Record]) -> None:
+    def warn(self, records: Sequence[Record]) -> None:
         """What is wrong with many rows at once."""
         told = (self.lost.told(), self.labels.special_chapters(records))
         for sentence in filter(None, told):

@@ -1,5 +1,7 @@
 """Rows that repeat or contradict an earlier one, and ids that are given twice."""
 
+import hashlib
+
 _REPEATED = "repeated row: id, text, picture and label as in row "
 
 
@@ -9,18 +11,25 @@ def repeated_row(reason: str) -> int | None:
     return int(row) if said == _REPEATED else None
 
 
+def _hash(content: tuple) -> int:
+    """128 bits."""
+    digest = hashlib.blake2b(repr(content).encode(), digest_size=16).digest()
+    return int.from_bytes(digest, "little")
+
+
 class Repeats:
     """What was met so far of one file."""
 
     def __init__(self) -> None:
-        self.first: dict[tuple, int] = {}  # id and content -> row
-        self.labels: dict[tuple, tuple] = {}  # text and picture -> row, path
+        # by hashes, as a catalogue may not fit in memory
+        self.first: dict[int, int] = {}  # of id and content -> row
+        self.labels: dict[int, tuple] = {}  # of text and picture -> row, path
         self.ids: dict[str, int] = {}  # id -> number of rows that had it
 
     def repeated(self, record) -> str:
         """Which row this one repeats entirely, in words; '' = none."""
         content = (record.id, *record.texts.items(), record.image_key, record.path)
-        first = self.first.setdefault(content, record.row)
+        first = self.first.setdefault(_hash(content), record.row)
         if first == record.row:
             return ""
         return f"{_REPEATED}{first}"
@@ -33,7 +42,7 @@ class Repeats:
         if not record.path or not (record.image_key or any(record.texts.values())):
             return ""
         content = (*record.texts.values(), record.image_key)
-        row, path = self.labels.setdefault(content, (record.row, record.path))
+        row, path = self.labels.setdefault(_hash(content), (record.row, record.path))
         if all(a == b for a, b in zip(path, record.path, strict=False)):
             return ""
         return f"same text and picture, other label: row {row}"

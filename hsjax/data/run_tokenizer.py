@@ -1,13 +1,15 @@
 """The tokenizer of a run: another run's, a published encoder's, trained or loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
-from hsjax.data.text import load_tokenizer, make_tokenizer, stream_texts
+from hsjax.data.text import each_text
+from hsjax.data.tokenizer_folder import load_tokenizer
+from hsjax.data.tokenizer_training import make_tokenizer
 
 FILE = "tokenizer.json"
 
@@ -36,7 +38,7 @@ def run_tokenizer(
             raise CatalogueError(f"{source_run} was trained without text: no {FILE}")
         return Tokenizer.from_file(str(source_run / FILE))
     columns = config.data.text.streams
-    texts = [t for s in streams for t in stream_texts(training, columns[s])]
+    texts = _Texts(training, [columns[s] for s in streams])
     if not any(texts):
         raise CatalogueError(
             f"{config.data.path}: every text of the training part is empty; drop the"
@@ -49,6 +51,17 @@ def run_tokenizer(
             "data.text.tokenizer=published needs model.text.published, whose it is"
         )
     return load_tokenizer(str(published))
+
+
+class _Texts:
+    """Of every stream of some records; each pass reads them anew, none is kept."""
+
+    def __init__(self, records: Sequence[Record], streams: Sequence) -> None:
+        self.records, self.streams = records, streams
+
+    def __iter__(self) -> Iterator[str]:
+        for columns in self.streams:
+            yield from each_text(self.records, columns)
 
 
 def same_vocabulary(tokenizer: Tokenizer, run: Path) -> bool:

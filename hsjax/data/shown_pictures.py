@@ -8,7 +8,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from hsjax.data.image import ImageError, decode_image, encoded_image
+from hsjax.data.image import (
+    ImageError,
+    decode_image,
+    encoded_bytes,
+    encoded_image,
+)
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import Record
 from hsjax.data.sources import SYNTHETIC, read_rows
@@ -42,9 +47,9 @@ def shown_pictures(
 def _shown(value, root: Path, most: int, config_data) -> Picture | None:
     try:
         source = encoded_image(value, root=root)
-        data = source.read_bytes() if isinstance(source, Path) else source
-        if data is None:
+        if source is None:
             return None
+        data = encoded_bytes(source)
         with Image.open(io.BytesIO(data)) as header:
             size = np.array(header.size[::-1])
         resize = np.maximum(1, np.round(size * min(1, most / size.max()))).astype(int)

@@ -1,23 +1,21 @@
-"""Rows of a catalogue from Parquet, CSV, TSV or JSONL; none is lost in silence."""
+"""Rows of a catalogue, a file or a prepared folder; none is lost in silence."""
 
-import csv
 import datetime
 import decimal
 import json
-import re
-from collections import deque
 from collections.abc import Collection, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
+from hsjax.data.delimited import BAD_CHARACTERS, csv_names, read_csv
 from hsjax.data.parquet import parquet_names, read_parquet
-from hsjax.data.quarantine import REPAIRED, CatalogueError, Quarantine, refuse_repeated
+from hsjax.data.prepared import is_prepared, open_prepared
+from hsjax.data.quarantine import REPAIRED, CatalogueError, Quarantine
+from hsjax.data.tfds_rows import is_tfds, read_tfds, tfds_names
 
 SYNTHETIC = "synthetic"  # data.path of the built-in catalogue, which is no file
 EMPTY_WORDS = frozenset(("nan", "NaN", "NaT", "None", "<NA>", "null", "NULL"))
 UNREADABLE = "\ufffd"
-_BAD_CHARACTERS = re.compile("[\0\ud800-\udfff]")
 Row = tuple[int, dict[str, Any]]
 
 
@@ -63,11 +61,16 @@ def read_rows(
     Raises CatalogueError: a file that is missing, empty, corrupt or of another kind, a
     header that is missing or names a column twice.
     """
-    path = _checked(path)
-    if path.suffix == ".parquet":
+    if is_prepared(path):  # cleaned when it was prepared
+        return open_prepared(path).scan(quarantine, file=path, rows=rows)
+    if not is_tfds(path):
+        path = _checked(path)
+    if is_tfds(path):
+        raw = read_tfds(path, rows)
+    elif path.suffix == ".parquet":
         raw = read_parquet(path, columns, rows)
     else:
-        read = _read_jsonl if path.suffix == ".jsonl" else _read_csv
+        read = _read_jsonl if path.suffix == ".jsonl" else read_csv
         raw = read(path, quarantine, rows)
     place = {"path": path, "id_column": id_column, "quarantine": quarantine}
     return ((row, _cleaned(values, row=row, **place)) for row, values in raw)
@@ -75,14 +78,15 @@ def read_rows(
 
 def column_names(path, *, wanted: Collection[str] = ()) -> list[str]:
     """The columns of a file; a JSONL file is read until all of `wanted` were seen."""
+    if is_prepared(path):
+        return list(open_prepared(path).columns)
+    if is_tfds(path):
+        return tfds_names(path)
     path = _checked(path)
     if path.suffix == ".parquet":
         return parquet_names(path)
     if path.suffix != ".jsonl":
-        with _open_csv(path) as handle:
-            return [
-                name for name in _header(path, _reader(path, handle, handle)) if name
-            ]
+        return csv_names(path)
     seen: dict[str, None] = {}
     for _, values in read_rows(path, Quarantine()):
         seen |= dict.fromkeys(values)
@@ -96,7 +100,10 @@ def _checked(path) -> Path:
     if not path.exists():
         raise CatalogueError(f"{path}: no such file; correct config.data.path")
     if not path.is_file():
-        raise CatalogueError(f"{path} is not a file; name the catalogue file itself")
+        raise CatalogueError(
+            f"{path} is not a file, nor a folder of --config.task=prepare or of TFDS;"
+            " name the catalogue file itself"
+        )
     if path.suffix not in (".parquet", ".csv", ".tsv", ".jsonl"):
         raise CatalogueError(
             f"{path}: unknown kind of file {path.suffix!r}; save the catalogue as"
@@ -133,94 +140,12 @@ def _readable(value: Any, flaws: list[str]) -> Any:
         return {_readable(k, flaws): _readable(x, flaws) for k, x in value.items()}
     if not isinstance(value, str) or (value.isascii() and "\0" not in value):
         return value
-    if bad := _BAD_CHARACTERS.search(value):
+    if bad := BAD_CHARACTERS.search(value):
         place = f"at character {bad.start() + 1}"
         mend = "; save the file as UTF-8"
         nul = bad.group() == "\0"
         flaws.append(f"NUL byte: {place}" if nul else f"not UTF-8: {place}{mend}")
-    return _BAD_CHARACTERS.sub(UNREADABLE, value)
-
-
-class _Lines:
-    """Lines that can be handed back, so that a stray quote costs one row only."""
-
-    def __init__(self, handle) -> None:
-        self.handle, self.taken, self.returned = handle, [], deque()
-        self.first = 0  # line number where the current record starts
-
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> str:
-        self.taken.append(
-            self.returned.popleft() if self.returned else next(self.handle)
-        )
-        return self.taken[-1]
-
-    def start_record(self) -> None:
-        self.first += len(self.taken)
-        self.taken.clear()
-
-    def give_back(self) -> None:
-        self.returned.extendleft(reversed(self.taken[1:]))
-        del self.taken[1:]
-
-
-def _open_csv(path: Path):
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _reader(path: Path, handle, lines):
-    """A strict csv reader: a quote never closed, or closed too early, is an error."""
-    csv.field_size_limit(2**31 - 1)  # a picture in base64 is longer than csv's 131,072
-    first = handle.readline()
-    handle.seek(0)
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    if delimiter == "," and "," not in first and ";" in first:
-        delimiter = ";"
-    return csv.reader(lines, delimiter=delimiter, strict=True)
-
-
-def _header(path: Path, reader) -> list[str]:
-    try:
-        header = [name.strip() for name in next(reader)]
-    except csv.Error as error:
-        raise CatalogueError(f"{path}: unreadable header line: {error}") from None
-    if not any(header):
-        raise CatalogueError(f"{path}: missing header; line 1 must name the columns")
-    if any(_BAD_CHARACTERS.search(name) for name in header):
-        raise CatalogueError(
-            f"{path}: the header is not UTF-8 text; save the file as UTF-8"
-        )
-    refuse_repeated(path, header)
-    return header
-
-
-def _read_csv(path: Path, quarantine: Quarantine, rows: int | None) -> Iterator[Row]:
-    with _open_csv(path) as handle:
-        lines = _Lines(handle)
-        reader = _reader(path, handle, lines)
-        header = _header(path, reader)
-        for row in range(1, rows + 1) if rows else count(1):
-            lines.start_record()
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                lines.give_back()
-                reason = f"broken quotes: line {lines.first + 1}: {error}"
-                quarantine.add(file=path, row=row, reason=reason, action="dropped")
-                continue
-            if fields is None:
-                return
-            if len(fields) == len(header):
-                named = {
-                    name: x for name, x in zip(header, fields, strict=True) if name
-                }
-                yield row, named
-                continue
-            reason = f"{len(fields)} instead of {len(header)}, line {lines.first + 1}"
-            reason = f"wrong number of columns: {reason}" if fields else "blank line"
-            quarantine.add(file=path, row=row, reason=reason, action="dropped")
+    return BAD_CHARACTERS.sub(UNREADABLE, value)
 
 
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hsjax.data.groups import content_key, sort_keys
+from hsjax.data.content import content_keys_of
+from hsjax.data.groups import sort_keys
 from hsjax.data.records import CatalogueError, Record
+from hsjax.data.stored_records import selected
 
 PARTS = ("train", "val", "test")
 LEFT_OUT = "out"  # of rows that a run is not to learn from: see `held_out`
@@ -65,7 +67,7 @@ def _by_group(records, groups, leaves, config_split) -> np.ndarray:
 
 def _by_row(records, groups, leaves, config_split) -> np.ndarray:
     # Ids may be row numbers, so they are no part of the key; equal rows may swap.
-    keys = [content_key(record) for record in records]
+    keys = content_keys_of(records)
     rows, shares = np.arange(len(records)), config_split.fractions
     return _stratified(keys, rows, leaves, seed=config_split.seed, fractions=shares)
 
@@ -92,10 +94,15 @@ def majority_leaves(groups: np.ndarray, leaves: np.ndarray) -> np.ndarray:
     return pairs[1][order][first]
 
 
-def hash_order(keys: Sequence[str], seed: int) -> list[int]:
+def hash_order(keys: Sequence[str] | np.ndarray, seed: int) -> np.ndarray:
     """Positions of the keys in the order of hash(seed, key)."""
+    if isinstance(keys, np.ndarray):  # of a prepared catalogue: 40 bytes each
+        start = f"{seed}\0".encode()
+        hashed = (hashlib.sha256(start + key).digest() for key in keys)
+        return np.argsort(np.fromiter(hashed, "S32", count=len(keys)), kind="stable")
     digests = [hashlib.sha256(f"{seed}\0{key}".encode()).digest() for key in keys]
-    return sorted(range(len(keys)), key=lambda group: (digests[group], keys[group]))
+    order = sorted(range(len(keys)), key=lambda group: (digests[group], keys[group]))
+    return np.array(order, np.int64)
 
 
 def _fill(sizes: np.ndarray, fractions) -> np.ndarray:
@@ -120,7 +127,7 @@ def _carve_val(records, groups, leaves, config_split, *, test) -> np.ndarray:
     parts = np.where(test, "test", "train").astype("<U5")
     rows = np.flatnonzero(~test)
     if len(rows):
-        kept = [records[row] for row in rows]
+        kept = selected(records, rows)
         _, dense = np.unique(groups[rows], return_inverse=True)
         train = config_split.fractions[0] / sum(config_split.fractions[:2])
         keys, seed, own = sort_keys(kept, dense), config_split.seed, leaves[rows]

@@ -39,10 +39,9 @@ def stream_records(
         looks={"seen": True, "stored": stored, "resample": resample},
     )
     before, usable = len(quarantine.rows), 0
-    for record in loader.rows():
-        if record is not None:
-            usable += 1
-            yield record
+    for record in loader.records():
+        usable += 1
+        yield record
     if not usable:
         raise nothing_usable(config_data.path, quarantine.rows[before:])
     if told := loader.lost.told():

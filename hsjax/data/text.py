@@ -1,35 +1,20 @@
 """Texts of a record -> streams of token ids.
 
-The tokenizer is trained on the catalogue itself, or comes from a directory or the hub;
-either way it is one `tokenizers.Tokenizer`, stored with the run as `tokenizer.json`.
+The tokenizer is one `tokenizers.Tokenizer`, stored with the run as `tokenizer.json`.
 """
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from tokenizers import (
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from tokenizers import Tokenizer
 
-from hsjax.data.records import CatalogueError, Record
-from hsjax.data.tokenizer_folder import load_tokenizer
+from hsjax.data.record import Record
+from hsjax.data.stored_records import StoredRecords
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BETWEEN_COLUMNS = " ; "
-RARE = 0.001  # of the texts: rarer words are taken for names
 TEXTS_AT_ONCE = 4096  # whose tokens are Python's
-_LONG_WORD = re.compile(r"(\S{100})\S+")  # no word; merges would take minutes
-_ALPHABET = 1000  # letters of a WordPiece vocabulary; rarer ones are [UNK]
 
 
 class Tokens(NamedTuple):
@@ -45,101 +30,25 @@ class Tokens(NamedTuple):
     mask: np.ndarray
     words: np.ndarray
 
+    def at(self, index: np.ndarray) -> "Tokens":
+        """Those of the texts at these places."""
+        return Tokens(*(array[index] for array in self))
+
+
+def each_text(records: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
+    """One text per record: its present columns joined by ' ; ', '' where none is."""
+    for r in records:
+        yield BETWEEN_COLUMNS.join(r.texts[c] for c in columns if r.texts.get(c))
+
 
 def stream_texts(records: Iterable[Record], columns: Sequence[str]) -> list[str]:
-    """One text per record: its present columns joined by ' ; ', '' where none is."""
-    return [
-        BETWEEN_COLUMNS.join(r.texts[c] for c in columns if r.texts.get(c))
-        for r in records
-    ]
-
-
-def make_tokenizer(config, texts: Iterable[str]) -> Tokenizer:
-    """The tokenizer of `config.data.text`: trained on `texts`, or loaded.
-
-    Raises:
-      CatalogueError: the named tokenizer cannot be loaded.
-    """
-    if config.tokenizer == "train":
-        return train_tokenizer(
-            texts, kind=config.kind, size=config.vocab_size, lowercase=config.lowercase
-        )
-    return load_tokenizer(config.tokenizer)
-
-
-def train_tokenizer(
-    texts: Iterable[str], *, kind: str, size: int, lowercase: bool
-) -> Tokenizer:
-    """WordPiece or byte-level BPE vocabulary of at most `size` entries."""
-    texts = [_LONG_WORD.sub(r"\1", text) for text in texts]
-    if kind == "wordpiece":
-        return _finish(_train_wordpiece(texts, size=size, lowercase=lowercase))
-    if kind != "bpe":
-        raise CatalogueError(f"data.text.kind is {kind!r}; known: wordpiece, bpe")
-    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
-    steps = [normalizers.NFC()] + [normalizers.Lowercase()] * lowercase
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=list(SPECIAL),
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return _finish(tokenizer)
-
-
-def _train_wordpiece(texts: Sequence[str], *, size: int, lowercase: bool) -> Tokenizer:
-    """A vocabulary that depends on the texts alone.
-
-    The library numbers `##c` pieces in the random order of a hash map and breaks ties
-    of merges by these numbers; naming them first, sorted, fixes both.
-    """
-
-    def empty(vocabulary=None) -> Tokenizer:
-        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece()
-        return tokenizer
-
-    tokenizer, letters, inside = empty(), Counter(), set()
-    for text in texts:
-        clean = tokenizer.normalizer.normalize_str(text)
-        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(clean):
-            letters.update(word)
-            inside.update(word[1:])
-    common = sorted(letters, key=lambda c: (-letters[c], c))[:_ALPHABET]
-    pieces = [f"##{c}" for c in sorted(inside.intersection(common))]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        special_tokens=[*SPECIAL, *pieces],
-        show_progress=False,
-        limit_alphabet=_ALPHABET,
-        initial_alphabet=common,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    # anew, as the pieces are special only while training
-    tokenizer = empty(tokenizer.get_vocab())
-    tokenizer.add_special_tokens(list(SPECIAL))
-    return tokenizer
-
-
-def _finish(tokenizer: Tokenizer) -> Tokenizer:
-    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=ends
-    )
-    return tokenizer
+    """`each_text`, all of them."""
+    return [*each_text(records, columns)]
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tokens:
     """Ids of each text, cut at `length`, special tokens kept; '' gives no token."""
-    ids = np.zeros((len(texts), length), np.int32)
-    mask = np.zeros((len(texts), length), bool)
-    words = np.full((len(texts), length), -1, np.int16)
+    ids, mask, words = _no_tokens(len(texts), length)
     tokenizer.no_padding()
     tokenizer.enable_truncation(length)
     for first in range(0, len(texts), TEXTS_AT_ONCE):
@@ -198,6 +107,31 @@ def _words_of_characters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(number, 0, np.repeat(np.maximum(words - 1, 0), sizes)), begins
 
 
+class StoredTokens:
+    """Tokens of a prepared catalogue's texts, made whenever they are asked for."""
+
+    def __init__(self, records, columns: Sequence[str], tokenizer, length: int):
+        self.records, self.columns, self.length = records, tuple(columns), length
+        # one of its own: threads read, and nobody else may change how it cuts
+        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(length)
+
+    def at(self, index: np.ndarray) -> Tokens:
+        """Those of the texts at these places."""
+        texts = stream_texts(self.records.batch(index), self.columns)
+        tokens = _no_tokens(len(texts), self.length)
+        if texts:
+            _fill(tokens, self.tokenizer, texts)
+        return tokens
+
+
+def _no_tokens(count: int, length: int) -> Tokens:
+    ids = np.zeros((count, length), np.int32)
+    mask = np.zeros((count, length), bool)
+    return Tokens(ids, mask, np.full((count, length), -1, np.int16))
+
+
 def drop_tokens(tokens: Tokens, keep_word: np.ndarray) -> Tokens:
     """Takes words out of tokenized texts and closes the gaps.
 
@@ -223,27 +157,14 @@ def tokenize_streams(
     *,
     streams: Mapping[str, Sequence[str]],
     lengths: Mapping[str, int],
-) -> dict[str, Tokens]:
+) -> dict[str, Tokens | StoredTokens]:
     """Stream name -> tokens of every record; without streams no tokenizer is needed."""
+    if isinstance(records, StoredRecords):
+        return {
+            name: StoredTokens(records, columns, tokenizer, lengths[name])
+            for name, columns in streams.items()
+        }
     return {
         name: tokenize(tokenizer, stream_texts(records, columns), lengths[name])
         for name, columns in streams.items()
     }
-
-
-def rare_words(texts: Sequence[str], length: int, *, share: float = RARE) -> np.ndarray:
-    """(N, W) bool: which words of each text stand in fewer than `share` of the texts.
-
-    Names of makers and models mostly do, words for what a thing is mostly do not.
-
-    Args:
-      length: W, of a text of so many tokens no more words are seen.
-    """
-    split = [text.lower().split() for text in texts]
-    counts = Counter(chain.from_iterable(map(set, split)))
-    least = max(2, share * sum(map(bool, split)))  # of few texts, what stands in one
-    found = np.zeros((len(texts), length), bool)
-    for row, words in enumerate(split):
-        for place, word in enumerate(words[:length]):
-            found[row, place] = counts[word] < least
-    return found

@@ -1,6 +1,7 @@
 """What a catalogue amounts to, in numbers for people."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -8,7 +9,8 @@ from tokenizers import Tokenizer
 from hsjax.batch import IMAGE, BatchSpec
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import Record
-from hsjax.data.text import TEXTS_AT_ONCE, stream_texts
+from hsjax.data.stored_records import labels_of
+from hsjax.data.text import TEXTS_AT_ONCE, each_text
 from hsjax.taxonomy import Taxonomy
 
 
@@ -38,18 +40,18 @@ def record_facts(
     """
     read = [name for name in spec.modalities if name != IMAGE]  # raw or as features
     columns = [column for stream in read for column in streams[stream]]
-    texts = [has_text(r, columns) for r in records]
-    pictures = [bool(r.image_key) for r in records]
-    seen = pictures if IMAGE in spec.modalities else [False] * len(pictures)
-    none = sum(not (a or b) for a, b in zip(texts, seen, strict=True))
+    there = (2 * has_text(r, columns) + bool(r.image_key) for r in records)
+    there = np.fromiter(there, np.uint8, count=len(records))
+    texts, pictures = there >= 2, there % 2 == 1
+    none = ~texts & ~(pictures & (IMAGE in spec.modalities))
     dropped = quarantine.dropped()
     return {
         "rows read": len(records) + dropped,
         "rows dropped": dropped,
         "usable rows": len(records),
-        "rows without text": texts.count(False),
-        "rows without picture": pictures.count(False),
-        "rows with nothing present": none,
+        "rows without text": int((~texts).sum()),
+        "rows without picture": int((~pictures).sum()),
+        "rows with nothing present": int(none.sum()),
         **cut_texts(records, streams=streams, spec=spec, tokenizer=tokenizer),
         **quarantine.tally,
         "labels that end early": early_labels(records, labels, tree),
@@ -59,7 +61,7 @@ def record_facts(
 
 def early_labels(records: Sequence[Record], labels: np.ndarray, tree: Taxonomy) -> int:
     """Labels that are unknown below an inner node, or end there."""
-    early = np.array([bool(r.path) and not r.complete for r in records], bool)
+    early = np.array([bool(p) and not ends for p, ends, _ in labels_of(records)], bool)
     for level, stop in enumerate(tree.stop):
         known = labels[:, level] >= 0
         early[known] |= stop[labels[known, level]]
@@ -79,12 +81,11 @@ def cut_texts(
         tokenizer.no_padding()
         tokenizer.no_truncation()
     for stream, length in spec.lengths:
-        texts = stream_texts(records, streams[stream])
+        texts = each_text(records, streams[stream])
         # a token is at least one byte, and two mark the ends
-        texts = [text for text in texts if len(text.encode()) > length - 2]
+        texts = (text for text in texts if len(text.encode()) > length - 2)
         count = 0
-        for first in range(0, len(texts), TEXTS_AT_ONCE):
-            encodings = tokenizer.encode_batch(texts[first : first + TEXTS_AT_ONCE])
-            count += sum(len(encoding) > length for encoding in encodings)
+        while some := [*islice(texts, TEXTS_AT_ONCE)]:
+            count += sum(len(x) > length for x in tokenizer.encode_batch(some))
         found[f"texts of {stream} cut at {length} tokens"] = count
     return found

@@ -44,19 +44,22 @@ def describe_rows(
 ) -> Rows:
     """Rows as the scorer needs them; a label deeper than the tree is cut."""
     truth = np.full((len(records), levels), "", object)
-    for i, record in enumerate(records):
+    known, sets = [], []
+    for i, record in enumerate(records):  # once, as reading may take time
         codes = record.path[:levels]
         truth[i, : len(codes)] = codes
-    sets = [[path[-1] for path in record.admissible] for record in records]
+        known.append((record.row, record.id, record.complete))
+        sets.append([path[-1] for path in record.admissible])
+    row, id, complete = zip(*known, strict=True) if known else ((), (), ())
     admissible = np.full((len(sets), max(map(len, sets), default=0)), "", object)
     for i, codes in enumerate(sets):
         admissible[i, : len(codes)] = codes
     return Rows(
-        row=np.array([r.row for r in records], np.int64),
-        id=np.array([r.id for r in records], object),
+        row=np.array(row, np.int64),
+        id=np.array(id, object),
         group=np.asarray(groups, np.int64),
         truth=truth,
-        complete=np.array([r.complete for r in records], bool),
+        complete=np.array(complete, bool),
         outside=np.asarray(outside, bool),
         admissible=admissible,
     )

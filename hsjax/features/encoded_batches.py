@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32, Integer, UInt8
 from tokenizers import Tokenizer
 
-from hsjax.data.image import ImageError, cores, decode_image
+from hsjax.data.image import ImageError, cores, decode_image, encoded_bytes
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store_parts import as_stored
 from hsjax.models.preprocessing import Preprocessing
@@ -159,10 +159,10 @@ def _views(
         if isinstance(picture, np.ndarray):
             return picture[window]
         try:
-            data = picture.read_bytes() if isinstance(picture, Path) else picture
+            data = encoded_bytes(picture)
             return decode_image(data, **options)[window]
         except (ImageError, OSError) as error:
-            name = f" ({picture})" if isinstance(picture, Path) else ""
+            name = "" if isinstance(picture, bytes) else f" ({picture})"
             raise CatalogueError(f"picture {number}{name}: {error}") from None
 
     waiting: deque = deque()

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from hsjax.batch import IMAGE
 from hsjax.data.features import text_key
+from hsjax.data.prepared import StoredPicture
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
 from hsjax.data.store import FeatureStore
@@ -97,7 +98,7 @@ class StoredVectors:
         away = [
             record
             for record, x in zip(lacking.values(), contents, strict=True)
-            if not isinstance(x, bytes | Path)
+            if not isinstance(x, bytes | Path | StoredPicture)
         ]
         if away:
             raise CatalogueError(

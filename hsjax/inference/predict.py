@@ -18,6 +18,7 @@ from hsjax.data.groups import group_keys
 from hsjax.data.prepare import batch_spec, examples_of
 from hsjax.data.records import CatalogueError, Record
 from hsjax.data.run_stores import located
+from hsjax.data.stored_records import StoredRecords
 from hsjax.data.tree_labels import encode_labels
 from hsjax.evaluation.collect import (
     collect_predictions,
@@ -67,7 +68,7 @@ class Run(NamedTuple):
         *,
         image_root: Path | str = "",
         quarantine: Path | str | None = None,
-    ) -> list[Record]:
+    ) -> Sequence[Record]:
         """Products of a catalogue file, or of dicts {column: value}, to be predicted.
 
         The columns are those of the run; labels are not needed. See `read_products` for
@@ -152,7 +153,8 @@ class Run(NamedTuple):
 def _check_asked(records, confidence: float | None) -> None:
     """See `Run.predict` for what is raised."""
     listed = isinstance(records, Sequence)
-    if not listed or not all(isinstance(record, Record) for record in records):
+    stored = isinstance(records, StoredRecords)  # not to be read for that
+    if not listed or not (stored or all(isinstance(x, Record) for x in records)):
         raise CatalogueError(
             "predict answers records; make them of dicts or of a file first:"
             " run.predict(run.records(...))"

@@ -5,7 +5,7 @@ import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class Products(NamedTuple):
       unlabelled: why there is no label at all, in words; '' = some rows have one.
     """
 
-    records: list[Record]
+    records: Sequence[Record]
     labels: np.ndarray
     outside: np.ndarray
     unlabelled: str
@@ -90,7 +90,7 @@ def read_products(
     *,
     image_root: Path | str = "",
     quarantine: Path | str | None = None,
-) -> list[Record]:
+) -> Sequence[Record]:
     """What a file or a list of dicts says of products, by the columns of a run.
 
     The columns of labels, groups and splits may be missing, and those of ids and

@@ -13,6 +13,7 @@ from hsjax.data.features import features_of
 from hsjax.data.prepare import make_tree, read_parts
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import Record
+from hsjax.data.stored_records import relabelled, selected
 from hsjax.data.text import stream_texts
 from hsjax.data.tree_labels import fit_labels
 from hsjax.features.mixed import Mixed, joint_vectors
@@ -66,9 +67,10 @@ def read_branch(config, quarantine: Quarantine) -> Branch:
         )
     inside = [i for i, r in enumerate(records) if _below(r, level, settings.branch)]
     truth = _truth(records, inside, settings)
-    for i in inside if depth else ():
-        records[i] = _cut(records[i], depth)
-    tree, _ = make_tree(config, [records[i] for i in np.flatnonzero(parts == "train")])
+    if depth:
+        below = iter(np.isin(np.arange(len(records)), inside).tolist())
+        records = relabelled(records, lambda r: _cut(r, depth) if next(below) else r)
+    tree, _ = make_tree(config, selected(records, np.flatnonzero(parts == "train")))
     if depth:  # a tree of a file has what is hidden, too
         tree = without_below(tree, (level, settings.branch), depth)
     if level >= tree.num_levels or settings.branch not in tree.codes[level]:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from hsjax.data.damaged_pictures import damage_look, reading
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import Record
+from hsjax.data.stored_records import selected
 from hsjax.evaluation.predictions import Predictions
 from hsjax.features.live import Encoded
 from hsjax.inference.predict import load_run, run_config
@@ -41,7 +42,7 @@ class Subject(NamedTuple):
 class Products(NamedTuple):
     """What runs of a kind are asked, and how pictures are decoded to be damaged."""
 
-    records: list[Record]
+    records: Sequence[Record]
     groups: np.ndarray
     look: object
 
@@ -116,6 +117,6 @@ def _products(config, catalogue: Catalogue, part, count, seed, pictures) -> Prod
         told = [f"{seed} {catalogue.records[i].row}" for i in rows]
         order = np.argsort([zlib.crc32(x.encode()) for x in told], kind="stable")
         rows = np.sort(rows[order[:count]])
-    records = [catalogue.records[i] for i in rows]
+    records = selected(catalogue.records, rows)
     look = damage_look(config) if pictures else None
     return Products(records, catalogue.groups[rows], look)

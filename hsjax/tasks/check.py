@@ -12,6 +12,7 @@ from hsjax.data.batches import prefetched
 from hsjax.data.cost_file import configured_costs
 from hsjax.data.label_flaws import suspicious_labels
 from hsjax.data.prepare import Catalogue, read_catalogue
+from hsjax.data.prepared import is_prepared, open_prepared
 from hsjax.evaluation.markdown import table
 from hsjax.sharding import place_batch
 from hsjax.train.devices import training_mesh
@@ -77,10 +78,14 @@ def _mapping(config) -> str:
 
 
 def rows_in_file(path: Path) -> int:
-    """Rows by a Parquet file's metadata or by its lines; 0 = too many to be counted.
+    """Rows by what a file or folder says, or by lines; 0 = too many to be counted.
 
     Lines are nearly rows: a quoted line break counts, too.
     """
+    if is_prepared(path):
+        return len(open_prepared(path))
+    if path.is_dir():  # of TFDS, which says it where it is imported
+        return 0
     if path.suffix == ".parquet":
         return pq.read_metadata(path).num_rows
     if path.stat().st_size > LINES:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from hsjax.atomic import write_atomically
-from hsjax.data.examples import decoded
 from hsjax.data.explored import read_what_is_there
+from hsjax.data.image import decoded
 from hsjax.data.quarantine import Quarantine, written_if_refused
 from hsjax.data.records import Record
 from hsjax.data.sources import SYNTHETIC

@@ -11,6 +11,7 @@ import jax
 
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import CatalogueError
+from hsjax.data.stored_records import selected
 from hsjax.features.frozen_encoder import fingerprint
 from hsjax.inference.predict import load_run
 from hsjax.interrupts import interrupts_told
@@ -84,7 +85,7 @@ def train(config, workdir: Path) -> None:
     log.info("best step %d; compiled after warm-up: %s", finished.step, compiles)
     run = load_run(workdir)
     predictions = run.predict(
-        [catalogue.records[i] for i in rows],
+        selected(catalogue.records, rows),
         groups=catalogue.groups[rows],
         progress="test",
     )
@@ -169,27 +170,16 @@ def baseline(config, workdir: Path) -> None:
     set_up_jax(config)
     catalogue = open_catalogue(config, workdir, encoders)
     rows = scored_rows(config, catalogue)
-    records, groups = [catalogue.records[i] for i in rows], catalogue.groups[rows]
+    records, groups = selected(catalogue.records, rows), catalogue.groups[rows]
     predictions = fitted_baseline(config, catalogue)(records, groups)
     report(config, workdir, catalogue, predictions, {})
 
 
 def prepare(config, workdir: Path) -> None:
-    """Writes the synthetic catalogue as a Parquet file, such as any user has.
+    """Writes the catalogue as shards that are read when they are needed."""
+    from hsjax.tasks.preparation import write_prepared
 
-    Raises:
-      CatalogueError: another catalogue is configured.
-    """
-    if config.data.path != "synthetic":
-        raise CatalogueError(
-            "task=prepare writes the synthetic catalogue as a file: leave data.path as"
-            " it is in configs/base.py; to look at your own use task=check"
-        )
-    from hsjax.data.synthetic import write_catalogue
-
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_catalogue(workdir / "catalogue.parquet", config.data)
-    print(f"wrote {workdir / 'catalogue.parquet'}")
+    write_prepared(config, workdir)
 
 
 def check(config, workdir: Path) -> None:

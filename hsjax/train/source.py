@@ -20,7 +20,7 @@ from hsjax.train.config import (
 log = logging.getLogger("hsjax")
 
 # groups of keys that no parameter hangs on
-IDLE = ("eval.", "extract.", "harden.", "init_from")
+IDLE = ("eval.", "extract.", "harden.", "prepare.", "init_from")
 WORDS = {"config": "its config", "rows": "its rows", "step": "its best step"}
 
 

@@ -27,7 +27,7 @@ from hsjax.train.source import another_source, as_kept, described_source
 log = logging.getLogger("hsjax")
 
 LENGTHS = {"train.steps", "train.epochs"}
-OTHER_TASKS = ("extract.", "harden.", "recategorize.")
+OTHER_TASKS = ("extract.", "harden.", "prepare.", "recategorize.")
 # files that a config reads rows, labels and names from
 FILES = ("data.path", "data.label_map", "taxonomy.path", "taxonomy.names")
 FILES += ("eval.cost_matrix",)
@@ -142,6 +142,8 @@ def source_files(config: ConfigDict) -> dict[str, tuple[Path, int, int]]:
     paths |= {f"data.leave_out {path}": Path(path) for path in listed}
     tables = config.taxonomy.correlation
     paths |= {f"taxonomy.correlation {path}": Path(path) for path in tables}
+    # of a prepared folder, the file that tells what is in the others
+    paths = {k: p / "manifest.json" if p.is_dir() else p for k, p in paths.items()}
     stats = {key: (p, p.stat()) for key, p in paths.items() if p.is_file()}
     return {key: (p, x.st_size, x.st_mtime_ns) for key, (p, x) in stats.items()}
 

@@ -13,6 +13,7 @@ from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.quarantine import written_if_refused
 from hsjax.data.records import CatalogueError, Quarantine, Record
 from hsjax.data.splits import PARTS
+from hsjax.data.stored_records import selected
 from hsjax.data.totals import record_facts
 from hsjax.inference.predict import Run
 from hsjax.inference.products import read_another
@@ -39,7 +40,7 @@ class AskedRows(NamedTuple):
 
     def select(self, rows: Integer[np.ndarray, "K"]) -> "AskedRows":
         """Some of them; facts and quarantine stay those of the file."""
-        records = [self.records[i] for i in rows]
+        records = selected(self.records, rows)
         return self._replace(records=records, groups=self.groups[rows])
 
     def write_flaws(self, output: Path) -> None:
@@ -96,7 +97,7 @@ def part_rows(
 def own_rows(config, catalogue: Catalogue, part: str, flag: str = "part") -> AskedRows:
     """A part of the run's own catalogue, see `part_rows`."""
     rows = part_rows(config, catalogue, part, flag)
-    records = [catalogue.records[i] for i in rows]
+    records = selected(catalogue.records, rows)
     return AskedRows(
         records, catalogue.groups[rows], catalogue.quarantine, catalogue.facts()
     )

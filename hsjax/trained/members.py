@@ -10,6 +10,7 @@ from hsjax.data.features import EncodeMissing
 from hsjax.data.records import CatalogueError
 from hsjax.data.run_stores import places_of_each
 from hsjax.data.sources import SYNTHETIC
+from hsjax.data.stored_records import selected
 from hsjax.inference.adapt import OF_FEATURES, adapted, check_adaptation
 from hsjax.inference.label_texts import check_zero_shot
 from hsjax.inference.predict import Run, load_run, run_config
@@ -135,7 +136,7 @@ def adapted_member(member: Member, kind: str, encode: EncodeMissing) -> Member:
         if catalogue is None:
             catalogue = own_catalogue(member.config, member.workdir, None)
         rows = catalogue.rows("train")
-        learnt = [catalogue.records[i] for i in rows]
+        learnt = selected(catalogue.records, rows)
         source = run.feed(learnt, groups=catalogue.groups[rows])
     target = run.feed(records, groups=member.rows.groups, encode=encode)
     return member._replace(run=adapted(run, kind, target, source))

@@ -14,6 +14,7 @@ from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.run_stores import check_stores, described_stores, keep_own
 from hsjax.data.run_tokenizer import same_vocabulary
 from hsjax.data.splits import PARTS
+from hsjax.data.stored_records import selected
 from hsjax.features.frozen_encoder import fingerprint
 from hsjax.features.labels import keep_labels, kept_labels, label_features
 from hsjax.inference.predict import vocabulary
@@ -114,7 +115,7 @@ def open_catalogue(
     for code, count in sorted(catalogue.cut.items()):
         log.info("too rare, cut to its parent: %s (%d products)", code, count)
     keep_taxonomy(catalogue.tree, workdir)
-    training = [catalogue.records[i] for i in catalogue.rows("train")]
+    training = selected(catalogue.records, catalogue.rows("train"))
     write_train_counts(node_counts(training), workdir)
     write_train_rows(content_hashes(training), workdir)
     _keep_sources(config, before, catalogue.tree, workdir)
@@ -160,7 +161,7 @@ def _keep_frozen(config, encoders: Encoders, catalogue, workdir: Path) -> None:
 
 def _labels(config, catalogue: Catalogue) -> LabelFeatures | None:
     rows = catalogue.rows("train")
-    records = [catalogue.records[i] for i in rows]
+    records = selected(catalogue.records, rows)
     return label_features(config, catalogue.tree, records, catalogue.labels[rows])
 
 

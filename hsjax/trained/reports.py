@@ -12,6 +12,7 @@ from hsjax.data.columns import model_columns
 from hsjax.data.prepare import Catalogue
 from hsjax.data.records import Quarantine, Record
 from hsjax.data.sources import SYNTHETIC
+from hsjax.data.stored_records import labels_of, selected
 from hsjax.evaluation.markdown import table
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.plots import plot_confusion, plot_curves, plot_reliability
@@ -99,8 +100,8 @@ def code_names(tree: Taxonomy) -> dict[str, str]:
 def node_counts(records: Sequence[Record]) -> dict[str, int]:
     """Node code -> training rows whose label passes through it."""
     counts: dict[str, int] = {}
-    for record in records:
-        for code in record.path:
+    for path, *_ in labels_of(records):
+        for code in path:
             counts[code] = counts.get(code, 0) + 1
     return counts
 
@@ -158,7 +159,7 @@ def trained_baseline(config, catalogue: Catalogue, **changes) -> TextBaseline:
     rows, options = catalogue.rows("train"), {**config.baseline, **changes}
     folder, limit = options.pop("features"), config.data.image.max_pixels
     return fit_baseline(
-        [catalogue.records[i] for i in rows],
+        selected(catalogue.records, rows),
         columns=model_columns(config),
         tree=catalogue.tree,
         groups=catalogue.groups[rows],

@@ -50,7 +50,7 @@ class Declared(NamedTuple):
       left_out: rows without a label, or with one that is unknown below an inner node.
     """
 
-    records: list[Record]
+    records: Sequence[Record]
     paths: list[tuple[str, ...]]
     labels: np.ndarray
     groups: np.ndarray

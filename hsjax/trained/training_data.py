@@ -6,6 +6,7 @@ from hsjax.data.examples import Examples
 from hsjax.data.features import features_of
 from hsjax.data.prepare import Catalogue, examples_of
 from hsjax.data.records import CatalogueError
+from hsjax.data.stored_records import selected
 from hsjax.evaluation.collect import describe_rows
 from hsjax.train.start import TrainingParts
 
@@ -30,7 +31,7 @@ def examples_at(config, catalogue: Catalogue, rows: np.ndarray) -> Examples:
     """Those of a catalogue's records at these positions."""
     return examples_of(
         config,
-        [catalogue.records[i] for i in rows],
+        selected(catalogue.records, rows),
         tokenizer=catalogue.tokenizer,
         spec=catalogue.spec,
         labels=catalogue.labels[rows],
@@ -48,18 +49,19 @@ def training_parts(config, catalogue: Catalogue) -> TrainingParts:
     """
     features_of(config, catalogue.records)
     train, val = (catalogue.rows(name) for name in ("train", "val"))
-    learnt = [catalogue.records[i] for i in train]
+    learnt = ((r.row, r.id) for r in selected(catalogue.records, train))
+    names = [np.array(x) for x in zip(*learnt, strict=True)]
     return TrainingParts(
         tree=catalogue.tree,
         train=examples_at(config, catalogue, train),
         val=examples_at(config, catalogue, val),
         val_rows=describe_rows(
-            [catalogue.records[i] for i in val],
+            selected(catalogue.records, val),
             groups=catalogue.groups[val],
             outside=catalogue.outside[val],
             levels=catalogue.tree.num_levels,
         ),
-        train_row=np.array([r.row for r in learnt]),
-        train_id=np.array([r.id for r in learnt]),
+        train_row=names[0],
+        train_id=names[1],
         manifest=catalogue.manifest,
     )

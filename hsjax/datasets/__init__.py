@@ -1,0 +1,1 @@
+"""Public downloads as catalogues, so that an outsider can make every figure again."""

@@ -1,0 +1,57 @@
+"""Articles of H&M (Kaggle competition), 105,542 products.
+
+Where: https://www.kaggle.com/competitions/h-and-m-personalized-fashion-recommendations,
+after its rules were accepted. Of the download only `articles.csv` and `images/` are
+read: `images/010/0108775015.jpg`, the folder named by the first three digits.
+
+Licence: the competition's rules, non-commercial research; the photographs are H&M's.
+
+Label: product_group_name > garment_group_name > product_type_name. Text: prod_name and
+detail_desc. Articles of one product_code are one product in many colours.
+"""
+
+from pathlib import Path
+
+from hsjax.data.quarantine import Quarantine
+from hsjax.datasets.goods import Download, Rows, csv_rows, picture_of, there
+
+_COLUMNS = {
+    "title": "prod_name",
+    "level1": "product_group_name",
+    "level2": "garment_group_name",
+    "level3": "product_type_name",
+    "product_code": "product_code",
+    "colour": "colour_group_name",
+    "pattern": "graphical_appearance_name",
+    "department": "index_name",
+    "description": "detail_desc",
+}
+
+
+def read(folder: Path, quarantine: Quarantine) -> Rows:
+    """Rows of the unpacked download; CatalogueError where it is another."""
+    path = there(folder / "articles.csv", "the folder of the H&M competition has it")
+    images = there(folder / "images", "the folder of the H&M competition has it")
+    needed = ("article_id", *_COLUMNS.values())
+    for row, fields in csv_rows(path, quarantine, id="article_id", needed=needed):
+        id = fields["article_id"]
+        place = {"file": path, "row": row, "id": id}
+        image = picture_of(images / id[:3] / f"{id}.jpg", quarantine, **place)
+        known = {own: fields[column] for own, column in _COLUMNS.items()}
+        yield {"id": id, "split": "", "image": image, **known}
+
+
+DOWNLOAD = Download(
+    name="hm_articles",
+    version="1.0.0",
+    description=__doc__,
+    columns=tuple(_COLUMNS),
+    levels=("level1", "level2", "level3"),
+    texts=("title", "description"),
+    group="product_code",
+    read=read,
+    told={
+        "homepage": "https://www.kaggle.com/competitions/h-and-m-personalized-fashion-recommendations",
+        "licence": "the rules of the competition: non-commercial research",
+    },
+)

@@ -19,12 +19,11 @@ from hsjax.inference.predict import vocabulary
 from hsjax.models.build import Model, build_model
 from hsjax.tasks import registry as tasks
 from hsjax.train.checkpoint import Checkpoints
+from hsjax.train.devices import set_up_jax, training_mesh
 from hsjax.train.loop import Finished, fit
 from hsjax.train.start import (
     TrainingParts,
     initial_state,
-    set_up_jax,
-    training_mesh,
 )
 from hsjax.train.validation import Validation
 from hsjax.train.watch import read_metrics

@@ -27,8 +27,8 @@ from hsjax.models.build import Model, build_model
 from hsjax.settings.choices import check_choices
 from hsjax.sharding import BATCH, make_mesh, place_batch, replicated, state_specs
 from hsjax.train.accumulate import join_rows, make_accumulated, split_rows
+from hsjax.train.devices import training_mesh
 from hsjax.train.objective import make_objective
-from hsjax.train.start import training_mesh
 from hsjax.train.state import make_state
 from hsjax.train.step import Running, make_step
 from hsjax.train.workdir import ConfigError, open_workdir, write_config

@@ -20,7 +20,7 @@ from hsjax.data.records import load_records
 from hsjax.data.store import add_part, start_store
 from hsjax.evaluation.collect import node_codes
 from hsjax.timing import alternate, times_faster
-from hsjax.train.start import set_up_jax
+from hsjax.train.devices import set_up_jax
 from hsjax.train.workdir import ConfigError
 from hsjax.trained.opening import resolved
 from hsjax.trained.training_data import scored_rows

@@ -21,13 +21,13 @@ from tiny import bitwise_equal
 
 from hsjax.data import batches
 from hsjax.train import loop, start
+from hsjax.train.devices import training_mesh
 from hsjax.train.loop import Diverged
 from hsjax.train.start import (
     rows_of_batch,
     tell_few_steps,
     tell_rules,
     total_steps,
-    training_mesh,
 )
 from hsjax.train.validation import Validation
 from hsjax.train.watch import headline, left_out_steps, tell_parameters

@@ -136,7 +136,8 @@ ARROWS = {
     "hsjax.inference": (
         *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.taxonomy"),
         *("hsjax.hierarchy", "hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
-        *("hsjax.train.start", "hsjax.train.config"),  # a run is loaded from its files
+        # a run is loaded from its files
+        *("hsjax.train.devices", "hsjax.train.config"),
         "hsjax.train.kept",
         "hsjax.tree.costs",
         "hsjax.features",  # a run on cached features answers for any product
@@ -148,7 +149,7 @@ ARROWS = {
     "hsjax.train": (
         *("hsjax.evaluation", "hsjax.losses", "hsjax.taxonomy", "hsjax.batch"),
         *("hsjax.data.batches", "hsjax.data.examples"),
-        *("hsjax.sharding", "hsjax.models.build"),
+        *("hsjax.sharding", "hsjax.models.build", "hsjax.models.placed"),
     ),
     "hsjax.evaluation": (
         *("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),

@@ -22,10 +22,11 @@ from hsjax.data.synthetic import write_catalogue
 from hsjax.tasks.registry import user_errors
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import LATER
+from hsjax.train.devices import training_mesh
 from hsjax.train.environment import environment
 from hsjax.train.kept import keep_taxonomy, read_train_counts, write_train_counts
 from hsjax.train.loop import fit
-from hsjax.train.start import check_length, training_mesh
+from hsjax.train.start import check_length
 from hsjax.train.workdir import (
     WorkdirError,
     check_rows,

@@ -24,13 +24,12 @@ from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.metrics import score
 from hsjax.sharding import place_batch
 from hsjax.timing import times_faster
+from hsjax.train.devices import set_up_jax, training_mesh
 from hsjax.train.objective import make_objective
 from hsjax.train.start import (
     empty_running,
     initial_state,
-    set_up_jax,
     total_steps,
-    training_mesh,
     training_order,
     training_step,
 )

@@ -10,7 +10,8 @@ from hsjax.data.prepare import read_catalogue
 from hsjax.sharding import place_batch
 from hsjax.tasks.check import make_timed_step
 from hsjax.timing import summary
-from hsjax.train.start import set_up_jax, training_mesh, training_order
+from hsjax.train.devices import set_up_jax, training_mesh
+from hsjax.train.start import training_order
 from hsjax.train.watch import Stopwatch
 from hsjax.trained.opening import resolved
 from hsjax.trained.training_data import training_parts

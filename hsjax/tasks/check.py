@@ -14,12 +14,12 @@ from hsjax.data.label_flaws import suspicious_labels
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.evaluation.markdown import table
 from hsjax.sharding import place_batch
+from hsjax.train.devices import training_mesh
 from hsjax.train.objective import make_objective
 from hsjax.train.start import (
     empty_running,
     initial_state,
     total_steps,
-    training_mesh,
     training_order,
     training_step,
 )

@@ -18,10 +18,11 @@ from hsjax.models.published_files import PublishedError
 from hsjax.models.published_towers import published_start, read_towers
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
+from hsjax.train.devices import set_up_jax, training_mesh
 from hsjax.train.kept import kept_encoders, read_train_counts
 from hsjax.train.loop import Diverged, fit
 from hsjax.train.objective import check_objective
-from hsjax.train.start import set_up_jax, tell_few_steps, tell_rules, training_mesh
+from hsjax.train.start import tell_few_steps, tell_rules
 from hsjax.train.warmstart import warm_start
 from hsjax.train.watch import left_out_steps, tell_idle_settings, tell_parameters
 from hsjax.train.workdir import ConfigError, WorkdirError, holds_results, is_done
@@ -60,7 +61,8 @@ def train(config, workdir: Path) -> None:
     """Trains, then scores the test part; goes on where it was cut off."""
     config, encoders = resolved(config, workdir)
     if is_done(config, workdir):
-        print(f"{workdir} is done: see {workdir / 'report.md'}")
+        if jax.process_index() == 0:
+            print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
     start = time.perf_counter()
     check_objective(config.objective, tuple(config.model.modalities))

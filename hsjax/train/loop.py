@@ -12,15 +12,17 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from hsjax.data.batches import prefetched
 from hsjax.models.build import Model
-from hsjax.sharding import batch_shapes, place_batch, replicated
+from hsjax.models.placed import placed
+from hsjax.sharding import activation_placer, batch_shapes, place_batch, replicated
 from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.objective import make_objective
+from hsjax.train.processes import StopTogether
 from hsjax.train.start import (
     TrainingParts,
     empty_running,
     initial_state,
+    made_ahead,
     rows_of_batch,
     total_steps,
     training_order,
@@ -121,6 +123,7 @@ class _Run:
         shardings,
     ):
         self.config, self.parts, self.mesh = config, parts, mesh
+        model = placed(model, activation_placer(config.train.activations, mesh))
         self.checkpoints, self.lines = checkpoints, lines
         modalities = tuple(config.model.modalities)
         given = {"train_labels": parts.train.labels, "mesh": mesh}
@@ -135,7 +138,7 @@ class _Run:
             mesh=mesh,
         )
         self.step = training_step(config, model, objective, optimizer, shardings, mesh)
-        self.data = training_order(config, parts.train)
+        self.data = training_order(config, parts.train, mesh)
         epoch = max(1, math.ceil(len(parts.train) / config.data.batch_size))
         self.eval_every = config.train.eval_every or epoch
         self.save_every = config.train.checkpoint_every or self.eval_every
@@ -150,24 +153,20 @@ class _Run:
             return None
         self.validation.warm_up(state)
         with interrupts_ignored():  # by the workers, whose batches are still wanted
-            batches = prefetched(
-                self.data,
-                start=start,
-                threads=config.data.threads,
-                workers=config.data.workers,
-                buffer=config.data.prefetch,
-            )
+            batches = made_ahead(config, self.data, start=start)
         running, seen = empty_running(config, self.mesh), start
         shapes = self.parts.train.spec.shapes(config.data.batch_size)
         shapes = batch_shapes(shapes, self.mesh)
         step, watch = self.step.lower(state, running, shapes).compile(), Stopwatch()
-        bar = tqdm(total=steps, initial=start, desc="train", disable=None, leave=False)
+        quiet = None if jax.process_index() == 0 else True  # None: by the terminal
+        bar = tqdm(total=steps, initial=start, desc="train", disable=quiet, leave=False)
+        together = StopTogether(self.mesh)
         with TerminationFlag() as termination, CompileCounter() as compiled, bar:
             for done in range(start + 1, steps + 1):
                 batch = place_batch(watch.wait(batches), self.mesh)
                 state, running = step(state, running, batch)
                 bar.update()
-                stop = termination.came
+                stop = together(termination.came)
                 evaluate = done % self.eval_every == 0 or done == steps
                 save = evaluate or stop or done % self.save_every == 0
                 if save or done % config.train.log_every == 0:
@@ -179,7 +178,7 @@ class _Run:
                     with compiled.first_of("evaluation"):
                         state = self.evaluate(state)
                     watch.restart()
-                    stop = termination.came  # perhaps meanwhile
+                    stop = stop or together.meanwhile(termination.came)
                 elif save:
                     with compiled.first_of("save"):
                         self.save(state)

@@ -2,25 +2,30 @@
 
 import logging
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from hsjax.data.batches import example_order, training_batches
+from hsjax.data.batches import example_order, prefetched, training_batches
 from hsjax.data.examples import Augmentation, Examples
 from hsjax.evaluation.collect import Rows
 from hsjax.models.build import Model
-from hsjax.sharding import copied, make_mesh, replicated, state_specs
+from hsjax.sharding import (
+    copied,
+    jit_whole,
+    process_rows,
+    replicated,
+    state_specs,
+)
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import training_metrics
 from hsjax.train.optim import frozen_leaves, idle_rules, make_optimizer
 from hsjax.train.state import TrainState, make_state
 from hsjax.train.step import Running, make_step
-from hsjax.train.workdir import ConfigError, WorkdirError, blamed_on
+from hsjax.train.workdir import WorkdirError, blamed_on
 
 log = logging.getLogger("hsjax")
 
@@ -45,9 +50,14 @@ class TrainingParts(NamedTuple):
     manifest: str
 
 
-def training_order(config, examples: Examples):
-    """This process's endless batches; `[k]` is its part of the k-th global batch."""
+def training_order(config, examples: Examples, mesh: Mesh | None = None):
+    """This process's endless batches; `[k]` is its part of the k-th global batch.
+
+    Args:
+      mesh: that batches are split over; None = whole batches.
+    """
     data, image = config.data, config.data.image
+    rows = None if mesh is None else process_rows(mesh, data.batch_size)
     return training_batches(
         examples,
         batch_size=data.batch_size,
@@ -60,8 +70,18 @@ def training_order(config, examples: Examples):
             name_drop=data.text.name_drop,
         ),
         weighted_sampling=data.weighted_sampling,
-        process=jax.process_index(),
-        processes=jax.process_count(),
+        rows=rows,
+    )
+
+
+def made_ahead(config, order, *, start: int) -> Iterator[dict[str, np.ndarray]]:
+    """The batches of `training_order` from the `start`-th on, as `prefetched`."""
+    return prefetched(
+        order,
+        start=start,
+        threads=config.data.threads,
+        workers=config.data.workers,
+        buffer=config.data.prefetch,
     )
 
 
@@ -75,44 +95,6 @@ def rows_of_batch(config, examples: Examples, number: int) -> np.ndarray:
     )
     first = number * config.data.batch_size
     return np.array([order(first + i) for i in range(config.data.batch_size)])
-
-
-def set_up_jax(config) -> None:
-    """Before the first computation."""
-    # a process keeps its first cache: a warm start loads another run's config, too
-    if config.train.compile_cache and not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", config.train.compile_cache)
-    flags = os.environ.get("XLA_FLAGS", "")
-    if config.train.deterministic and "xla_gpu_deterministic" not in flags:
-        # no effect on CPU; on GPU scatters and convolutions repeat bit for bit
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true"
-
-
-def training_mesh(config) -> Mesh:
-    """The mesh of `config.train`.
-
-    Raises:
-      ConfigError: there are too few devices, or they, or they times the parts that a
-        batch is computed in, do not divide the batch.
-    """
-    train, rows = config.train, config.data.batch_size
-    try:
-        mesh = make_mesh(train.data_devices, train.fsdp_devices)
-    except ValueError as error:
-        raise ConfigError(
-            f"{error}; lower train.data_devices or train.fsdp_devices"
-        ) from None
-    if rows % mesh.size:
-        raise ConfigError(
-            f"data.batch_size is {rows}, no multiple of {mesh.size} devices; change it,"
-            " or lower train.data_devices"
-        )
-    if rows % (mesh.size * train.micro_batches):
-        raise ConfigError(
-            f"data.batch_size is {rows}, no multiple of {train.micro_batches} parts x"
-            f" {mesh.size} devices; change it, or train.micro_batches"
-        )
-    return mesh
 
 
 def total_steps(config, examples: int) -> int:
@@ -215,7 +197,8 @@ def initial_state(
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
     state = jax.jit(make, out_shardings=shardings)(key, dummy)
     if warm_start is not None:
-        started = (warm_start(state.params), warm_start(state.stats))
+        fresh = jit_whole(lambda x: x, mesh)((state.params, state.stats))
+        started = tuple(map(warm_start, fresh))
         params, stats = copied(started, (shardings.params, shardings.stats))
         ema = copied(started, shardings.ema) if state.ema else ()
         state = state._replace(params=params, stats=stats, ema=ema)

@@ -21,25 +21,31 @@ BATCH = P(("data", "fsdp"))  # `tensor` splits layers, whose rows it shares
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 
 
-def make_mesh(data: int = 0, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def make_mesh(
+    data: int = 0, fsdp: int = 1, tensor: int = 1, *, devices: Sequence | None = None
+) -> Mesh:
     """Devices as (data, fsdp, tensor); data = 0 takes all that are left.
 
     Devices of a process lie side by side along `tensor` first, then along `fsdp`, where
     most is exchanged.
 
+    Args:
+      devices: None = all that jax has.
+
     Raises:
       ValueError: more devices are asked for than there are.
     """
-    available = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    available = len(devices)
     data = data or available // (fsdp * tensor)
     shape = data, fsdp, tensor
     if not 1 <= math.prod(shape) <= available:
         told = " x ".join(map(str, shape))
         raise ValueError(f"a mesh of {told} devices, but there are {available}")
     if math.prod(shape) < available:
-        devices = np.array(jax.devices()[: math.prod(shape)]).reshape(shape)
-        return Mesh(devices, AXES)
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+        return Mesh(np.array(devices[: math.prod(shape)]).reshape(shape), AXES)
+    axis_types = (AxisType.Auto,) * len(AXES)
+    return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
 
 
 def batch_pieces(mesh: Mesh) -> int:

@@ -1,6 +1,7 @@
 """What a run computes on: how jax is set up, and the mesh of its devices."""
 
 import os
+from collections.abc import Sequence
 
 import jax
 from jax.sharding import Mesh
@@ -20,8 +21,11 @@ def set_up_jax(config) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true"
 
 
-def training_mesh(config) -> Mesh:
+def training_mesh(config, devices: Sequence | None = None) -> Mesh:
     """The mesh of `config.train`.
+
+    Args:
+      devices: None = all that jax has.
 
     Raises:
       ConfigError: there are too few devices, some process would have none of them, or
@@ -30,7 +34,8 @@ def training_mesh(config) -> Mesh:
     """
     train, rows = config.train, config.data.batch_size
     try:
-        mesh = make_mesh(train.data_devices, train.fsdp_devices, train.tensor_devices)
+        sizes = train.data_devices, train.fsdp_devices, train.tensor_devices
+        mesh = make_mesh(*sizes, devices=devices)
     except ValueError as error:
         raise ConfigError(
             f"{error}; lower train.data_devices, train.fsdp_devices or"

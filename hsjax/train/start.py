@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from hsjax.data.batches import example_order, prefetched, training_batches
 from hsjax.data.examples import Augmentation, Examples
@@ -18,14 +18,14 @@ from hsjax.sharding import (
     jit_whole,
     process_rows,
     replicated,
-    state_specs,
 )
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import training_metrics
-from hsjax.train.optim import frozen_leaves, idle_rules, make_optimizer
-from hsjax.train.state import TrainState, make_state
+from hsjax.train.optim import frozen_leaves, idle_rules
+from hsjax.train.plan import planned_state
+from hsjax.train.state import TrainState
 from hsjax.train.step import Running, make_step
-from hsjax.train.workdir import WorkdirError, blamed_on
+from hsjax.train.workdir import WorkdirError
 
 log = logging.getLogger("hsjax")
 
@@ -182,20 +182,10 @@ def initial_state(
     Raises:
       ConfigError: rules that leave a parameter without a match.
     """
-    dummy = spec.padding(max(2, mesh.size))
-    key = jax.random.key(config.seed)
-    shapes, _ = jax.eval_shape(model.init, key, dummy)
-    optimizer = make_optimizer(config.optim, shapes, steps)
-
-    def make(key, batch):
-        params, stats = model.init(key, batch)
-        return make_state(params, stats, optimizer, ema=config.train.ema > 0)
-
-    shapes = jax.eval_shape(make, key, dummy)
-    with blamed_on("train.sharding"):
-        specs = state_specs(shapes, config.train.sharding, mesh)
-    shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
-    state = jax.jit(make, out_shardings=shardings)(key, dummy)
+    plan = planned_state(config, model, spec, mesh, steps=steps)
+    shardings, optimizer = plan.shardings, plan.optimizer
+    key, dummy = jax.random.key(config.seed), spec.padding(max(2, mesh.size))
+    state = jax.jit(plan.make, out_shardings=shardings)(key, dummy)
     if warm_start is not None:
         fresh = jit_whole(lambda x: x, mesh)((state.params, state.stats))
         started = tuple(map(warm_start, fresh))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXES = ("data", "fsdp", "tensor")
@@ -85,7 +85,7 @@ def first_match(name: str, rules: Sequence[tuple]) -> tuple:
     )
 
 
-def parameter_specs(params, rules: Rules, mesh: Mesh):
+def parameter_specs(params, rules: Rules, mesh: Mesh | AbstractMesh):
     """A PartitionSpec per parameter, as a tree like `params`.
 
     A rule lists mesh axes for the *last* dimensions. A dimension that its axis does not
@@ -106,7 +106,7 @@ def parameter_specs(params, rules: Rules, mesh: Mesh):
 
 
 def _fitting(
-    axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh
+    axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh | AbstractMesh
 ) -> list[str | None]:
     """An axis or None for each dimension, from axes of the last ones."""
     missing = len(shape) - len(axes)

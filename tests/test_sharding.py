@@ -80,9 +80,9 @@ def on(*sizes):
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
     objective = make_objective(config.objective, TREE, PAIR)
     step = make_step(model.apply, objective, optimizer, ema=0.9)
-    placed = jax.device_put(state, shardings)
-    after = jax.jit(step)(placed, Running.empty(REPORTED), place_batch(batch, mesh))
-    return placed, *after
+    before = jax.device_put(state, shardings)
+    after = jax.jit(step)(before, Running.empty(REPORTED), place_batch(batch, mesh))
+    return before, *after
 
 
 def gradient(state):
@@ -102,7 +102,7 @@ def gradient(state):
     ],
 )
 def test_any_mesh_gives_the_loss_the_gradient_and_the_update_of_one_device(name):
-    (_, after, running), (placed, after_, running_) = on(1, 1), on(*MESHES[name])
+    (_, after, running), (before, after_, running_) = on(1, 1), on(*MESHES[name])
     for term in ("loss", "classification", "contrastive"):
         found, expected = (r.averages[term].compute() for r in (running_, running))
         assert float(expected) > 0.1
@@ -119,7 +119,7 @@ def test_any_mesh_gives_the_loss_the_gradient_and_the_update_of_one_device(name)
         gap = np.abs(np.asarray(found) - np.asarray(expected))
         assert gap[np.abs(np.asarray(g)) > 1e-4].max(initial=0) < 1e-5
         assert gap.max() < 2.1e-3, "nothing moves by more than the learning rate"
-    split = [x for x in jax.tree.leaves(placed.params) if not x.is_fully_replicated]
+    split = [x for x in jax.tree.leaves(before.params) if not x.is_fully_replicated]
     assert bool(split) == (MESHES[name][1:] != (1,))
 
 

@@ -4,13 +4,17 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from runs import (
     ALL_DEVICES,
+    ROOT,
     TEXT,
     command,
     metric_lines,
@@ -21,7 +25,7 @@ from runs import (
 )
 
 from hsjax.train.checkpoint import checkpoint_steps
-from hsjax.train.processes import LOST, _settings, check_alike, joined_processes
+from hsjax.train.processes import LOST, _lost, _settings, check_alike, joined_processes
 from hsjax.train.workdir import ConfigError
 
 # all that draws, averages or counts over the batch; every other step is saved
@@ -204,6 +208,16 @@ def test_a_process_that_never_comes_is_not_waited_for(start, tmp_path):
     assert "process 0 of 2: not all have come to 127.0.0.1:" in said
 
 
+def test_an_error_between_processes_is_known_by_what_it_came_of():
+    lost = jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: Read error")
+    try:
+        raise TimeoutError("a checkpoint") from lost
+    except TimeoutError as error:
+        assert _lost(error) == str(lost)
+    assert _lost(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")) == ""
+    assert _lost(ConfigError("gloo")) == ""
+
+
 def test_one_process_joins_nobody(monkeypatch):
     for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
@@ -240,3 +254,44 @@ def test_a_cluster_is_asked_where_it_says_that_there_are_several(monkeypatch):
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
     pod = run_config(train__processes=-1)
     assert set(_settings(pod.train).values()) == {None}
+
+
+@pytest.mark.slow
+def test_the_local_launcher_starts_again_and_hands_a_signal_on(tmp_path):
+    """A child is killed: a new start. SIGTERM to the script: saved, and no other."""
+    workdir, said = tmp_path / "run", tmp_path / "said"
+    flags = overrides({**RICH, "train.steps": 2000, "train.eval_every": 1000})
+    words = ["-n", "2", "-d", "1", "-r", "1", "--", "--config=configs/base.py"]
+    with said.open("w") as file:
+        script = subprocess.Popen(
+            ["launch/local.sh", *words, f"--workdir={workdir}", *flags],
+            cwd=ROOT,
+            env={**os.environ, "PYTHON": sys.executable},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        wait_for_step([Process(script, said)], workdir, 4)
+        os.kill(children(script.pid)[1], signal.SIGKILL)
+        while "new start 1" not in said.read_text():
+            assert script.poll() is None, said.read_text()
+            time.sleep(0.1)
+        wait_for_step(
+            [Process(script, said)], workdir, checkpoint_steps(workdir)[-1] + 6
+        )
+        script.terminate()
+        assert script.wait(GRACE) == 128 + signal.SIGTERM, said.read_text()
+    finally:
+        if script.poll() is None:
+            os.killpg(script.pid, signal.SIGKILL)
+    text = said.read_text()
+    assert len(re.findall(r"^\[[01]\] hsjax: SIGTERM: saved step \d+", text, re.M)) == 2
+    assert text.count("new start") == 1
+
+
+def children(pid) -> list[int]:
+    """Runs that a process has started, oldest first."""
+    asked = ["ps", "-o", "pid=,args=", "--ppid", str(pid)]
+    listed = subprocess.run(asked, capture_output=True, text=True).stdout.splitlines()
+    return sorted(int(line.split()[0]) for line in listed if "hsjax.main" in line)

@@ -33,7 +33,7 @@ LAG = 2  # steps between asking and hearing whether somebody was told to stop
 EARLY = 2.0  # seconds before jax would end the process without a sentence
 TASKS = ("train", "extract")
 # what an error between processes speaks of
-LINE = re.compile("gloo|nccl|coordination|heartbeat|connection", re.IGNORECASE)
+BETWEEN = re.compile("gloo|nccl|coordination|heartbeat|connection", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -143,11 +143,20 @@ def _ended_together() -> Iterator[None]:
     """A process that has lost another one ends at once, and says why."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except Exception as error:  # libraries raise others from it
+        if told := _lost(error):
+            _leave(f"another process is lost ({told[:200]}); the same command goes on")
+        raise
+
+
+def _lost(error: BaseException | None) -> str:
+    """What an error, or one that it came of, says of the other processes; '' = none."""
+    while error is not None:
         told = " ".join(str(error).split())
-        if not LINE.search(told):
-            raise
-        _leave(f"another process is lost ({told[:200]}); the same command goes on")
+        if isinstance(error, jax.errors.JaxRuntimeError) and BETWEEN.search(told):
+            return told
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _leave(told: str) -> None:

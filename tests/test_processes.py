@@ -41,6 +41,7 @@ RICH = {
     "train.checkpoint_every": 2,
     "train.log_every": 1,
     "train.lost_after": 20,
+    "optim.learning_rate": 1e-4,  # Adam makes much of the rounding of small gradients
 }
 GRACE = 60  # seconds in which those that are left must have ended
 

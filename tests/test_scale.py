@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -124,3 +125,20 @@ def test_names_that_the_manifest_and_the_scripts_share():
         assert f"name: {name}\n" in manifest
         assert name in (ROOT / "launch/local.sh").read_text()
     assert "kind: JobSet" in manifest
+
+
+def test_a_run_fills_in_the_manifest():
+    words = ["launch/gke.sh", "-p", "run-1", "there/hsjax:tpu", "--", "--workdir=/a b"]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    for part in (
+        "  name: run-1\n",
+        "value: run-1-run-0-0.run-1:8476",
+        "image: there/hsjax:tpu\n",
+        'args: ["--workdir=/a b"]\n',
+    ):
+        assert part in done.stdout
+    words[2] = "No Name"
+    assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 2

@@ -271,20 +271,24 @@ def test_the_local_launcher_starts_again_and_hands_a_signal_on(tmp_path):
             stderr=file,
             start_new_session=True,
         )
-    try:
-        wait_for_step([Process(script, said)], workdir, 4)
-        os.kill(children(script.pid)[1], signal.SIGKILL)
-        while "new start 1" not in said.read_text():
+
+    def wait_until(happened):
+        while not happened():
             assert script.poll() is None, said.read_text()
             time.sleep(0.1)
-        wait_for_step(
-            [Process(script, said)], workdir, checkpoint_steps(workdir)[-1] + 6
-        )
+
+    try:
+        wait_until(lambda: checkpoint_steps(workdir))
+        at = checkpoint_steps(workdir)[-1]
+        os.kill(children(script.pid)[1], signal.SIGKILL)
+        wait_until(lambda: "new start 1" in said.read_text())
+        wait_until(lambda: checkpoint_steps(workdir)[-1] > at + 6)
         script.terminate()
         assert script.wait(GRACE) == 128 + signal.SIGTERM, said.read_text()
     finally:
         if script.poll() is None:
             os.killpg(script.pid, signal.SIGKILL)
+            script.wait()
     text = said.read_text()
     assert len(re.findall(r"^\[[01]\] hsjax: SIGTERM: saved step \d+", text, re.M)) == 2
     assert text.count("new start") == 1

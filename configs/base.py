@@ -266,9 +266,27 @@ def train() -> ConfigDict:
     c.micro_batches = 1  # parts that a batch is computed in, to save memory; the loss stays that of the whole batch
     c.data_devices = 0  # size of the mesh's data axis; 0 = all devices
     c.fsdp_devices = 1  # size of the mesh's fsdp axis
-    c.sharding = (  # first regex that matches a name: axis of each dimension
+    c.tensor_devices = 1  # size of the mesh's tensor axis, along which layers are split
+    c.sharding = (  # first regex that matches a parameter: axes of its last dimensions; its moments and averages lie alike
+        (r".*/(qkv|mlp_in)/kernel", ("fsdp", "tensor")),
+        (r".*/(qkv|mlp_in)/bias", ("tensor",)),
+        (r".*/(out|mlp_out)/kernel", ("tensor", "fsdp")),
         (r".*kernel$", ("fsdp",)),
         (r".*", ()),
+    )
+    c.activations = (  # first regex that matches a module: axes of the last dimensions of what it gives, beside the batch; others as XLA likes
+        (r".*/mlp_in", ("tensor",)),
+        (r".*/layer\d+", ()),
+    )
+    # several processes, each with devices of its own, as one run; all three are set back once they have met
+    c.coordinator = ""  # HOST:PORT of process 0; '' = JAX_COORDINATOR_ADDRESS, or as the cluster says
+    c.processes = 0  # how many; 0 = JAX_NUM_PROCESSES, the tasks of srun or mpirun, else 1; -1 = as jax finds on a TPU pod
+    c.process = (
+        -1
+    )  # which one this is, from 0; -1 = JAX_PROCESS_ID, or as the cluster says
+    c.join_timeout = 300  # seconds until all must have come
+    c.lost_after = (
+        100  # seconds of silence after which a process is lost, and the others end
     )
     c.deterministic = True  # deterministic GPU kernels
     c.compile_cache = ""  # folder of compiled programs; '' = off

@@ -5,6 +5,7 @@ python -m hsjax.bench input --config=FILE     loader alone, step alone, both tog
 python -m hsjax.bench encode --config=FILE    a frozen encoder, against PyTorch's
 python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR   a product, row by row
 python -m hsjax.bench heads --config=FILE     heads on features, against HiClass
+python -m hsjax.bench compile --config=FILE --topology=v5e:2x4   no TPU is needed
 python -m hsjax.bench loss                   contrastive losses, against dense ones
 python -m hsjax.bench step --config=FILE      a training step, against PyTorch's
 python -m hsjax.bench discover --config=FILE  clusters of generated vectors, K-means
@@ -42,6 +43,7 @@ ROOT = flags.DEFINE_string("root", None, "Of `cost`: folder of the workdirs.")
 SET = flags.DEFINE_multi_string("set", [], "Of `cost`, as for launch/sweep.py.")
 ONLY = flags.DEFINE_list("only", [], "Of `cost`: rows of the list; default: all.")
 OUTPUT = flags.DEFINE_string("output", None, "Of `cost`: FILE.md for a table.")
+TOPOLOGY = flags.DEFINE_string("topology", None, "Of `compile`: v5e:2x4, ... | here.")
 JSON_FILE = flags.DEFINE_string("json", None, "File for the JSON beside the screen.")
 
 
@@ -140,13 +142,22 @@ def bench_training() -> dict:
     return bench_step(CONFIG.value, rounds=ROUNDS.value)
 
 
+def bench_compilation() -> dict:
+    """Bytes and operations of a training step for a machine that is not here."""
+    from hsjax.benchmarks.ahead import bench_ahead
+
+    return bench_ahead(CONFIG.value, TOPOLOGY.value)
+
+
 BENCHES = {"tree": bench_tree, "input": bench_loader, "encode": bench_encoder}
 BENCHES |= {"cost": bench_costs, "heads": bench_classifiers}
 BENCHES |= {"step": bench_training}
 BENCHES |= {"discover": bench_discovery, "loss": bench_contrasts}
+BENCHES |= {"compile": bench_compilation}
 NEEDED = {"tree": (TAXONOMY,), "input": (CONFIG,), "encode": (CONFIG,)}
 NEEDED |= {"step": (CONFIG,)}
 NEEDED |= {"cost": (RUNS, ROOT), "heads": (CONFIG,), "discover": (CONFIG,), "loss": ()}
+NEEDED |= {"compile": (CONFIG, TOPOLOGY)}
 
 
 def run(argv) -> None:

@@ -6,28 +6,33 @@ import sys
 import threading
 from collections.abc import Iterator
 
+ENDING = (signal.SIGTERM, signal.SIGUSR1)
+
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """One of `ENDING` came, as `number`."""
 
-    number = signal.SIGTERM
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
 
 
 @contextlib.contextmanager
 def interrupts_told(then: str = "") -> Iterator[None]:
     """A KeyboardInterrupt inside becomes a line on stderr and `SystemExit`.
 
-    So does SIGTERM, unless somebody handles it already. The exit code is 128 + the
-    signal, as a shell gives it: 130 or 143. An interrupt may bring its signal as
-    `number`, and a sentence of its own as its text.
+    So do SIGTERM and SIGUSR1, by which clusters warn of the end of a job, unless
+    somebody handles them already. The exit code is 128 + the signal, as a shell gives
+    it: 130, 143 or 138. An interrupt may bring its signal as `number`, and a sentence
+    of its own as its text.
 
     Args:
       then: what the line ends with, where the interrupt has no text.
     """
     main = threading.current_thread() is threading.main_thread()
-    ours = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, _terminate)
+    ours = [n for n in ENDING if main and signal.getsignal(n) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _terminate)
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -36,9 +41,9 @@ def interrupts_told(then: str = "") -> Iterator[None]:
         print(f"hsjax: {told}", file=sys.stderr)
         raise SystemExit(128 + came) from None
     finally:
-        if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
-def _terminate(*_) -> None:
-    raise Terminated
+def _terminate(number: int, _) -> None:
+    raise Terminated(number)

@@ -22,13 +22,15 @@ def run(argv) -> None:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
     # jax must not be touched before the config has said how
     from hsjax.tasks.registry import TASKS, user_errors
+    from hsjax.train.processes import joined_processes
 
     config = CONFIG.value
     if config.task not in TASKS:
         known = f"known: {', '.join(TASKS)}"
         raise SystemExit(f"hsjax: config.task is {config.task!r}; {known}")
     goes_on = config.task in ("train", "extract", "prepare")
-    with user_errors("; the same command goes on" if goes_on else ""):
+    told = "; the same command goes on" if goes_on else ""
+    with user_errors(told), joined_processes(config):
         TASKS[config.task](config, Path(WORKDIR.value))
 
 

@@ -5,37 +5,64 @@ first match wins, and every parameter must match. Losses stay plain functions of
 global batch; XLA inserts the communication.
 """
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-AXES = ("data", "fsdp")
-BATCH = P(AXES)  # a batch is split over all devices
+AXES = ("data", "fsdp", "tensor")
+BATCH = P(("data", "fsdp"))  # `tensor` splits layers, whose rows it shares
 
 Rules = Sequence[tuple[str, tuple[str | None, ...]]]
 
 
-def make_mesh(data: int = 0, fsdp: int = 1) -> Mesh:
-    """Devices as (data, fsdp); data = 0 takes all that are left.
+def make_mesh(
+    data: int = 0, fsdp: int = 1, tensor: int = 1, *, devices: Sequence | None = None
+) -> Mesh:
+    """Devices as (data, fsdp, tensor); data = 0 takes all that are left.
+
+    Devices of a process lie side by side along `tensor` first, then along `fsdp`, where
+    most is exchanged.
+
+    Args:
+      devices: None = all that jax has.
 
     Raises:
       ValueError: more devices are asked for than there are.
     """
-    available = jax.device_count()
-    data = data or available // fsdp
-    if not 1 <= data * fsdp <= available:
-        raise ValueError(
-            f"a mesh of {data} x {fsdp} devices, but there are {available}"
-        )
-    if data * fsdp < available:
-        devices = np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp)
-        return Mesh(devices, AXES)
-    return jax.make_mesh((data, fsdp), AXES, axis_types=(AxisType.Auto,) * 2)
+    devices = jax.devices() if devices is None else devices
+    available = len(devices)
+    data = data or available // (fsdp * tensor)
+    shape = data, fsdp, tensor
+    if not 1 <= math.prod(shape) <= available:
+        told = " x ".join(map(str, shape))
+        raise ValueError(f"a mesh of {told} devices, but there are {available}")
+    if math.prod(shape) < available:
+        return Mesh(np.array(devices[: math.prod(shape)]).reshape(shape), AXES)
+    axis_types = (AxisType.Auto,) * len(AXES)
+    return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
+
+
+def batch_pieces(mesh: Mesh) -> int:
+    """Into how many pieces a batch is cut."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def process_rows(mesh: Mesh, rows: int) -> np.ndarray:
+    """Which rows of a global batch this process's devices hold, ascending.
+
+    The processes' rows partition the batch; those whose devices differ along `tensor`
+    alone hold the same ones.
+    """
+    sharding = NamedSharding(mesh, BATCH)
+    held = sharding.addressable_devices_indices_map((rows,)).values()
+    starts = sorted({index[0].indices(rows)[:2] for index in held})
+    return np.concatenate([np.arange(*piece) for piece in starts])
 
 
 def parameter_names(tree) -> list[str]:
@@ -58,7 +85,7 @@ def first_match(name: str, rules: Sequence[tuple]) -> tuple:
     )
 
 
-def parameter_specs(params, rules: Rules, mesh: Mesh):
+def parameter_specs(params, rules: Rules, mesh: Mesh | AbstractMesh):
     """A PartitionSpec per parameter, as a tree like `params`.
 
     A rule lists mesh axes for the *last* dimensions. A dimension that its axis does not
@@ -70,18 +97,42 @@ def parameter_specs(params, rules: Rules, mesh: Mesh):
 
     def spec(name, leaf):
         (axes,) = first_match(name, rules)
-        axes = (None,) * (leaf.ndim - len(axes)) + tuple(
-            axes[-leaf.ndim :] if leaf.ndim else ()
-        )
-        fits = [
-            a and n % mesh.shape[a] == 0 for a, n in zip(axes, leaf.shape, strict=True)
-        ]
-        return P(*(a if f else None for a, f in zip(axes, fits, strict=True)))
+        return P(*_fitting(axes, leaf.shape, mesh))
 
     leaves, structure = jax.tree.flatten(params)
     names = parameter_names(params)
     specs = [spec(n, leaf) for n, leaf in zip(names, leaves, strict=True)]
     return jax.tree.unflatten(structure, specs)
+
+
+def _fitting(
+    axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh | AbstractMesh
+) -> list[str | None]:
+    """An axis or None for each dimension, from axes of the last ones."""
+    missing = len(shape) - len(axes)
+    axes = (None,) * missing + tuple(axes[max(0, -missing) :])
+    pairs = zip(axes, shape, strict=True)
+    return [a if a and n % mesh.shape[a] == 0 else None for a, n in pairs]
+
+
+def activation_placer(rules: Rules, mesh: Mesh) -> Callable | None:
+    """`place(name, x)`: x as the first rule that matches its name has it lie.
+
+    The first dimension is the batch, whose rows stay where they are; a rule lists mesh
+    axes for the last of the others. What no rule matches, or is no batch, lies where
+    XLA finds it best. None: there is one device, or no rule.
+    """
+    if mesh.size == 1 or not rules:
+        return None
+
+    def place(name, x):
+        axes = next((axes for p, axes in rules if re.fullmatch(p, name)), None)
+        if axes is None or x.ndim < 2 or x.shape[0] % batch_pieces(mesh):
+            return x
+        spec = P(*BATCH, *_fitting(axes, x.shape[1:], mesh))
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+
+    return place
 
 
 def state_specs(state, rules: Rules, mesh: Mesh):
@@ -121,7 +172,11 @@ def batch_shapes(
 
 
 def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows as part of global arrays that are split over the mesh."""
+    """This process's rows as part of global arrays that are split over the mesh.
+
+    Args:
+      batch: the rows that `process_rows` names.
+    """
     sharding = NamedSharding(mesh, BATCH)
     if jax.process_count() == 1:
         return jax.device_put(dict(batch), sharding)
@@ -129,6 +184,13 @@ def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Ar
         name: jax.make_array_from_process_local_data(sharding, array)
         for name, array in batch.items()
     }
+
+
+def jit_whole(function: Callable, mesh: Mesh) -> Callable:
+    """Jitted; every one of several processes gets all rows of what it gives."""
+    if jax.process_count() == 1:
+        return jax.jit(function)
+    return jax.jit(function, out_shardings=replicated(mesh))
 
 
 def copied(tree, shardings):

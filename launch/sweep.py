@@ -5,6 +5,7 @@ python launch/sweep.py --runs=FILE.jsonl --root=DIR --launcher=print
 python launch/sweep.py --runs=FILE.jsonl --root=DIR --evaluate=half='--corrupt=typos@3'
 python launch/sweep.py --runs=FILE.jsonl --root=DIR --table=NAME,NAME
 python launch/sweep.py --runs=FILE.jsonl --root=DIR --set=data.path=goods.csv
+python launch/sweep.py --runs=FILE.jsonl --root=DIR --through='launch/local.sh -n 2 --'
 
 The same command again goes on where it was cut off: a run is done when its folder has a
 report of the very config. `launch/README.md` tells the files.
@@ -12,6 +13,7 @@ report of the very config. `launch/README.md` tells the files.
 
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -28,6 +30,9 @@ EVALUATE = flags.DEFINE_multi_string(
 TABLE = flags.DEFINE_list("table", [], "Aggregate to DIR/NAME.md, .csv and .png.")
 SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE or {word}=VALUE for all.")
 ONLY = flags.DEFINE_list("only", [], "Rows of the list to train and score.")
+THROUGH = flags.DEFINE_string(
+    "through", "", "What trainings are given to: 'launch/local.sh -n 2 --', ..."
+)
 SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --time=60'.")
 
 
@@ -44,11 +49,15 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
 
     name = LAUNCHER.value or "local"
     if name not in LAUNCHERS:
-        later = " is not built yet" if name in ("tpu", "gke") else " is unknown"
-        raise ConfigError(f"--launcher={name}{later}; known: {', '.join(LAUNCHERS)}")
+        raise ConfigError(
+            f"--launcher={name} is unknown; known: {', '.join(LAUNCHERS)}; TPU pods and"
+            " GKE are reached by --through"
+        )
     evaluations = read_evaluations(EVALUATE.value, runs)
     training = [] if TABLE.value and not LAUNCHER.value else training_jobs(runs, root)
     check_sources(training)
+    through = tuple(shlex.split(THROUGH.value))
+    training = [job._replace(through=through) for job in training]
     jobs = [*training, *evaluation_jobs(runs, root, evaluations)]
     what = "runs and evaluations" if evaluations else "runs"
     return LAUNCHERS[name](jobs, SLURM.value) if jobs else [], f"{len(jobs)} {what}"

@@ -131,13 +131,15 @@ def parameters(state) -> dict:
     return jax.tree.map(np.asarray, state.params)
 
 
-def command(*arguments, module="hsjax.main", **kwargs) -> subprocess.Popen:
+def command(
+    *arguments, module="hsjax.main", streams=subprocess.PIPE, **kwargs
+) -> subprocess.Popen:
     """`python -m hsjax.main ...` on its own, as a user starts it."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=streams,
+        stderr=streams,
         text=True,
         **kwargs,
     )

@@ -53,9 +53,9 @@ def make_examples(labels=None, n=N):
 EXAMPLES = make_examples()
 
 
-def training(process=0, processes=1, **options):
+def training(**options):
     options = {"batch_size": 6, "seed": 5, "augmentation": AUGMENTED} | options
-    return training_batches(EXAMPLES, process=process, processes=processes, **options)
+    return training_batches(EXAMPLES, **options)
 
 
 def order(dataset, batches):
@@ -78,27 +78,33 @@ def test_every_epoch_is_a_partition_in_another_order():
 
 @pytest.mark.parametrize("weighted", [0.0, 0.5])
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_process_shards_interleave_to_the_same_global_batches(processes, weighted):
+def test_shards_of_processes_are_the_rows_of_the_same_global_batches(
+    processes, weighted
+):
     whole = training(weighted_sampling=weighted)
     shards = [
-        training(p, processes, weighted_sampling=weighted) for p in range(processes)
+        training(rows=rows, weighted_sampling=weighted)
+        for rows in np.split(np.arange(6), processes)
     ]
     for k in (0, 1, 7, 100):
         parts, expected = [shard[k] for shard in shards], whole[k]
-        merged = {
-            name: np.stack([part[name] for part in parts], axis=1).reshape(
-                expected[name].shape
-            )
-            for name in expected
-        }
-        assert_same(merged, expected)
+        assert_same(
+            {name: np.concatenate([x[name] for x in parts]) for name in expected},
+            expected,
+        )
 
 
-def test_a_batch_that_does_not_divide_is_refused():
-    with pytest.raises(ValueError, match="no multiple of 4"):
-        training(0, 4)
-    with pytest.raises(ValueError, match="no multiple of 4"):
-        evaluation_batches(EXAMPLES, batch_size=6, process=0, processes=4)
+def test_shards_of_processes_partition_every_epoch():
+    shards = [training(rows=rows) for rows in np.split(np.arange(6), 3)]
+    seen = [[d[k]["index"] for d in shards] for k in range(N)]  # six epochs
+    for epoch in np.concatenate([np.concatenate(x) for x in seen]).reshape(6, N):
+        assert sorted(epoch.tolist()) == list(range(N))
+
+
+def test_a_process_may_hold_rows_that_are_not_side_by_side():
+    rows = np.array([0, 1, 4])
+    part, whole = training(rows=rows)[3], training()[3]
+    assert_same(part, {name: x[rows] for name, x in whole.items()})
 
 
 @pytest.mark.parametrize("weighted", [0.0, 1.0])
@@ -152,8 +158,8 @@ def test_workers_leave_no_variable_behind(monkeypatch):
 @pytest.mark.parametrize(("size", "processes"), [(4, 1), (7, 1), (29, 1), (12, 3)])
 def test_evaluation_loses_no_row_and_its_weights_sum_to_n(size, processes):
     shards = [
-        evaluation_batches(EXAMPLES, batch_size=size, process=p, processes=processes)
-        for p in range(processes)
+        evaluation_batches(EXAMPLES, batch_size=size, rows=rows)
+        for rows in np.split(np.arange(size), processes)
     ]
     seen, weight = [], 0.0
     for k in range(len(shards[0])):

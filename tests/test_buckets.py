@@ -29,7 +29,8 @@ def _small_windows(monkeypatch):
 def training(process=0, processes=1, **options):
     given = {"batch_size": SIZE, "seed": 5, "augmentation": AUGMENTED}
     given |= {"buckets": BUCKETS} | options
-    return training_batches(EXAMPLES, process=process, processes=processes, **given)
+    rows = np.arange(given["batch_size"])[process::processes]
+    return training_batches(EXAMPLES, rows=rows, **given)
 
 
 def plans(count, **options):

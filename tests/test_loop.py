@@ -265,7 +265,7 @@ def test_total_steps(steps, epochs, rows, expected):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"train__data_devices": 9}, "a mesh of 9 x 1 devices, but there are 8"),
+        ({"train__data_devices": 9}, "a mesh of 9 x 1 x 1 devices, but there are 8"),
         ({"data__batch_size": 12}, "data.batch_size is 12, no multiple of 8 devices"),
     ],
 )

@@ -13,13 +13,17 @@ from tiny import largest_difference, ragged_tree, tiny_config, tiny_model
 
 from hsjax.losses import Pairs, info_nce, weighted_mean
 from hsjax.models.joint import Projection
+from hsjax.models.placed import placed
 from hsjax.sharding import (
     BATCH,
+    activation_placer,
+    batch_pieces,
     first_match,
     make_mesh,
     parameter_names,
     parameter_specs,
     place_batch,
+    process_rows,
     state_specs,
 )
 from hsjax.train.objective import make_objective
@@ -29,7 +33,8 @@ from hsjax.train.step import Running, make_step
 
 TREE = ragged_tree(0, depth=2)
 PAIR = ("title", "image")
-MESHES = {"2": (2, 1), "8": (8, 1), "8 = 2 x 4": (2, 4)}
+MESHES = {"2": (2, 1), "8": (8, 1), "8 = 4 x 2": (4, 2), "8 = 2 x 4": (2, 4)}
+MESHES |= {"8 = 2 x 2 x 2": (2, 2, 2)}
 REPORTED = ("loss", "classification", "contrastive", "gradient_norm")
 
 
@@ -66,17 +71,18 @@ def parts():
 
 
 @functools.cache
-def on(data, fsdp):
+def on(*sizes):
     """(state before, state after, what was reported) of one step on a mesh."""
     config, model, state, optimizer, batch = parts()
-    mesh = make_mesh(data, fsdp)
+    mesh = make_mesh(*sizes)
+    model = placed(model, activation_placer(config.train.activations, mesh))
     specs = state_specs(state, config.train.sharding, mesh)
     shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
     objective = make_objective(config.objective, TREE, PAIR)
     step = make_step(model.apply, objective, optimizer, ema=0.9)
-    placed = jax.device_put(state, shardings)
-    after = jax.jit(step)(placed, Running.empty(REPORTED), place_batch(batch, mesh))
-    return placed, *after
+    before = jax.device_put(state, shardings)
+    after = jax.jit(step)(before, Running.empty(REPORTED), place_batch(batch, mesh))
+    return before, *after
 
 
 def gradient(state):
@@ -86,10 +92,17 @@ def gradient(state):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("2", marks=pytest.mark.slow), "8", "8 = 2 x 4"]
+    "name",
+    [
+        pytest.param("2", marks=pytest.mark.slow),
+        "8",
+        pytest.param("8 = 4 x 2", marks=pytest.mark.slow),
+        "8 = 2 x 4",
+        "8 = 2 x 2 x 2",
+    ],
 )
 def test_any_mesh_gives_the_loss_the_gradient_and_the_update_of_one_device(name):
-    (_, after, running), (placed, after_, running_) = on(1, 1), on(*MESHES[name])
+    (_, after, running), (before, after_, running_) = on(1, 1), on(*MESHES[name])
     for term in ("loss", "classification", "contrastive"):
         found, expected = (r.averages[term].compute() for r in (running_, running))
         assert float(expected) > 0.1
@@ -106,8 +119,46 @@ def test_any_mesh_gives_the_loss_the_gradient_and_the_update_of_one_device(name)
         gap = np.abs(np.asarray(found) - np.asarray(expected))
         assert gap[np.abs(np.asarray(g)) > 1e-4].max(initial=0) < 1e-5
         assert gap.max() < 2.1e-3, "nothing moves by more than the learning rate"
-    split = [x for x in jax.tree.leaves(placed.params) if not x.is_fully_replicated]
-    assert bool(split) == (MESHES[name][1] > 1)
+    split = [x for x in jax.tree.leaves(before.params) if not x.is_fully_replicated]
+    assert bool(split) == (MESHES[name][1:] != (1,))
+
+
+def test_tensor_splits_layers_and_shares_rows():
+    config, model, state, _, batch = parts()
+    mesh = make_mesh(2, 2, 2)
+    specs = parameter_specs(state.params, config.train.sharding, mesh)
+    leaves = jax.tree.leaves(specs, is_leaf=lambda x: isinstance(x, P))
+    found = dict(zip(parameter_names(state.params), leaves, strict=True))
+    layer = "text/layer0"
+    assert found[f"{layer}/attention/qkv/kernel"] == P("fsdp", "tensor")
+    assert found[f"{layer}/attention/qkv/bias"] == P("tensor")
+    assert found[f"{layer}/attention/out/kernel"] == P("tensor", "fsdp")
+    assert found[f"{layer}/attention/out/bias"] == P(None)
+    assert {
+        s.data.shape[0] for s in place_batch(batch, mesh)["group"].global_shards
+    } == {4}
+    # activations: a module's own name, rows where they are
+    seen, place = {}, activation_placer(config.train.activations, mesh)
+
+    def looking(name, x):
+        y = place(name, x)
+        seen[name] = y is not x
+        return y
+
+    rows = {k: NamedSharding(mesh, BATCH) for k in batch}
+    apply = jax.jit(placed(model, looking).apply, in_shardings=(None, None, rows))
+    text = apply.lower(state.params, state.stats, batch).as_text()
+    assert {n for n, moved in seen.items() if moved} == {layer, f"{layer}/mlp_in"}
+    assert text.count("sdy.sharding_constraint") == 2
+    assert activation_placer(config.train.activations, make_mesh(1)) is None
+    assert activation_placer((), mesh) is None
+
+
+def test_a_process_reads_the_rows_of_its_devices():
+    for sizes in ((8, 1, 1), (4, 2, 1), (2, 2, 2), (1, 1, 8)):
+        found = process_rows(make_mesh(*sizes), 16)
+        assert found.tolist() == list(range(16))
+        assert batch_pieces(make_mesh(*sizes)) == sizes[0] * sizes[1]
 
 
 def contrastive_parts():
@@ -223,7 +274,7 @@ def test_moments_and_averages_lie_as_their_parameters(name):
         "ema": set(known),
         "params": set(known),
     }
-    assert P(None, "fsdp") in known.values()
+    assert {P(None, "fsdp"), P("tensor", "fsdp")} <= set(known.values())
 
 
 def test_a_batch_is_split_over_all_devices():
@@ -235,12 +286,13 @@ def test_a_batch_is_split_over_all_devices():
 
 
 def test_a_mesh_takes_the_devices_it_is_given():
-    assert dict(make_mesh().shape) == {"data": 8, "fsdp": 1}
-    assert dict(make_mesh(0, 4).shape) == {"data": 2, "fsdp": 4}
+    assert tuple(make_mesh().shape.items()) == (("data", 8), ("fsdp", 1), ("tensor", 1))
+    assert tuple(make_mesh(0, 4).shape.values()) == (2, 4, 1)
+    assert tuple(make_mesh(0, 2, 2).shape.values()) == (2, 2, 2)
     assert make_mesh(3).size == 3
 
 
-@pytest.mark.parametrize("shape", [(9, 1), (4, 4), (0, 16)])
+@pytest.mark.parametrize("shape", [(9, 1), (4, 4), (0, 16), (2, 2, 4)])
 def test_a_mesh_that_is_too_large_is_refused(shape):
     with pytest.raises(ValueError, match="there are 8"):
         make_mesh(*shape)

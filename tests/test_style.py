@@ -66,8 +66,10 @@ ARROWS = {
         "hsjax.inference",
         "hsjax.losses",
         "hsjax.models",
+        "hsjax.settings",
         "hsjax.sharding",
         "hsjax.sweep",
+        "hsjax.taxonomy",
         "hsjax.tasks",
         "hsjax.taxonomy",
         "hsjax.train",
@@ -150,7 +152,7 @@ ARROWS = {
     "hsjax.train": (
         *("hsjax.evaluation", "hsjax.losses", "hsjax.taxonomy", "hsjax.batch"),
         *("hsjax.data.batches", "hsjax.data.examples"),
-        *("hsjax.sharding", "hsjax.models.build"),
+        *("hsjax.sharding", "hsjax.models.build", "hsjax.models.placed"),
         "hsjax.models.model_flops",
     ),
     "hsjax.evaluation": (

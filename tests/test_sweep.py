@@ -291,6 +291,24 @@ def test_slurm_is_given_one_job_per_run(tmp_path, capsys, monkeypatch):
     for part in ("<--gres=gpu:1>", "<--time=60>", "<--job-name=a/seed1>", "<--wrap="):
         assert part in told
     assert told.count("python -m hsjax.main") == 2
+    through = ("launch/slurm.sh",)
+    assert submit_slurm([job._replace(through=through) for job in jobs]) == []
+    told = capsys.readouterr().out
+    assert "--wrap" not in told
+    assert "<launch/slurm.sh>\n<--config=" in told
+    assert f"<--workdir={tmp_path}/a/seed1>" in told
+
+
+def test_a_training_is_given_to_a_script_and_an_evaluation_is_not(tmp_path, capsys):
+    runs = read_runs(write_lines(tmp_path, line(name="A_b", seed=[3])))
+    (job,) = training_jobs(runs, tmp_path)
+    through = ("launch/gke.sh", "{name}", "IMAGE", "--")
+    assert job.command[:3] == ("python", "-m", "hsjax.main")
+    job = job._replace(through=through)
+    assert job.command[:4] == ("launch/gke.sh", "a-b-seed3", "IMAGE", "--")
+    assert job.command[4:] == job.words[2:]
+    print_commands([job])
+    assert "launch/gke.sh a-b-seed3 IMAGE -- --config=" in capsys.readouterr().out
 
 
 SOURCE = {"init_from": "{root}/pair/seed{seed}"}
@@ -559,7 +577,8 @@ def test_the_command_ends_mistakes_in_a_sentence(tmp_path):
     done = sweep(f"--runs={path}", f"--root={tmp_path}", "--launcher=tpu")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "hsjax: --launcher=tpu is not built yet; known: local, print, slurm"
+        "hsjax: --launcher=tpu is unknown; known: local, print, slurm; TPU pods and"
+        " GKE are reached by --through"
     )
     assert "Traceback" not in done.stderr
 

@@ -1,9 +1,10 @@
 """The order in which training and evaluation see examples (Grain).
 
 The order of training is a pure function of (seed, global example number): a dataset is
-shuffled (or sampled) as a whole and sliced per process afterwards, without a filter.
-`ds[k]` is the k-th batch, so the position of a run is one number, and any number of
-workers, processes or devices can go on from it.
+shuffled (or sampled) as a whole and cut into global batches afterwards, without a
+filter, of which each process reads its own rows. `ds[k]` is of the k-th batch, so the
+position of a run is one number, and any number of workers, processes or devices can go
+on from it.
 """
 
 import contextlib
@@ -51,15 +52,6 @@ def _draw(seed: int, cumulative: np.ndarray, number: int) -> int:
     return min(found, len(cumulative) - 1)  # a point rounded up to the last sum
 
 
-def rows_per_process(batch_size: int, processes: int) -> int:
-    """ValueError where the processes would not share a batch evenly."""
-    if batch_size % processes:
-        raise ValueError(
-            f"batch size {batch_size} is no multiple of {processes} processes"
-        )
-    return batch_size // processes
-
-
 def example_order(
     examples: Examples, *, seed: int, weighted_sampling: float = 0.0
 ) -> Callable[[int], int]:
@@ -94,17 +86,18 @@ def training_batches(
     augmentation: Augmentation,
     weighted_sampling: float = 0.0,
     buckets: Sequence[int] = (),
-    process: int = 0,
-    processes: int = 1,
+    rows: np.ndarray | None = None,
 ) -> grain.MapDataset:
     """Endless batches; `ds[k]` is this process's part of the k-th global batch.
 
     Args:
-      batch_size: global; a multiple of `processes`.
+      batch_size: global.
       weighted_sampling: see `example_order`.
       buckets: see `batch_plan`.
+      rows: of a global batch, those of this process (`sharding.process_rows`); None =
+        all.
     """
-    rows_per_process(batch_size, processes)
+    rows = np.arange(batch_size) if rows is None else rows
     plan = batch_plan(
         examples,
         batch_size=batch_size,
@@ -112,7 +105,7 @@ def training_batches(
         weighted_sampling=weighted_sampling,
         buckets=buckets,
     )
-    make = functools.partial(_batch, examples, plan, augmentation, process, processes)
+    make = functools.partial(_batch, examples, plan, augmentation, rows)
     return grain.MapDataset.range(np.iinfo(np.int64).max // batch_size).map(make)
 
 
@@ -137,16 +130,15 @@ def batch_plan(
 
 
 def _batch(
-    examples, plan, augmentation, process: int, processes: int, k: int
+    examples, plan, augmentation, rows: np.ndarray, k: int
 ) -> dict[str, np.ndarray]:
-    """What a process has of the k-th batch.
+    """These rows of the k-th batch, in which row i is the same for any processes.
 
     One layer over the order, as each of Grain's costs Python time for every row, and a
     function of the module, which can be sent to a worker.
     """
     numbers, index, length = plan(k)
-    share = slice(process, None, processes)
-    batch = assemble(examples, numbers[share], index[share], augmentation)
+    batch = assemble(examples, numbers[rows], index[rows], augmentation)
     return cut_texts(batch, examples.spec.streams, length)
 
 
@@ -185,21 +177,20 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 def evaluation_batches(
-    examples: Examples, *, batch_size: int, process: int = 0, processes: int = 1
+    examples: Examples, *, batch_size: int, rows: np.ndarray | None = None
 ) -> grain.MapDataset:
     """Every example once, in order; the last batch is filled up with rows of weight 0.
 
-    `ds[k]` is the part of this process: rows process * b .. (process + 1) * b of the
-    k-th global batch, b = batch_size / processes.
+    `ds[k]` is the part of this process, see `training_batches`: `rows` ascend.
     """
-    rows = rows_per_process(batch_size, processes)
+    rows = np.arange(batch_size) if rows is None else rows
     count = -(-len(examples) // batch_size)
 
     def batch(k: int) -> dict[str, np.ndarray]:
-        first = k * batch_size + process * rows
-        index = np.arange(first, min(first + rows, len(examples)))
+        index = k * batch_size + rows
+        index = index[index < len(examples)]
         parts = assemble(examples, index, index)
-        rest = examples.spec.padding(rows - len(index))
+        rest = examples.spec.padding(len(rows) - len(index))
         return {name: np.concatenate([parts[name], rest[name]]) for name in parts}
 
     return grain.MapDataset.range(count).map(batch)

@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 
 from hsjax.data.batches import evaluation_batches, prefetched
 from hsjax.data.examples import Examples
-from hsjax.sharding import place_batch
+from hsjax.sharding import batch_pieces, place_batch, process_rows
 
 
 class Feed:
@@ -16,18 +16,16 @@ class Feed:
     Iterates anew each time. The last batch is filled up with rows of weight 0.
 
     Attributes:
-      size: rows of a batch: `eval.batch_size`, rounded up so that every device has
-        equally many.
+      size: rows of a batch, of all processes: `eval.batch_size`, rounded up so that
+        every device has equally many.
     """
 
     def __init__(self, config, examples: Examples, mesh: Mesh):
         self.data, self.mesh = config.data, mesh
-        self.size = -(-config.eval.batch_size // mesh.size) * mesh.size
+        pieces = batch_pieces(mesh)
+        self.size = -(-config.eval.batch_size // pieces) * pieces
         self.batches = evaluation_batches(
-            examples,
-            batch_size=self.size,
-            process=jax.process_index(),
-            processes=jax.process_count(),
+            examples, batch_size=self.size, rows=process_rows(mesh, self.size)
         )
 
     def __iter__(self) -> Iterator[dict[str, jax.Array]]:

@@ -32,7 +32,7 @@ from hsjax.features.labels import kept_labels
 from hsjax.features.live import encode_missing
 from hsjax.inference.products import read_products
 from hsjax.models.build import Model, build_model
-from hsjax.sharding import make_mesh, replicated
+from hsjax.sharding import jit_whole, make_mesh, replicated
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.config import read_config
@@ -221,7 +221,7 @@ def load_run(
     step, params, stats = best_parameters(workdir, config, model, spec)
     costs = costs_of_run(config, tree, workdir, cost_matrix)
     asked = {"main": config.eval.decode, "topk": config.eval.topk, "costs": costs}
-    answer = jax.jit(make_answer(model.apply, tree, **asked))
+    answer = jit_whole(make_answer(model.apply, tree, **asked), make_mesh())
     fitted = (step, params, stats, answer, costs)
     return Run(config, tree, tokenizer, spec, model, *fitted)
 

@@ -149,6 +149,11 @@ NUMBERS = {
     "train.ema": MOMENT,
     "train.data_devices": NOT_NEGATIVE,
     "train.fsdp_devices": COUNT,
+    "train.tensor_devices": COUNT,
+    "train.processes": ("-1 or more", lambda x: x >= -1),
+    "train.process": ("-1 or more", lambda x: x >= -1),
+    "train.join_timeout": ("5 or more", lambda x: x >= 5),
+    "train.lost_after": ("5 or more", lambda x: x >= 5),
     "train.micro_batches": COUNT,
     "eval.batch_size": COUNT,
     "eval.topk": COUNT,
@@ -199,15 +204,18 @@ TUPLES = {
     "extract.size": 2,
 }
 
-# rules on names of parameters: what follows the regex, in words and as a test
+AXIS_RULE = (
+    f"(axis of {' | '.join(AXES)} | None, ...)",
+    lambda axes: not isinstance(axes, str) and {*axes} <= {*AXES, None},
+)
+
+# rules on names: what follows the regex, in words and as a test
 RULES = {
     "init_rules": ("load | fresh", lambda action: action in ("load", "fresh")),
     "optim.rules": (
         "multiplier of 0 or more, True | False",
         lambda times, decay: times >= 0 and isinstance(decay, bool),
     ),
-    "train.sharding": (
-        f"(axis of {' | '.join(AXES)} | None, ...)",
-        lambda axes: not isinstance(axes, str) and {*axes} <= {*AXES, None},
-    ),
+    "train.sharding": AXIS_RULE,
+    "train.activations": AXIS_RULE,
 }

@@ -34,6 +34,7 @@ class Job(NamedTuple):
       is_ready: can it be begun?
       begin: is called before it is started, printed or submitted.
       source: workdir of the run that it starts from, which has to be finished.
+      through: words of a command that a training is given to, see `command`.
     """
 
     name: str
@@ -44,6 +45,19 @@ class Job(NamedTuple):
     is_ready: Callable[[], bool] = lambda: True
     begin: Callable[[], None] = lambda: None
     source: Path | None = None
+    through: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """All words: `python -m ...`, or `through` with the arguments of a training.
+
+        There `{name}` is the job's name in small letters, digits and `-`.
+        """
+        if not self.through:
+            return "python", *self.words
+        name = re.sub("[^a-z0-9]+", "-", self.name.lower()).strip("-")
+        given = (word.replace("{name}", name) for word in self.through)
+        return *given, *self.words[2:]
 
 
 def training_jobs(runs: Sequence[Run], root: Path) -> list[Job]:

@@ -68,7 +68,7 @@ def print_commands(jobs: Sequence[Job], options: str = "") -> list[str]:
 
 
 def submit_slurm(jobs: Sequence[Job], options: str = "") -> list[str]:
-    """`sbatch --wrap` for each job that is not done, with further `options`.
+    """`sbatch` for each job that is not done, with further `options`.
 
     What is queued already is not known here, and would be submitted again. A run that
     starts from one that is submitted here depends on it. Evaluations of runs that are
@@ -121,8 +121,10 @@ def _submitted(
     own = [f"--job-name={job.name}", f"--output={job.folder}/slurm-%j.log"]
     last = [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"]
     command = ["sbatch", "--parsable", *own, *words, *(last if after else [])]
-    command.append(f"--wrap={_shell_line(job)}")
-    return subprocess.run(command, capture_output=True, text=True)
+    # a script of its own reads the rest as its arguments
+    command += job.command if job.through else [f"--wrap={_shell_line(job)}"]
+    environment = {**os.environ, **job.environment}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 LAUNCHERS = {"local": run_local, "print": print_commands, "slurm": submit_slurm}
@@ -143,7 +145,7 @@ def _flaw(step: Callable[[], str | None]) -> str:
 def _shell_line(job: Job) -> str:
     settings = [f"{key}={value}" for key, value in job.environment.items()]
     words = ["env", *settings] if settings else []
-    return shlex.join([*words, "python", *job.words])
+    return shlex.join([*words, *job.command])
 
 
 def _run_one(job: Job, bar) -> str:
@@ -157,7 +159,7 @@ def _run_one(job: Job, bar) -> str:
     path = job.folder / "run.log"
     with path.open("a") as log:
         process = subprocess.Popen(
-            [sys.executable, *job.words],
+            job.command if job.through else [sys.executable, *job.words],
             env={**os.environ, **job.environment},
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -64,7 +64,8 @@ def train(config, workdir: Path) -> None:
     """Trains, then scores the test part; goes on where it was cut off."""
     config, encoders = resolved(config, workdir)
     if is_done(config, workdir):
-        print(f"{workdir} is done: see {workdir / 'report.md'}")
+        if jax.process_index() == 0:
+            print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
     start = time.perf_counter()
     check_objective(config.objective, tuple(config.model.modalities))

@@ -77,6 +77,9 @@ LATER |= {"init_classes": "fresh"}
 LATER |= {"eval.cost_matrix": ""}
 LATER |= {"model.attention": "auto", "model.scan": False, "model.remat": "none"}
 LATER |= {"data.text.buckets": ()}
+LATER |= {"train.tensor_devices": 1, "train.activations": ()}
+LATER |= {"train.coordinator": "", "train.processes": 0, "train.process": -1}
+LATER |= {"train.join_timeout": 300, "train.lost_after": 100}
 # what may differ when a run goes on: how long, how often, on what, and what of the
 # report has no part in choosing the best checkpoint. `check_length` looks at lengths
 MAY_CHANGE = {
@@ -90,7 +93,14 @@ MAY_CHANGE = {
     "train.checkpoint_every",
     "train.data_devices",
     "train.fsdp_devices",
+    "train.tensor_devices",
     "train.sharding",
+    "train.activations",
+    "train.coordinator",
+    "train.processes",
+    "train.process",
+    "train.join_timeout",
+    "train.lost_after",
     "train.micro_batches",
     "train.compile_cache",
     "train.tensorboard",

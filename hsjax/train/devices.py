@@ -1,11 +1,12 @@
-"""The devices of a run: how jax is set up, and the mesh of them."""
+"""What a run computes on: how jax is set up, and the mesh of its devices."""
 
 import os
+from collections.abc import Sequence
 
 import jax
 from jax.sharding import Mesh
 
-from hsjax.sharding import make_mesh
+from hsjax.sharding import batch_pieces, make_mesh
 from hsjax.train.workdir import ConfigError
 
 
@@ -20,12 +21,16 @@ def set_up_jax(config) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true"
 
 
-def training_mesh(config) -> Mesh:
+def training_mesh(config, devices: Sequence | None = None) -> Mesh:
     """The mesh of `config.train`.
 
+    Args:
+      devices: None = all that jax has.
+
     Raises:
-      ConfigError: there is no GPU for cuDNN; there are too few devices, or they, or
-        they times the parts that a batch is computed in, do not divide the batch.
+      ConfigError: there is no GPU for cuDNN; there are too few devices, some process
+        would have none of them, or they, or they times the parts that a batch is
+        computed in, do not divide the batch.
     """
     train, rows = config.train, config.data.batch_size
     if config.model.attention == "cudnn" and jax.default_backend() != "gpu":
@@ -34,19 +39,28 @@ def training_mesh(config) -> Mesh:
             " leave it at auto, or install jax[cuda12] where there is a GPU"
         )
     try:
-        mesh = make_mesh(train.data_devices, train.fsdp_devices)
+        sizes = train.data_devices, train.fsdp_devices, train.tensor_devices
+        mesh = make_mesh(*sizes, devices=devices)
     except ValueError as error:
         raise ConfigError(
-            f"{error}; lower train.data_devices or train.fsdp_devices"
+            f"{error}; lower train.data_devices, train.fsdp_devices or"
+            " train.tensor_devices"
         ) from None
-    if rows % mesh.size:
+    pieces = batch_pieces(mesh)
+    if jax.process_count() > 1 and mesh.size < jax.device_count():
         raise ConfigError(
-            f"data.batch_size is {rows}, no multiple of {mesh.size} devices; change it,"
+            f"the mesh has {mesh.size} devices, {jax.process_count()} processes have"
+            f" {jax.device_count()}: several processes use all of theirs; let"
+            " train.data_devices be 0"
+        )
+    if rows % pieces:
+        raise ConfigError(
+            f"data.batch_size is {rows}, no multiple of {pieces} devices; change it,"
             " or lower train.data_devices"
         )
-    if rows % (mesh.size * train.micro_batches):
+    if rows % (pieces * train.micro_batches):
         raise ConfigError(
             f"data.batch_size is {rows}, no multiple of {train.micro_batches} parts x"
-            f" {mesh.size} devices; change it, or train.micro_batches"
+            f" {pieces} devices; change it, or train.micro_batches"
         )
     return mesh

@@ -14,10 +14,12 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from hsjax.models.build import Model
-from hsjax.sharding import place_batch, replicated
+from hsjax.models.placed import placed
+from hsjax.sharding import activation_placer, place_batch, replicated
 from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.diverged import diverged
 from hsjax.train.objective import make_objective
+from hsjax.train.processes import StopTogether
 from hsjax.train.programs import StepPrograms, batches_from
 from hsjax.train.speed import speed, step_flops
 from hsjax.train.start import (
@@ -118,6 +120,7 @@ class _Run:
         shardings,
     ):
         self.config, self.parts, self.mesh = config, parts, mesh
+        model = placed(model, activation_placer(config.train.activations, mesh))
         self.checkpoints, self.lines = checkpoints, lines
         modalities = tuple(config.model.modalities)
         given = {"train_labels": parts.train.labels, "mesh": mesh}
@@ -135,7 +138,7 @@ class _Run:
         flops = step_flops(config, model, shardings.params)
         given = {"spec": parts.train.spec, "mesh": mesh, "flops": flops}
         self.programs = functools.partial(StepPrograms, config, self.step, **given)
-        self.data = training_order(config, parts.train)
+        self.data = training_order(config, parts.train, mesh)
         epoch = max(1, math.ceil(len(parts.train) / config.data.batch_size))
         self.eval_every = config.train.eval_every or epoch
         self.save_every = config.train.checkpoint_every or self.eval_every
@@ -152,7 +155,9 @@ class _Run:
         batches = batches_from(config, self.data, start)
         running, seen = empty_running(config, self.mesh), start
         step, watch = self.programs(state, running), Stopwatch()
-        bar = tqdm(total=steps, initial=start, desc="train", disable=None, leave=False)
+        quiet = None if jax.process_index() == 0 else True  # None: by the terminal
+        bar = tqdm(total=steps, initial=start, desc="train", disable=quiet, leave=False)
+        together = StopTogether(self.mesh)
         with TerminationFlag() as termination, CompileCounter() as compiled, bar:
             batch = self.placed(batches, watch)
             for done in range(start + 1, steps + 1):
@@ -160,7 +165,7 @@ class _Run:
                 if done < steps:  # on its way while the device is at work
                     batch = self.placed(batches, watch)
                 bar.update()
-                stop = termination.came
+                stop = together(termination.came)
                 evaluate = done % self.eval_every == 0 or done == steps
                 save = evaluate or stop or done % self.save_every == 0
                 if save or done % config.train.log_every == 0:
@@ -172,7 +177,7 @@ class _Run:
                     with compiled.first_of("evaluation"):
                         state = self.evaluate(state)
                     watch.restart()
-                    stop = termination.came  # perhaps meanwhile
+                    stop = stop or together.meanwhile(termination.came)
                 elif save:
                     with compiled.first_of("save"):
                         self.save(state)

@@ -7,19 +7,20 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from hsjax.data.batches import batch_plan, training_batches
 from hsjax.data.examples import Augmentation, Examples
 from hsjax.evaluation.collect import Rows
 from hsjax.models.build import Model
-from hsjax.sharding import copied, replicated, state_specs
+from hsjax.sharding import copied, jit_whole, process_rows, replicated
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.objective import training_metrics
-from hsjax.train.optim import frozen_leaves, idle_rules, make_optimizer
-from hsjax.train.state import TrainState, make_state
+from hsjax.train.optim import frozen_leaves, idle_rules
+from hsjax.train.plan import planned_state
+from hsjax.train.state import TrainState
 from hsjax.train.step import Running, make_step
-from hsjax.train.workdir import WorkdirError, blamed_on
+from hsjax.train.workdir import WorkdirError
 
 log = logging.getLogger("hsjax")
 
@@ -44,8 +45,12 @@ class TrainingParts(NamedTuple):
     manifest: str
 
 
-def training_order(config, examples: Examples):
-    """This process's endless batches; `[k]` is its part of the k-th global batch."""
+def training_order(config, examples: Examples, mesh: Mesh | None = None):
+    """This process's endless batches; `[k]` is its part of the k-th global batch.
+
+    Args:
+      mesh: that batches are split over; None = whole batches.
+    """
     text, image = config.data.text, config.data.image
     augmentation = Augmentation(
         seed=config.seed,
@@ -54,12 +59,9 @@ def training_order(config, examples: Examples):
         word_drop=text.word_drop,
         name_drop=text.name_drop,
     )
+    rows = None if mesh is None else process_rows(mesh, config.data.batch_size)
     return training_batches(
-        examples,
-        augmentation=augmentation,
-        process=jax.process_index(),
-        processes=jax.process_count(),
-        **_plan_of(config),
+        examples, augmentation=augmentation, rows=rows, **_plan_of(config)
     )
 
 
@@ -166,22 +168,13 @@ def initial_state(
     Raises:
       ConfigError: rules that leave a parameter without a match.
     """
-    dummy = spec.padding(max(2, mesh.size))
-    key = jax.random.key(config.seed)
-    shapes, _ = jax.eval_shape(model.init, key, dummy)
-    optimizer = make_optimizer(config.optim, shapes, steps)
-
-    def make(key, batch):
-        params, stats = model.init(key, batch)
-        return make_state(params, stats, optimizer, ema=config.train.ema > 0)
-
-    shapes = jax.eval_shape(make, key, dummy)
-    with blamed_on("train.sharding"):
-        specs = state_specs(shapes, config.train.sharding, mesh)
-    shardings = jax.tree.map(lambda s: NamedSharding(mesh, s), specs)
-    state = jax.jit(make, out_shardings=shardings)(key, dummy)
+    plan = planned_state(config, model, spec, mesh, steps=steps)
+    shardings, optimizer = plan.shardings, plan.optimizer
+    key, dummy = jax.random.key(config.seed), spec.padding(max(2, mesh.size))
+    state = jax.jit(plan.make, out_shardings=shardings)(key, dummy)
     if warm_start is not None:
-        started = (warm_start(state.params), warm_start(state.stats))
+        fresh = jit_whole(lambda x: x, mesh)((state.params, state.stats))
+        started = tuple(map(warm_start, fresh))
         params, stats = copied(started, (shardings.params, shardings.stats))
         ema = copied(started, shardings.ema) if state.ema else ()
         state = state._replace(params=params, stats=stats, ema=ema)

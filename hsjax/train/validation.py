@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -12,6 +11,7 @@ from hsjax.evaluation.collect import Rows, collect_predictions, make_answer
 from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.metrics import add_digit_names, score
 from hsjax.models.build import Model
+from hsjax.sharding import jit_whole
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.state import TrainState
@@ -39,7 +39,7 @@ class Validation:
         answer = make_answer(
             model.apply, tree, decodes=("path",), topk=1, objective=objective
         )
-        self.answer = jax.jit(answer)
+        self.answer = jit_whole(answer, mesh)
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         return self._measure(state, self.feed, self.rows)

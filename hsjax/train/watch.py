@@ -218,10 +218,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class TerminationFlag:
-    """Remembers SIGTERM or Ctrl-C, so that the loop can save and leave between steps.
+    """Remembers a signal to stop, so that the loop can save and leave between steps.
 
-    A second Ctrl-C ends at once. Of this process alone: where several train together
-    and only some are told, they would save at different steps.
+    Ctrl-C, the second of which ends at once, SIGTERM, and SIGUSR1, as clusters warn of
+    the end of a job. Of this process alone: see `processes.StopTogether`.
 
     Attributes:
       came: the first signal that came, None so far.
@@ -232,7 +232,7 @@ class TerminationFlag:
         # what is ignored stays so: a job in the background of a script has no Ctrl-C
         self._before = {
             number: signal.signal(number, self._set)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
             if signal.getsignal(number) is not signal.SIG_IGN
         }
         return self

@@ -32,6 +32,7 @@ from hsjax.settings.choices import check_choices
 from hsjax.sharding import first_match
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import checkpoint_steps
+from hsjax.train.config import config_hash
 from hsjax.train.kept import (
     keep_encoders,
     keep_stores,
@@ -41,6 +42,7 @@ from hsjax.train.kept import (
     write_train_counts,
     write_train_rows,
 )
+from hsjax.train.processes import check_alike, check_shared
 from hsjax.train.source import check_source
 from hsjax.train.start import check_length
 from hsjax.train.workdir import (
@@ -127,8 +129,23 @@ def open_catalogue(
         if catalogue.tokenizer:
             with finished(workdir / "tokenizer.json") as partial:
                 catalogue.tokenizer.save(str(partial))
+    _check_processes(config, catalogue, workdir)
     log.info("%s, %r", {p: len(catalogue.rows(p)) for p in PARTS}, catalogue.tree)
     return catalogue
+
+
+def _check_processes(config, catalogue: Catalogue, workdir: Path) -> None:
+    """ConfigError: several processes read other files than one another."""
+    tokenizer = catalogue.tokenizer
+    check_alike(
+        {
+            "config": config_hash(config),
+            "catalogue": catalogue.manifest,
+            "tree": catalogue.tree.hash,
+            "tokenizer": tokenizer.to_str() if tokenizer else "",
+        }
+    )
+    check_shared(workdir / "config.json")
 
 
 def _keep_sources(config, before, tree: Taxonomy, workdir: Path) -> None:

@@ -13,12 +13,11 @@ the next files.
 """
 
 import math
-import sys
 from pathlib import Path
 
 from absl import app, flags
 
-from hsjax.main import show_log
+from hsjax.main import start
 
 RUN = flags.DEFINE_list("run", [], "Workdirs of the cheap and of the strong run.")
 CASCADE = flags.DEFINE_string("cascade", None, "Folder of a cascade that was fitted.")
@@ -148,9 +147,7 @@ def check_wish() -> None:
             raise app.UsageError(f"--costs={told}: give finite times, from 0 up")
 
 
-def run(argv) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+def run() -> None:
     check_flags()
     from hsjax.data.run_stores import read_places
     from hsjax.inference.cascade import read_cascade
@@ -183,10 +180,5 @@ def run(argv) -> None:
         )
 
 
-def main() -> None:
-    show_log()
-    app.run(run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(run)

@@ -8,12 +8,11 @@ Writes predictions.parquet in the codes of the other edition, and a report where
 file has labels: in the edition of data.columns.edition, or in the one that is answered.
 """
 
-import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from hsjax.main import show_log
+from hsjax.main import start
 
 RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.", required=True)
 INPUT = flags.DEFINE_string(
@@ -34,9 +33,7 @@ FEATURES = flags.DEFINE_multi_string(
 )
 
 
-def run(argv) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+def run() -> None:
     from hsjax.data.run_stores import read_places
     from hsjax.tasks.registry import user_errors
     from hsjax.trained.projecting import project_run
@@ -53,10 +50,5 @@ def run(argv) -> None:
         )
 
 
-def main() -> None:
-    show_log()
-    app.run(run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(run)

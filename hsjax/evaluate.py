@@ -15,12 +15,11 @@ python -m hsjax.evaluate --compare=DIR --against=DIR --tree=TAXONOMY --output=DI
 python -m hsjax.evaluate --compare=DIR,DIR --decodes=path,greedy --output=DIR
 """
 
-import sys
 from pathlib import Path
 
 from absl import app, flags
 
-from hsjax.main import show_log
+from hsjax.main import start
 
 RUN = flags.DEFINE_list(
     "run", [], "Workdir of a trained run; several: the mean of what they answer."
@@ -122,9 +121,7 @@ def _check_adapt() -> None:
         raise app.UsageError("--adapt goes by one run, without --zero_shot")
 
 
-def run(argv) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+def run() -> None:
     check_flags()
     workdirs = [Path(folder) for folder in RUN.value]
     from hsjax.data.run_stores import read_places
@@ -164,10 +161,5 @@ def run(argv) -> None:
             compare_runs(*sides, Path(OUTPUT.value), *asked, tree=tree)
 
 
-def main() -> None:
-    show_log()
-    app.run(run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(run)

@@ -7,12 +7,11 @@ python -m hsjax.export --run=WORKDIR --tower=image --output=DIR
 python -m hsjax.export --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
 """
 
-import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from hsjax.main import show_log
+from hsjax.main import start
 
 RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.", required=True)
 OUTPUT = flags.DEFINE_string(
@@ -26,9 +25,7 @@ TOWER = flags.DEFINE_string(
 )
 
 
-def run(argv) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+def run() -> None:
     from hsjax.data.run_stores import read_places
     from hsjax.inference.encoder_files import export_run
     from hsjax.tasks.registry import user_errors
@@ -46,10 +43,5 @@ def run(argv) -> None:
     print(f"all files: {OUTPUT.value}")
 
 
-def main() -> None:
-    show_log()
-    app.run(run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(run)

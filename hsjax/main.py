@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags
@@ -58,6 +59,22 @@ def show_log() -> None:
     log.propagate = False
     log.setLevel(logging.INFO)
     log.addHandler(handler)
+
+
+def start(run: Callable[[], None]) -> None:
+    """What a command does that is told all by flags: our log lines, then `run`.
+
+    Raises:
+      UsageError: there are words beside the flags.
+    """
+
+    def checked(argv) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+        run()
+
+    show_log()
+    app.run(checked)
 
 
 def main() -> None:

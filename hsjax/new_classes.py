@@ -4,12 +4,11 @@ python -m hsjax.new_classes --predictions=DIR --old=old_taxonomy.json \
     --input=catalogue.parquet --column=level3 --output=DIR
 """
 
-import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from hsjax.main import show_log
+from hsjax.main import start
 
 PREDICTIONS = flags.DEFINE_string(
     "predictions", None, "Folder of a run or of hsjax.evaluate.", required=True
@@ -29,9 +28,7 @@ ID = flags.DEFINE_string(
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the table.", required=True)
 
 
-def run(argv) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+def run() -> None:
     from hsjax.recategorize.new_classes import score_new_classes
     from hsjax.tasks.registry import user_errors
 
@@ -42,10 +39,5 @@ def run(argv) -> None:
     print(f"all files: {OUTPUT.value}")
 
 
-def main() -> None:
-    show_log()
-    app.run(run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(run)

@@ -5,12 +5,11 @@ python -m hsjax.refine --run=WORKDIR --decisions=decisions.json,... --output=DIR
 python -m hsjax.refine --run=WORKDIR --diff=diff.json --output=DIR
 """
 
-import sys
 from pathlib import Path
 
 from absl import app, flags
 
-from hsjax.main import show_log
+from hsjax.main import start
 
 RUN = flags.DEFINE_string(
     "run", None, "Workdir of --config.task=recategorize.", required=True
@@ -22,9 +21,7 @@ DECISIONS = flags.DEFINE_list("decisions", [], "Files that review pages have giv
 DIFF = flags.DEFINE_string("diff", "", "The run's diff.json as it was edited.")
 
 
-def run(argv) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+def run() -> None:
     if DECISIONS.value and DIFF.value:
         raise app.UsageError("give --decisions or --diff, not both")
     from hsjax.recategorize.refinement import refine
@@ -41,10 +38,5 @@ def run(argv) -> None:
     print(f"all files: {OUTPUT.value}")
 
 
-def main() -> None:
-    show_log()
-    app.run(run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(run)

@@ -6,12 +6,11 @@ Writes the catalogue with labels of both editions, a tree of each, and the corre
 table between them, from which runs can learn with labels of either.
 """
 
-import sys
 from pathlib import Path
 
 from absl import app, flags
 
-from hsjax.main import show_log
+from hsjax.main import start
 
 INPUT = flags.DEFINE_string("input", None, "Catalogue, a .parquet file.")
 CHANGE = flags.DEFINE_string(
@@ -24,8 +23,8 @@ GROUP = flags.DEFINE_string("group", "group", "Column whose rows stay in one par
 OUTPUT = flags.DEFINE_string("output", None, "Folder for catalogue, trees and table.")
 
 
-def run(argv) -> None:
-    if len(argv) > 1 or not (INPUT.value and CHANGE.value and OUTPUT.value):
+def run() -> None:
+    if not (INPUT.value and CHANGE.value and OUTPUT.value):
         raise app.UsageError("give --input, --change and --output")
     from hsjax.data.quarantine import CatalogueError
     from hsjax.data.rehearsal import write_rehearsal
@@ -46,10 +45,5 @@ def run(argv) -> None:
         print(f"all files: {OUTPUT.value}")
 
 
-def main() -> None:
-    show_log()
-    app.run(run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(run)

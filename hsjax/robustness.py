@@ -11,12 +11,11 @@ and `.csv`. The same command goes on where it was cut off. The damages no_text a
 no_image hit 20, 40, 60, 80 and 100 % of the products at severities 1 to 5.
 """
 
-import sys
 from pathlib import Path
 
 from absl import app, flags
 
-from hsjax.main import show_log
+from hsjax.main import start
 
 RUNS = flags.DEFINE_string("runs", None, "FILE.jsonl, as launch/sweep.py reads it.")
 ROOT = flags.DEFINE_string("root", None, "Folder of the workdirs.")
@@ -39,9 +38,7 @@ TABLE4_ROWS = flags.DEFINE_list(
 METRIC = flags.DEFINE_string("metric", "", "Of table and plot; default: accuracy.")
 
 
-def run(argv) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+def run() -> None:
     from hsjax.robust.damaged import Asked, measure_runs
     from hsjax.tasks.registry import user_errors
 
@@ -70,11 +67,6 @@ def run(argv) -> None:
         print(f"{text}\nall files: {OUTPUT.value}")
 
 
-def main() -> None:
-    show_log()
-    flags.mark_flags_as_required(["runs", "root", "output"])
-    app.run(run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    flags.mark_flags_as_required(["runs", "root", "output"])
+    start(run)

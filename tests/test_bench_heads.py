@@ -135,13 +135,13 @@ def test_ratio_and_spread_are_of_the_same_rounds(config, monkeypatch):
     peer = [clock.side(x) for x in (PEER, [2] * 5)]
     for name, (fit, answer) in (("our_side", ours), ("hiclass_side", peer)):
         side = Side(fit, lambda answer=answer: (answer(), truth)[1])
-        monkeypatch.setattr(module, name, lambda *_, side=side: side)
+        monkeypatch.setattr(module, name, lambda *_, side=side, **__: side)
     monkeypatch.setattr(module, "_peer", lambda: SimpleNamespace(__version__="1"))
     found = bench_heads(config, rows=0, rounds=3)
     assert (found["ours"], found["peer"]) == (1 / 2, 1 / 4)
     assert (found["ratio"], found["spread"]) == (3, pytest.approx(3.5 / 3))
     assert found["predict"]["times_faster"] == 2
-    assert found["ours_first_seconds"] == 10
+    assert (found["ours_first_seconds"], found["peer_jobs"]) == (10, 1)
     assert found["scores"]["ours"]["hierarchical_f1"] == 1
 
 

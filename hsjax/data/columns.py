@@ -163,6 +163,20 @@ def _choose(key: str, value: str, allowed: tuple[str, ...]) -> None:
         )
 
 
+def check_table(path: Path | str, columns: Iterable[str], key: str) -> None:
+    """Is this a file with these columns, as `key` of a config or a flag wants it?
+
+    Raises:
+      CatalogueError: there is no such file, or it lacks a column.
+    """
+    if not Path(path).is_file():
+        raise CatalogueError(f"{key}: there is no file {path}")
+    names = column_names(path)
+    for column in columns:
+        if column not in names:
+            raise missing_column(path, column, key, names)
+
+
 def missing_column(path, column: str, key: str, names: list[str]) -> CatalogueError:
     """The error of a column that the file lacks, with the one that may be meant."""
     shown = ", ".join(repr(name[:40]) for name in names[:40])

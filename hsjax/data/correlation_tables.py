@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hsjax.data.columns import missing_column
+from hsjax.data.columns import check_table
 from hsjax.data.correlation import Correlation, Editions, Pair
 from hsjax.data.named_nodes import node_places
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.sources import as_text, read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError, hs_path, split_path
@@ -81,12 +81,7 @@ def _check_editions(paths: Sequence[Path], tables: Mapping, trees) -> None:
 
 def _read(path: Path, known: _Known) -> list[tuple[Editions, Pair]]:
     """(editions, pair) of each row, checked by itself and against those before."""
-    if not path.is_file():
-        raise CatalogueError(f"taxonomy.correlation: there is no file {path}")
-    names = column_names(path)
-    for column in COLUMNS:
-        if column not in names:
-            raise missing_column(path, column, "taxonomy.correlation", names)
+    check_table(path, COLUMNS, "taxonomy.correlation")
     flaws, found, seen, weighed = Quarantine(), [], {}, {}
     for number, values in read_rows(path, flaws):
         where = f"{path}, row {number}"

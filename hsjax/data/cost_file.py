@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from hsjax.atomic import write_atomically
-from hsjax.data.columns import missing_column
+from hsjax.data.columns import check_table
 from hsjax.data.named_nodes import read_code
 from hsjax.data.nomenclature import node_paths
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.sources import as_text, read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError, hs_path
@@ -47,12 +47,7 @@ def read_costs(
         two costs.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CatalogueError(f"{key}: there is no file {path}")
-    names = column_names(path)
-    for column in COLUMNS:
-        if column not in names:
-            raise missing_column(path, column, key, names)
+    check_table(path, COLUMNS, key)
     flaws, found = Quarantine(), {}
     ends = _Ends(tree, own)
     for row, values in read_rows(path, flaws):

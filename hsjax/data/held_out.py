@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer, Shaped
 
-from hsjax.data.columns import missing_column
+from hsjax.data.columns import check_table
 from hsjax.data.groups import sort_keys
 from hsjax.data.named_nodes import find_nodes
 from hsjax.data.nomenclature import node_paths
 from hsjax.data.records import CatalogueError, Quarantine, Record
-from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.sources import as_text, read_rows
 from hsjax.data.splits import LEFT_OUT, hash_order, majority_leaves
 from hsjax.data.stored_records import ends_of, labels_of, relabelled, selected
 from hsjax.taxonomy import Taxonomy
@@ -72,11 +72,7 @@ def read_hold_out(config_data) -> HoldOut:
 
 def _listed(path: Path) -> list[str]:
     """The column `code` of a file."""
-    if not path.is_file():
-        raise CatalogueError(f"data.leave_out: there is no file {path}")
-    names = column_names(path)
-    if "code" not in names:
-        raise missing_column(path, "code", "data.leave_out", names)
+    check_table(path, ("code",), "data.leave_out")
     flaws = Quarantine()
     codes = [as_text(values["code"]) for _, values in read_rows(path, flaws)]
     if flaws.rows or "" in codes or not codes:

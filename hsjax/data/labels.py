@@ -1,11 +1,10 @@
 """Labels of a catalogue's rows as paths of node codes."""
 
 from collections import Counter
-from pathlib import Path
 
-from hsjax.data.columns import label_kind, missing_column
-from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import UNREADABLE, as_text, column_names, read_rows
+from hsjax.data.columns import check_table, label_kind
+from hsjax.data.quarantine import Quarantine
+from hsjax.data.sources import UNREADABLE, as_text, read_rows
 from hsjax.data.stored_records import labels_of
 from hsjax.tree.codes import hs_path, join_levels, split_path
 
@@ -98,12 +97,7 @@ def _read_label_map(path: str, quarantine) -> dict[str, set[str]] | None:
     """{native: labels}; more than one label is a conflict, told and never resolved."""
     if not path:
         return None
-    if not Path(path).exists():
-        raise CatalogueError(f"config.data.label_map: there is no file {path}")
-    names = column_names(path)
-    for column in ("native", "label"):
-        if column not in names:
-            raise missing_column(path, column, "config.data.label_map", names)
+    check_table(path, ("native", "label"), "config.data.label_map")
     labels: dict[str, set[str]] = {}
     flaws = Quarantine()  # a row of the map is no product, so that none is `dropped`
     for row, values in read_rows(path, flaws):

@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished
-from hsjax.data.columns import missing_column
+from hsjax.data.columns import check_table, missing_column
 from hsjax.data.correlation_tables import COLUMNS
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.sources import as_text, read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import join_levels, split_path
@@ -47,12 +47,7 @@ def read_change(path: Path) -> dict[str, list[Rule]]:
     Raises:
       CatalogueError: there is no such file, or it lacks a column or a code.
     """
-    if not path.is_file():
-        raise CatalogueError(f"--change: there is no file {path}")
-    names = column_names(path)
-    for column in RULE:
-        if column not in names:
-            raise missing_column(path, column, "--change", names)
+    check_table(path, RULE, "--change")
     rules: dict[str, list[Rule]] = defaultdict(list)
     for row, values in read_rows(path, Quarantine()):
         code, to_code, column, told = (as_text(values[name]) for name in RULE)

@@ -771,7 +771,7 @@ def once(monkeypatch):
         real = getattr(module, name)
 
         def function(*args, **kwargs):
-            counts[kind] += 1
+            counts[kind] += args[0] is not None
             return real(*args, **kwargs)
 
         monkeypatch.setattr(module, name, function)
@@ -779,7 +779,7 @@ def once(monkeypatch):
     monkeypatch.setattr(cascade_cost, "timed", timed)
     counted(encoded_batches, "decode_image", "decoded")
     counted(encoded_batches, "token_ids", "tokenised")
-    counted(examples, "decode_image", "decoded")
+    counted(examples, "decoded", "decoded")
     return counts
 
 

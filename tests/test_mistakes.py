@@ -49,7 +49,7 @@ MISTAKES = [
     ({"eval.decode": "pth"}, "Did you mean 'path'?"),
     ({"eval.parts": ("tset",)}, "Did you mean 'test'?"),
     ({"data.batch_size": 12, **ALL_DEVICES}, "no multiple of 8 devices"),
-    ({"train.data_devices": 9}, "a mesh of 9 x 1 devices"),
+    ({"train.data_devices": 9}, "a mesh of 9 x 1 x 1 devices"),
     ({"init_from": "nowhere"}, "nowhere is no workdir of a run"),
     ({"data.rows": 2}, "the val part is empty: 2 rows"),
     ({"data.split.fractions": (0.8, 0.2, 0.0)}, "the part test of"),

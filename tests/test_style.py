@@ -31,6 +31,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "new_classes",
+    "predict",
     "refine",
     "rehearse",
     "robustness",
@@ -74,6 +75,12 @@ ARROWS = {
         "hsjax.taxonomy",
         "hsjax.train",
         "hsjax.trained",
+    ),
+    "hsjax.prediction": (
+        "hsjax.data",
+        "hsjax.evaluation",
+        "hsjax.inference",
+        "hsjax.taxonomy",
     ),
     "hsjax.robust": (
         "hsjax.data",

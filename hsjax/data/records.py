@@ -1,7 +1,7 @@
 """Products as the rest of the project sees them: `Record`, read from any catalogue."""
 
 from collections import deque
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -109,10 +109,15 @@ class Loader:
             action=action,
         )
 
-    def rows(self) -> Iterator[Record | None]:
+    def rows(
+        self, wanted_row: Callable[[int], bool] | None = None
+    ) -> Iterator[Record | None]:
         """A record per row, None = dropped, before `judged`; threads decode pictures.
 
         Pillow frees the GIL, so that they do so together.
+
+        Args:
+          wanted_row: is the row of this number looked at? None = all are.
         """
         config = self.config
         options = {"config_image": config.image, **self.looks}
@@ -120,6 +125,8 @@ class Loader:
         wanted = {"columns": wanted_columns(config), "rows": config.rows}
         wanted["id_column"] = config.columns.id
         rows = read_rows(config.path, self.quarantine, **wanted)
+        if wanted_row is not None:
+            rows = (row for row in rows if wanted_row(row[0]))
         waiting: deque = deque()
         with ThreadPoolExecutor(cores()) as pool:
             for row, values in rows:

@@ -62,7 +62,7 @@ def read_another(
       CatalogueError: an unreadable file, a missing column, no usable row, labels of
         which none is sound.
     """
-    data, label = _mapped(config, Path(source), quarantine, labelled=True)
+    data, label = mapped_columns(config, Path(source), quarantine, labelled=True)
     missing = () if label_columns(data) else label
     before = len(quarantine.rows)
     found = _fitted(config, tree, data, name=str(source), notes=quarantine)
@@ -114,7 +114,7 @@ def read_products(
     with tempfile.TemporaryDirectory() as folder, written_if_refused(notes, path):
         if isinstance(source, str | Path):
             name = str(source)
-            data, _ = _mapped(config, Path(source), notes, labelled=False)
+            data, _ = mapped_columns(config, Path(source), notes, labelled=False)
         else:
             name, image_root = "records", image_root or "."
             file = Path(folder) / "records.jsonl"
@@ -156,11 +156,14 @@ def _fitted(config, tree: Taxonomy, data, *, name: str, notes):
     return fit_labels(records, tree, config=config, quarantine=notes, file=name)
 
 
-def _mapped(config, path: Path, notes: Quarantine, *, labelled: bool):
+def mapped_columns(config, path: Path, notes: Quarantine, *, labelled: bool):
     """The data group of a run for the columns of another file, and its label columns.
 
     Labels that are not there are no longer asked for; with `labelled` only if all of
     their columns are missing.
+
+    Raises:
+      CatalogueError: an unreadable file, a missing text column.
     """
     data = columns_for(config.data, path, notes)
     columns, read, label = data.columns, model_columns(config), label_columns(data)
@@ -198,7 +201,7 @@ def _mapped_dicts(config, rows: list[Mapping], path: Path, notes: Quarantine):
     empty = dict.fromkeys(config.data.columns.text)
     lines = (json.dumps({**empty, **row}, default=_plain) + "\n" for row in rows)
     path.write_text("".join(lines))
-    data, _ = _mapped(config, path, notes, labelled=False)
+    data, _ = mapped_columns(config, path, notes, labelled=False)
     reads = model_columns(config)
     if sees_pictures(config):
         reads += (data.columns.image or config.data.columns.image or "image",)

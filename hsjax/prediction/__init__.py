@@ -1,0 +1,1 @@
+"""Codes for whole catalogues, of any size: see `catalogue`."""

@@ -1,0 +1,94 @@
+"""Parts become one file: Parquet, CSV or JSON lines, by its suffix."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hsjax.atomic import finished
+from hsjax.data.quarantine import CatalogueError, Quarantine
+from hsjax.prediction.parts import Parts
+from hsjax.progress import progress
+
+
+def check_output(path: Path) -> None:
+    """Raises CatalogueError: a suffix that is not known, or no folder to write to."""
+    if path.suffix not in WRITERS:
+        known = ", ".join(WRITERS)
+        raise CatalogueError(f"--output={path}: its suffix has to be one of {known}")
+    if path.is_dir():
+        raise CatalogueError(f"--output={path} is a folder: name a file")
+
+
+def assemble(parts: Parts, count: int, output: Path, notes: Sequence[tuple]) -> None:
+    """All parts as one file, and the notes beside it.
+
+    A list is JSON in a CSV, which has no lists; what is not there is blank.
+
+    Args:
+      count: of the parts; notes: of all of them, as in a `Quarantine`.
+    """
+    tables = (pq.read_table(parts.path(number)) for number in range(count))
+    bar = progress(tables, "writing", total=count, unit="parts")
+    with finished(output) as partial:
+        WRITERS[output.suffix](partial, iter(bar))
+    quarantine = Quarantine()
+    quarantine.rows = list(notes)
+    quarantine.write(quarantine_path(output))
+
+
+def quarantine_path(output: Path) -> Path:
+    return output.with_name(f"{output.name}.quarantine.csv")
+
+
+def _parquet(path: Path, tables: Iterator[pa.Table]) -> None:
+    first = next(tables)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
+
+
+def _csv(path: Path, tables: Iterator[pa.Table]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        for table in tables:
+            if not file.tell():
+                writer.writerow(table.column_names)
+            for row in _rows(table):
+                writer.writerow([_cell(value) for value in row.values()])
+
+
+def _jsonl(path: Path, tables: Iterator[pa.Table]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for table in tables:
+            lines = (json.dumps(row, ensure_ascii=False) for row in _rows(table))
+            file.writelines(f"{line}\n" for line in lines)
+
+
+def _rows(table: pa.Table) -> Iterator[dict]:
+    """As Python has them; float32 with the digits that tell it."""
+    for row in table.to_pylist():
+        yield {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value):
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return [_plain(x) for x in value] if isinstance(value, list) else value
+
+
+def _cell(value):
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else value
+
+
+WRITERS: dict[str, Callable[[Path, Iterator[pa.Table]], None]] = {
+    ".parquet": _parquet,
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+}

@@ -1,0 +1,255 @@
+"""A catalogue gets its codes once each, however often it is cut off or changes."""
+
+import csv
+import hashlib
+import json
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from runs import TEXT, command, run_config, train_run
+
+import hsjax
+from hsjax.data.quarantine import CatalogueError
+from hsjax.prediction import catalogue
+from hsjax.prediction.catalogue import Question, predict_catalogue
+from hsjax.prediction.known import Known
+
+PART = 16  # rows of a part here
+
+
+@pytest.fixture(scope="module")
+def workdir(shop, tmp_path_factory):
+    """Of a run of a few steps on titles."""
+    changes = {
+        **TEXT,
+        "data.path": str(shop),
+        "data.rows": 150,
+        "data.columns.id": "id",
+        "data.columns.label": ("hs_code",),
+        "eval.batch_size": 8,
+        "train.steps": 4,
+    }
+    workdir = tmp_path_factory.mktemp("run")
+    train_run(run_config(changes), workdir)
+    return workdir
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(catalogue, "ROWS", PART)
+
+
+@pytest.fixture
+def goods(tmp_path):
+    """70 products, of which rows 40 and 41 cannot be read and row 3 says nothing."""
+    with (tmp_path / "goods.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["id", "title"])
+        for i in range(1, 71):
+            title = "" if i == 3 else f"leather boot no {i}"
+            lines.writerow(["torn"] if i in (40, 41) else [f"p{i}", title])
+    return tmp_path / "goods.csv"
+
+
+def answers_of(workdir, source, output, question=None):
+    done = predict_catalogue(workdir, source, output, question)
+    return done, pq.read_table(output)
+
+
+def replaced(source, old, new):
+    source.write_text(source.read_text().replace(old, new))
+
+
+def asked(monkeypatch):
+    """Ids of all products that the model is asked for, from now on."""
+    found, predict = [], hsjax.inference.predict.Run.predict
+
+    def told(run, records, **options):
+        found.extend(record.id for record in records)
+        return predict(run, records, **options)
+
+    monkeypatch.setattr("hsjax.inference.predict.Run.predict", told)
+    return found
+
+
+def test_every_row_is_answered_or_told(workdir, goods, tmp_path):
+    done, table = answers_of(workdir, goods, tmp_path / "codes.parquet")
+    rows = [i for i in range(1, 71) if i not in (40, 41)]
+    assert table["row"].to_pylist() == rows
+    assert done.rows == done.answered == 68
+    with (tmp_path / "codes.parquet.quarantine.csv").open(newline="") as file:
+        notes = list(csv.DictReader(file))
+    dropped = [int(n["row"]) for n in notes if n["action"] == "dropped"]
+    assert sorted(rows + dropped) == list(range(1, 71))
+    # as the run itself answers them
+    run = hsjax.load(workdir)
+    records = run.records(goods)
+    expected = run.predict(records)
+    seen = table.filter(pa.array([row != 3 for row in rows]))
+    here = np.array([record.row != 3 for record in records])
+    for k in range(run.tree.num_levels):
+        codes = expected.decoded["path"][here, k].tolist()
+        assert seen[f"pred_level{k + 1}"].to_pylist() == codes
+        names = dict(
+            zip(run.tree.codes[k].tolist(), run.tree.names[k].tolist(), strict=True)
+        )
+        assert seen[f"name_level{k + 1}"].to_pylist() == [names[c] for c in codes]
+        prob = seen[f"prob_level{k + 1}"].to_numpy()
+        np.testing.assert_allclose(prob, expected.prob[here, k], rtol=1e-5)
+    # nothing to go by: no code, and why
+    (empty,) = [row for row in table.to_pylist() if row["row"] == 3]
+    assert (empty["pred"], empty["topk_codes"]) == ("", [])
+    assert empty["reason"].startswith("nothing to classify")
+    assert set(seen["reason"].to_pylist()) == {""}
+
+
+def test_other_kinds_of_files_say_the_same(workdir, goods, tmp_path):
+    _, table = answers_of(workdir, goods, tmp_path / "codes.parquet")
+    predict_catalogue(workdir, goods, tmp_path / "codes.csv")
+    predict_catalogue(workdir, goods, tmp_path / "codes.jsonl")
+    with (tmp_path / "codes.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    lines = [json.loads(x) for x in (tmp_path / "codes.jsonl").read_text().splitlines()]
+    assert [row["pred"] for row in written] == table["pred"].to_pylist()
+    assert [row["pred"] for row in lines] == table["pred"].to_pylist()
+    codes = table["topk_codes"].to_pylist()
+    assert [json.loads(row["topk_codes"]) for row in written] == codes
+    assert [row["topk_codes"] for row in lines] == codes
+    assert lines[2]["log_prob"] is None
+    assert written[2]["log_prob"] == ""
+
+
+def test_what_was_cut_off_goes_on(workdir, goods, tmp_path, monkeypatch):
+    _, whole = answers_of(workdir, goods, tmp_path / "whole.parquet")
+    write, told = catalogue.Parts.write, asked(monkeypatch)
+
+    def cut_off(parts, number, *rest):
+        if number == 2:
+            raise KeyboardInterrupt
+        write(parts, number, *rest)
+
+    output = tmp_path / "codes.parquet"
+    monkeypatch.setattr(catalogue.Parts, "write", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        predict_catalogue(workdir, goods, output)
+    assert not output.exists()
+    monkeypatch.setattr(catalogue.Parts, "write", write)
+    told.clear()
+    done, table = answers_of(workdir, goods, output)
+    assert table.equals(whole)
+    assert told == [f"p{i}" for i in range(33, 71) if i not in (40, 41)]
+    assert done.answered == len(told)
+    # once more: nothing is left to do
+    told.clear()
+    assert predict_catalogue(workdir, goods, output).answered == 0
+    assert told == []
+
+
+def test_only_what_is_new_is_asked(workdir, goods, tmp_path, monkeypatch):
+    output, told = tmp_path / "codes.parquet", asked(monkeypatch)
+    _, before = answers_of(workdir, goods, output)
+    told.clear()
+    # one is changed, one is new, one is renamed alone, and all rows move by one
+    replaced(goods, "boot no 20\n", "boot no 20 red\n")
+    replaced(goods, "p50,", "other,")
+    replaced(goods, "id,title\n", "id,title\nfirst,clay brick\n")
+    replaced(goods, "boot no 20\r\n", "boot no 20 red\r\n")
+    replaced(goods, "id,title\r\n", "id,title\r\nfirst,clay brick\r\n")
+    done, after = answers_of(workdir, goods, output)
+    assert told == ["first", "p20"]
+    assert (done.answered, done.known) == (2, 67)
+    old = {row["id"]: row for row in before.to_pylist()}
+    assert after["row"].to_pylist() == [i for i in range(1, 72) if i not in (41, 42)]
+    for row in after.to_pylist():
+        known = old.get({"other": "p50"}.get(row["id"], row["id"]))
+        if row["id"] not in told:
+            same = {k: x for k, x in known.items() if k not in ("row", "id")}
+            found = {k: row[k] for k in same}
+            assert repr(found) == repr(same)  # nan is like nan
+    assert len([*(tmp_path / "codes.parquet.parts").iterdir()]) == 1
+    # another question is another answer
+    told.clear()
+    _, sure = answers_of(workdir, goods, output, Question(confidence=0.01))
+    assert len(told) == 69
+    assert "pred_confident" in sure.column_names
+
+
+def test_processes_share_the_parts(workdir, goods, tmp_path):
+    _, whole = answers_of(workdir, goods, tmp_path / "whole.parquet")
+    output = tmp_path / "codes.parquet"
+    first = predict_catalogue(workdir, goods, output, Question(shard=(0, 2)))
+    assert first.missing
+    assert not output.exists()
+    second = predict_catalogue(workdir, goods, output, Question(shard=(1, 2)))
+    assert second.rows == 68
+    assert first.answered + second.answered == 68
+    assert pq.read_table(output).equals(whole)
+
+
+def test_embeddings_are_unit_vectors(workdir, goods, tmp_path):
+    question = Question(embeddings=True)
+    _, table = answers_of(workdir, goods, tmp_path / "codes.parquet", question)
+    vectors = np.array(table["embedding_text"].to_pylist())
+    lengths = np.linalg.norm(vectors, axis=1)
+    said = np.array(table["has_title"].to_pylist())
+    np.testing.assert_allclose(lengths[said], 1, rtol=1e-5)
+    assert (lengths[~said] == 0).all()
+
+
+def test_known_answers_are_found_by_all_of_a_hash(tmp_path):
+    keys = [hashlib.sha1(bytes([i])).hexdigest() for i in range(4)]
+    table = pa.table({"content": keys[:3], "row": [1, 2, 3]})
+    pq.write_table(table, tmp_path / "part-00000.parquet")
+    found, held = Known([tmp_path]).find(np.array([keys[2], keys[3], keys[0]], object))
+    assert found.tolist() == [True, False, True]
+    assert held["row"].to_pylist() == [3, 1]
+    # the first 8 bytes agree, the rest does not
+    other = keys[1][:16] + "f" * 24
+    found, held = Known([tmp_path]).find(np.array([other, keys[1]], object))
+    assert found.tolist() == [False, True]
+    assert held["row"].to_pylist() == [2]
+
+
+def test_mistakes_are_told(workdir, goods, tmp_path):
+    with pytest.raises(CatalogueError, match="suffix has to be one of .parquet, .csv"):
+        predict_catalogue(workdir, goods, tmp_path / "codes.xlsx")
+    with pytest.raises(CatalogueError, match="no such file"):
+        predict_catalogue(workdir, tmp_path / "no.csv", tmp_path / "codes.csv")
+    (tmp_path / "other.csv").write_text("name,titel\n1,boot\n")
+    with pytest.raises(CatalogueError, match="no column 'title'"):
+        predict_catalogue(workdir, tmp_path / "other.csv", tmp_path / "codes.csv")
+    (tmp_path / "none.csv").write_text("id,title\n")
+    with pytest.raises(CatalogueError, match="no usable row"):
+        predict_catalogue(workdir, tmp_path / "none.csv", tmp_path / "codes.csv")
+
+
+@pytest.mark.slow
+def test_the_command_survives_a_kill(workdir, goods, tmp_path):
+    """SIGKILL at any moment: every row stands once in the output."""
+    with goods.open("a", newline="") as file:
+        csv.writer(file).writerows(
+            [f"q{i}", f"woven basket no {i}"] for i in range(20_000)
+        )
+    output = tmp_path / "codes.parquet"
+    given = [f"--run={workdir}", f"--input={goods}", f"--output={output}"]
+    parts, killed = tmp_path / "codes.parquet.parts", 0
+    for wait in (1, 2, 3):
+        process = command(*given, module="hsjax.predict")
+        while process.poll() is None and len([*parts.glob("*/*.parquet")]) < wait:
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+        killed += process.poll() is None
+        process.kill()
+        process.communicate()
+        assert not output.exists()
+    assert killed == 3
+    process = command(*given, module="hsjax.predict")
+    process.communicate()
+    assert process.returncode == 0
+    rows = pq.read_table(output)["row"].to_pylist()
+    assert rows == [i for i in range(1, 20_071) if i not in (40, 41)]

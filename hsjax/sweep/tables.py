@@ -189,7 +189,7 @@ def _is_current(folder: Path, workdir: Path) -> bool:
 def _blocks(table: Table, folders: Sequence[Path]) -> Blocks:
     """What is shown, by level where the table is one of levels."""
     there = sorted(set().union(*map(_scored_levels, folders)))
-    if not there:
+    if not there and (table.levels or not table.metrics):
         raise ConfigError(f"{table.title}: no level is scored, as no class is trained")
     if not table.metrics:
         names = [f"level{max(there)}/{name}" for name in MAIN_METRICS]

@@ -1,14 +1,14 @@
-"""Speed, as JSON with a ratio to a peer that ran in turn with it.
+"""Speed, as one JSON object with a ratio to a peer that ran in turn with it.
 
-python -m hsjax.bench tree --taxonomy=FILE   the tree distribution, against softmax
-python -m hsjax.bench input --config=FILE     loader alone, step alone, both together
-python -m hsjax.bench encode --config=FILE    a frozen encoder, against PyTorch's
-python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR   a product, row by row
-python -m hsjax.bench heads --config=FILE     heads on features, against HiClass
-python -m hsjax.bench compile --config=FILE --topology=v5e:2x4   no TPU is needed
-python -m hsjax.bench loss                   contrastive losses, against dense ones
 python -m hsjax.bench step --config=FILE      a training step, against PyTorch's
+python -m hsjax.bench loader --config=FILE    the loader, against torch's DataLoader
+python -m hsjax.bench loss                    contrastive losses, against dense ones
+python -m hsjax.bench decode --taxonomy=FILE  the tree distribution, against softmax
+python -m hsjax.bench heads --config=FILE     heads on features, against HiClass
+python -m hsjax.bench embed --config=FILE     a frozen encoder, against PyTorch's
 python -m hsjax.bench discover --config=FILE  clusters of generated vectors, K-means
+python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR         a product, row by row
+python -m hsjax.bench compile --config=FILE --topology=v5e:2x4  no TPU is needed
 """
 
 import json
@@ -16,19 +16,18 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 from absl import app, flags
 
 from hsjax.atomic import write_atomically
 from hsjax.main import CONFIG, parse_flags, show_log
-from hsjax.timing import THREADS, alternate, is_noisy, pin
+from hsjax.timing import THREADS, is_noisy, pin
 
 TAXONOMY = flags.DEFINE_string(
     "taxonomy", None, "taxonomy.json, or .csv with HS codes."
 )
-ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `tree`.")
+ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `decode`.")
 ITEMS = flags.DEFINE_integer(
-    "items", 2048, "Items of `encode` (0 = all) and `discover`."
+    "items", 2048, "Items of `embed` (0 = all) and `discover`."
 )
 WIDTH = flags.DEFINE_integer("width", 64, "Numbers of a vector of `discover`.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
@@ -47,133 +46,92 @@ TOPOLOGY = flags.DEFINE_string("topology", None, "Of `compile`: v5e:2x4, ... | h
 JSON_FILE = flags.DEFINE_string("json", None, "File for the JSON beside the screen.")
 
 
-def bench_tree() -> dict:
-    """Every decode and the loss of `hierarchy` against softmax + argmax of leaves."""
-    import jax
-    import jax.numpy as jnp
-    from ml_collections import ConfigDict
+def _decode(rounds: int) -> dict:
+    from hsjax.benchmarks.decode import bench_decode
 
-    from hsjax.data.nomenclature import load_taxonomy
-    from hsjax.decodes import DECODES
-    from hsjax.hierarchy import label_log_probs, leaf_paths, node_log_probs
-
-    settings = {"path": TAXONOMY.value, "kind": "codes", "edition": "", "stop": "none"}
-    tree = load_taxonomy(ConfigDict({**settings, "digits": (2, 4, 6)}), separator=" > ")
-    keys = jax.random.split(jax.random.key(0), tree.num_levels)
-    logits = [
-        jax.random.normal(key, (ROWS.value, size))
-        for key, size in zip(keys, tree.sizes, strict=True)
-    ]
-    paths = leaf_paths(tree)  # a ragged tree has leaves at every level
-    flat = jax.random.normal(keys[0], (ROWS.value, len(paths)))
-    labels = jnp.asarray(paths[np.arange(ROWS.value) % len(paths)])
-    functions = {
-        "node_log_probs": lambda x: node_log_probs(x, tree),
-        **{f"decode_{n}": lambda x, f=f: f(x, tree) for n, f in DECODES.items()},
-        "loss_gradient": jax.grad(lambda x: label_log_probs(x, labels, tree).sum()),
-    }
-    plain = jax.jit(lambda x: (jax.nn.softmax(x), x.argmax(axis=1)))
-    results = {
-        "nodes": list(tree.sizes),
-        "rows": ROWS.value,
-        "peer": "softmax + argmax",
-    }
-    for name, function in functions.items():
-        mine = jax.jit(function)
-        results[name] = alternate(
-            lambda mine=mine: jax.block_until_ready(mine(logits)),
-            lambda: jax.block_until_ready(plain(flat)),
-            rounds=ROUNDS.value,
-        )
-    return results
+    return bench_decode(Path(TAXONOMY.value), rows=ROWS.value, rounds=rounds)
 
 
-def bench_loader() -> dict:
-    """Examples per second of the loader alone, the step alone, and both together."""
-    from hsjax.benchmarks.input import bench_input
+def _loader(rounds: int) -> dict:
+    from hsjax.benchmarks.loader import bench_loader
 
-    return bench_input(CONFIG.value, rounds=ROUNDS.value)
-
-
-def bench_encoder() -> dict:
-    """Items per second of a frozen encoder, and of the same one in PyTorch."""
-    from hsjax.benchmarks.encode import bench_encode
-
-    return bench_encode(CONFIG.value, items=ITEMS.value, rounds=ROUNDS.value)
+    return bench_loader(CONFIG.value, rounds=rounds)
 
 
-def bench_costs() -> dict:
-    """Parameters, FLOPs and time for a product, by the rows of a list of runs."""
+def _embed(rounds: int) -> dict:
+    from hsjax.benchmarks.embed import bench_embed
+
+    return bench_embed(CONFIG.value, items=ITEMS.value, rounds=rounds)
+
+
+def _cost(rounds: int) -> dict:
     from hsjax.benchmarks.cost import bench_cost
 
-    asked = {"common": SET.value, "only": ONLY.value, "rounds": ROUNDS.value}
+    asked = {"common": SET.value, "only": ONLY.value, "rounds": rounds}
     return bench_cost(Path(RUNS.value), Path(ROOT.value), **asked)
 
 
-def bench_classifiers() -> dict:
-    """Fits and answers a second of heads on features, and of HiClass."""
+def _heads(rounds: int) -> dict:
     from hsjax.benchmarks.heads import bench_heads
 
-    asked = {"rows": TRAIN_ROWS.value, "rounds": ROUNDS.value, "jobs": JOBS.value}
-    return bench_heads(CONFIG.value, **asked)
+    asked = {"rows": TRAIN_ROWS.value, "jobs": JOBS.value}
+    return bench_heads(CONFIG.value, rounds=rounds, **asked)
 
 
-def bench_contrasts() -> dict:
-    """Contrastive losses in blocks, or around a ring, and the dense ones."""
+def _loss(rounds: int) -> dict:
     from hsjax.benchmarks.loss import bench_loss
 
-    options = {"chunk": CHUNK.value, "rounds": ROUNDS.value}
-    return bench_loss(rows=PAIRS.value, **options)
+    return bench_loss(rows=PAIRS.value, chunk=CHUNK.value, rounds=rounds)
 
 
-def bench_discovery() -> dict:
-    """A cascade of clusters, and K-means against scikit-learn's."""
+def _discover(rounds: int) -> dict:
     from hsjax.benchmarks.discover import bench_discover
 
-    settings = CONFIG.value.recategorize
-    asked = {"rows": ITEMS.value, "width": WIDTH.value, "rounds": ROUNDS.value}
-    return bench_discover(settings, **asked)
+    asked = {"rows": ITEMS.value, "width": WIDTH.value, "rounds": rounds}
+    return bench_discover(CONFIG.value.recategorize, **asked)
 
 
-def bench_training() -> dict:
-    """A training step, and the same one of transformers, plain and compiled."""
+def _step(rounds: int) -> dict:
     from hsjax.benchmarks.step import bench_step
 
-    return bench_step(CONFIG.value, rounds=ROUNDS.value)
+    return bench_step(CONFIG.value, rounds=rounds)
 
 
-def bench_compilation() -> dict:
-    """Bytes and operations of a training step for a machine that is not here."""
+def _compile(rounds: int) -> dict:  # nothing is timed
     from hsjax.benchmarks.ahead import bench_ahead
 
     return bench_ahead(CONFIG.value, TOPOLOGY.value)
 
 
-BENCHES = {"tree": bench_tree, "input": bench_loader, "encode": bench_encoder}
-BENCHES |= {"cost": bench_costs, "heads": bench_classifiers}
-BENCHES |= {"step": bench_training}
-BENCHES |= {"discover": bench_discovery, "loss": bench_contrasts}
-BENCHES |= {"compile": bench_compilation}
-NEEDED = {"tree": (TAXONOMY,), "input": (CONFIG,), "encode": (CONFIG,)}
-NEEDED |= {"step": (CONFIG,)}
-NEEDED |= {"cost": (RUNS, ROOT), "heads": (CONFIG,), "discover": (CONFIG,), "loss": ()}
-NEEDED |= {"compile": (CONFIG, TOPOLOGY)}
+# name -> what it does, and the flags that it needs
+BENCHES = {
+    "step": (_step, (CONFIG,)),
+    "loader": (_loader, (CONFIG,)),
+    "loss": (_loss, ()),
+    "decode": (_decode, (TAXONOMY,)),
+    "heads": (_heads, (CONFIG,)),
+    "embed": (_embed, (CONFIG,)),
+    "cost": (_cost, (RUNS, ROOT)),
+    "discover": (_discover, (CONFIG,)),
+    "compile": (_compile, (CONFIG, TOPOLOGY)),
+}
 
 
 def run(argv) -> None:
     if len(argv) != 2 or argv[1] not in BENCHES:
         raise app.UsageError(__doc__)
-    for flag in NEEDED[argv[1]]:
+    bench, needed = BENCHES[argv[1]]
+    for flag in needed:
         if not flag.value:
             raise app.UsageError(f"bench {argv[1]} needs --{flag.name}")
-    result = {"bench": argv[1], **pin(), "rounds": ROUNDS.value}
+    result = {"name": argv[1], **pin(), "rounds": ROUNDS.value}
     from hsjax.tasks.registry import user_errors
 
     files = [Path(flag.value) for flag in (OUTPUT, JSON_FILE) if flag.value]
     with user_errors():
         for path in files:  # before minutes of measuring
             path.parent.mkdir(parents=True, exist_ok=True)
-        result |= BENCHES[argv[1]]()
+        result |= bench(ROUNDS.value)
     result["load_after"] = os.getloadavg()[0]
     result["noisy"] = is_noisy(result)
     text = json.dumps(result, indent=1)

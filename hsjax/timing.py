@@ -10,18 +10,37 @@ THREADS = 2  # of a measurement, ours and the peer's alike
 SPREAD = 0.25  # quartiles further apart than this share of the median: noisy
 
 
-def alternate(ours: Callable, peer: Callable, *, rounds: int) -> dict:
-    """Median seconds of both, in turn after a warm-up, and the ratio ours / peer."""
-    return _compared(*_turns(ours, peer, rounds), "ratio", lambda x, y: x / y)
-
-
 def times_faster(ours: Callable, peer: Callable, *, rounds: int) -> dict:
-    """As `alternate`, with `times_faster`, peer / ours: above 1 = ours is faster.
+    """Median seconds of both, in turn after a warm-up, and how much faster ours is.
 
-    The median of the rounds' own ratios, as their quartiles and their spread are: not
-    the quotient of two medians, nor one over the median of the other ratio.
+    `times_faster`, peer / ours, is the median of the rounds' own ratios, as their
+    quartiles and their spread are: not the quotient of two medians.
     """
-    return _compared(*_turns(ours, peer, rounds), "times_faster", lambda x, y: y / x)
+    ours, peer = _turns(ours, peer, rounds)
+    found = summary(peer / ours)
+    return {
+        "ours_seconds": float(np.median(ours)),
+        "peer_seconds": float(np.median(peer)),
+        "times_faster": found.pop("median"),
+        **{f"times_faster_{key}": value for key, value in found.items()},
+    }
+
+
+def headline(name: str, items: int, found: dict, *, peer_is: str) -> dict:
+    """What every comparison says first: rates of both, their ratio and its spread.
+
+    Args:
+      items: that a turn goes through, so that `ours` and `peer` are a second's.
+      found: of `times_faster`; `ratio` is its, above 1 = ours is faster.
+    """
+    return {
+        "name": name,
+        "peer_is": peer_is,
+        "ours": items / found["ours_seconds"],
+        "peer": items / found["peer_seconds"],
+        "ratio": found["times_faster"],
+        "spread": found["times_faster_spread"],
+    }
 
 
 def _turns(ours: Callable, peer: Callable, rounds: int) -> list[np.ndarray]:
@@ -34,16 +53,6 @@ def _turns(ours: Callable, peer: Callable, rounds: int) -> list[np.ndarray]:
             if turn:
                 seconds.append(time.perf_counter() - start)
     return [np.array(seconds) for seconds in times]
-
-
-def _compared(ours: np.ndarray, peer: np.ndarray, name: str, ratio: Callable) -> dict:
-    found = summary(ratio(ours, peer))
-    return {
-        "ours_seconds": float(np.median(ours)),
-        "peer_seconds": float(np.median(peer)),
-        name: found.pop("median"),
-        **{f"{name}_{key}": value for key, value in found.items()},
-    }
 
 
 def summary(values) -> dict:

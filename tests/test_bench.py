@@ -1,5 +1,6 @@
 """Benches run as a command, and say when their figures are not to be quoted."""
 
+import importlib.util
 import json
 import os
 import time
@@ -7,13 +8,15 @@ import time
 import numpy as np
 import pytest
 from encoders import extraction
-from runs import TEXT, command, overrides
+from runs import TEXT, command, prepare_run, run_config
 
-from hsjax.benchmarks.encode import SENTENCES, bench_encode, largest_difference
-from hsjax.benchmarks.input import timed_rounds
+from hsjax.benchmarks.embed import SENTENCES, bench_embed, largest_difference
+from hsjax.benchmarks.loader import bench_loader, timed_rounds, torch_batches
+from hsjax.data.examples import assemble
 from hsjax.data.quarantine import CatalogueError
 from hsjax.decodes import DECODES
-from hsjax.timing import alternate, is_noisy, summary
+from hsjax.timing import headline, is_noisy, summary, times_faster
+from hsjax.train.workdir import ConfigError
 
 CORES, PINNED = os.cpu_count(), "all cores, not pinned"
 if hasattr(os, "sched_setaffinity"):
@@ -28,31 +31,56 @@ def result(process, path):
 
 
 @pytest.mark.slow
-def test_both_benches(tmp_path):
+def test_the_tree_beside_a_softmax(tmp_path):
     (tmp_path / "tree.csv").write_text("code,name\n010121,horse\n020110,beef\n")
-    tree = (f"--taxonomy={tmp_path}/tree.csv", "--rows=16", "--rounds=7")
-    loader = ("--config=configs/base.py", *overrides(TEXT), "--rounds=7")
-    processes = [
-        command(name, *flags, f"--json={tmp_path}/{name}", module="hsjax.bench")
-        for name, flags in (("tree", tree), ("input", loader))
-    ]
-    tree, loader = (
-        result(p, tmp_path / name)
-        for p, name in zip(processes, ("tree", "input"), strict=True)
-    )
-    for found in (tree, loader):
-        assert found["rounds"] == 7
-        assert found["threads"] == PINNED
-        assert found["cores"] == CORES
-        assert found["noisy"] == is_noisy(found)
-    assert tree["nodes"] == [2, 2, 2]
+    flags = (f"--taxonomy={tmp_path}/tree.csv", "--rows=16", "--rounds=7")
+    told = f"--json={tmp_path}/told"
+    process = command("decode", *flags, told, module="hsjax.bench")
+    found = result(process, tmp_path / "told")
+    assert (found["name"], found["rounds"]) == ("decode", 7)
+    assert found["threads"] == PINNED
+    assert found["cores"] == CORES
+    assert found["noisy"] == is_noisy(found)
+    assert found["nodes"] == [2, 2, 2]
     decodes = {f"decode_{name}" for name in DECODES}
-    measured = {k for k, v in tree.items() if isinstance(v, dict)}
+    measured = {k for k, v in found.items() if isinstance(v, dict)}
     assert measured == {"node_log_probs", "loss_gradient", *decodes}
-    rates = [v["median"] for k, v in loader.items() if k.endswith("per_second")]
+    assert found["ratio"] == found["decode_path"]["times_faster"]
+    assert found["ours"] == 16 / found["decode_path"]["ours_seconds"]
+
+
+def few(shop):
+    """150 titles of a file."""
+    label = {"data.columns.label": ("hs_code",), "data.columns.id": "id"}
+    return {**TEXT, **label, "data.path": str(shop), "data.rows": 150}
+
+
+def test_the_loader_beside_torchs(shop):
+    pytest.importorskip("torch", reason="the peer of this bench is not installed")
+    found = bench_loader(run_config(few(shop)), rounds=2)
+    rates = [v["median"] for k, v in found.items() if k.endswith("per_second")]
     assert len(rates) == 3
     # whatever else runs: together is no faster than the slower of the two, by much
     assert rates[2] < 2 * min(rates[:2])
+    assert found["ratio"] == found["beside_torch"]["times_faster"]
+    assert found["peer"] > 0
+
+
+def test_torch_is_given_the_very_examples(shop):
+    torch = pytest.importorskip("torch", reason="the peer of this bench")
+    examples = prepare_run(run_config(few(shop))).parts.train
+    batch = next(torch_batches(examples, 16))
+    index = batch["index"].numpy()
+    expected = assemble(examples, index, index)
+    assert len(set(index.tolist())) == 16
+    for name, array in expected.items():
+        assert torch.equal(batch[name], torch.from_numpy(array)), name
+
+
+def test_a_loader_without_its_peer_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install torch"):
+        bench_loader(run_config(TEXT), rounds=2)
 
 
 class Clock:
@@ -73,11 +101,19 @@ def test_turns_alternate_and_the_first_is_no_measurement(monkeypatch):
         durations = iter(durations)
         return lambda: (turns.append(name), clock.spend(next(durations)))
 
-    found = alternate(side("a", [90, 2, 4, 6]), side("b", [1, 1, 1, 2]), rounds=3)
+    found = times_faster(side("a", [90, 1, 1, 2]), side("b", [1, 2, 4, 6]), rounds=3)
     assert turns == ["a", "b"] * 4
-    assert (found["ours_seconds"], found["peer_seconds"]) == (4, 1)
-    assert found["ratio"] == 3  # of 2, 4 and 3
-    assert found["ratio_quartiles"] == [2.5, 3.5]
+    assert (found["ours_seconds"], found["peer_seconds"]) == (1, 4)
+    assert found["times_faster"] == 3  # of 2, 4 and 3
+    assert found["times_faster_quartiles"] == [2.5, 3.5]
+    assert headline("x", 12, found, peer_is="b") == {
+        "name": "x",
+        "peer_is": "b",
+        "ours": 12,
+        "peer": 3,
+        "ratio": 3,
+        "spread": pytest.approx(1 / 3),
+    }
 
 
 def test_rates_and_the_share_of_waiting(monkeypatch):
@@ -97,7 +133,7 @@ def test_rates_and_the_share_of_waiting(monkeypatch):
 
 
 def test_few_rounds_are_refused():
-    process = command("tree", "--taxonomy=x", "--rounds=6", module="hsjax.bench")
+    process = command("decode", "--taxonomy=x", "--rounds=6", module="hsjax.bench")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "Traceback" not in err
@@ -114,7 +150,7 @@ def test_few_rounds_are_refused():
 )
 @pytest.mark.parametrize("when", ["load", "load_after"])
 def test_load_and_rounds_that_disagree_are_noise(when, load, rounds, noisy):
-    spread = {f"ratio_{k}": v for k, v in summary(rounds).items()}
+    spread = {f"times_faster_{k}": v for k, v in summary(rounds).items()}
     loads = {"load": 0.0, "load_after": 0.0, when: load}
     assert is_noisy({**loads, "cores": 2, "decode": spread}) == noisy
 
@@ -134,13 +170,12 @@ def test_an_encoder_is_measured_beside_the_same_one_in_pytorch(
     pytest.importorskip("torch", reason="the peer of this bench is not installed")
     encoder = {"title": bert, "image": resnet}[modality]
     config = extraction(shop, encoder, modality)
-    found = bench_encode(config, items=9, rounds=2)
+    found = bench_embed(config, items=9, rounds=2)
     assert found["items"] == 9
     peers = [found[key] for key in found if key.startswith("transformers")]
     assert len(peers) == {"title": 2, "image": 1}[modality]
     for peer in peers:
         assert peer["largest_difference"] < 1e-5
-        assert peer["times_faster"] == pytest.approx(1 / peer["ratio"])
         assert peer["ours_per_second"] == pytest.approx(9 / peer["ours_seconds"])
 
 
@@ -154,10 +189,10 @@ def test_unit_vectors_are_compared_with_unit_vectors():
 def test_a_pool_that_no_peer_has_is_refused(shop, bert):
     config = extraction(shop, bert, "title", pool="max")
     with pytest.raises(CatalogueError, match="by mean and cls, not by max"):
-        bench_encode(config, items=9, rounds=2)
+        bench_embed(config, items=9, rounds=2)
 
 
 def test_without_a_peer_it_says_what_to_install(shop, bert, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CatalogueError, match="pip install torch"):
-        bench_encode(extraction(shop, bert, "title"), items=9, rounds=2)
+        bench_embed(extraction(shop, bert, "title"), items=9, rounds=2)

@@ -43,7 +43,7 @@ def test_a_small_turn_finds_the_groups_and_k_means_is_beside_its_peer():
     assert found["cascade"]["clusters"] == GROUPS
     assert found["cascade"]["ari"] > 0.9
     beside = found["k_means"]
-    assert beside["peer"] == "scikit-learn"
+    assert found["peer_is"] == "scikit-learn's K-means"
     assert beside["ours_inertia"] < 1.2 * beside["peer_inertia"]
     ratio = beside["peer_seconds"] / beside["ours_seconds"]
     assert beside["times_faster"] == pytest.approx(ratio, rel=0.5)

@@ -38,8 +38,16 @@ MISTAKES = [
     ("optim.rules", (".*", -1.0, True), "is no (regex, multiplier of 0 or more"),
     ("optim.rules", (".*", 1.0, "no"), "is no (regex, multiplier of 0 or more"),
     ("optim.rules", (".*", 1.0), "is no (regex, multiplier of 0 or more"),
-    ("train.sharding", (".*", ("fdsp",)), "is no (regex, (axis of data | fsdp | tensor | None"),
-    ("train.sharding", (".*", "data"), "is no (regex, (axis of data | fsdp | tensor | None"),
+    (
+        "train.sharding",
+        (".*", ("fdsp",)),
+        "is no (regex, (axis of data | fsdp | tensor | None",
+    ),
+    (
+        "train.sharding",
+        (".*", "data"),
+        "is no (regex, (axis of data | fsdp | tensor | None",
+    ),
 ]
 
 

@@ -64,6 +64,7 @@ ARROWS = {
         "hsjax.decodes",
         "hsjax.evaluation",
         "hsjax.features",
+        "hsjax.hierarchy",
         "hsjax.inference",
         "hsjax.losses",
         "hsjax.models",

@@ -31,7 +31,7 @@ from hsjax.trained.training_data import scored_rows
 log = logging.getLogger("hsjax")
 
 # of the JSON, beside the rows
-TAKEN = {"bench", "load", "load_after", "cores", "threads", "rounds", "noisy"}
+TAKEN = {"name", "load", "load_after", "cores", "threads", "rounds", "noisy"}
 SUMS = ("parameters", "flops", "ms")  # over the encoders of a run
 HEAD = ("row", "parameters", "trained", "model, MFLOPs", "model, ms")
 HEAD += ("encoders, parameters", "encoders, MFLOPs", "encoders, ms", "batch")

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from hsjax.evaluation.clusters import ari
 from hsjax.features.cluster_cascade import find_clusters
 from hsjax.features.kmeans import k_means
-from hsjax.timing import times_faster
+from hsjax.timing import headline, times_faster
 
 GROUPS, PARTS = 10, 5  # planted: groups of parts that touch
 STEPS = 15  # of both K-means: until when they converge differs
@@ -62,7 +62,8 @@ def bench_discover(settings: ConfigDict, *, rows: int, width: int, rounds: int) 
     ours()
     memory = {"ours_peak_gib": _peak()}
     turns = times_faster(ours, peer, rounds=rounds)
-    return result | {"k_means": {"peer": "scikit-learn", **turns, **inertia, **memory}}
+    first = headline("discover", rows, turns, peer_is="scikit-learn's K-means")
+    return first | result | {"k_means": {**turns, **inertia, **memory}}
 
 
 def planted(

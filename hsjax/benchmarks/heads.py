@@ -24,7 +24,7 @@ from hsjax.decodes import DECODES
 from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.metrics import score
 from hsjax.sharding import place_batch
-from hsjax.timing import times_faster
+from hsjax.timing import headline, times_faster
 from hsjax.train.devices import set_up_jax, training_mesh
 from hsjax.train.objective import make_objective
 from hsjax.train.start import (
@@ -79,18 +79,14 @@ def bench_heads(config, *, rows: int, rounds: int, jobs: int = 1) -> dict:
     peer = hiclass_side(config, catalogue, train, test, hiclass, jobs=jobs)
     fit = times_faster(ours.fit, peer.fit, rounds=rounds)
     answer = times_faster(ours.predict, peer.predict, rounds=rounds)
+    peer_is = f"hiclass {hiclass.__version__}, a classifier per parent node"
     return {
-        "name": "heads",
+        **headline("heads", 1, fit, peer_is=peer_is),
         "training_rows": len(train),
         "test_rows": len(test),
         "features": int(stacked(config, catalogue, test[:1]).shape[1]),
-        "peer_is": f"hiclass {hiclass.__version__}, a classifier per parent node",
         "peer_jobs": jobs,
         "ours_first_seconds": first,  # compilation included
-        "ours": 1 / fit["ours_seconds"],
-        "peer": 1 / fit["peer_seconds"],
-        "ratio": fit["times_faster"],
-        "spread": fit["times_faster_spread"],
         "fit": fit,
         "predict": answer,
         "scores": {

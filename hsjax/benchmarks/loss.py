@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 from hsjax.losses import Pairs, make_contrast, weighted_mean
 from hsjax.sharding import BATCH, make_mesh
-from hsjax.timing import times_faster
+from hsjax.timing import headline, times_faster
 from hsjax.train.workdir import ConfigError
 
 KINDS = ("info_nce", "sigmoid")
@@ -63,17 +63,12 @@ def bench_loss(*, rows: int, chunk: int, rounds: int) -> dict:
         }
     first = found[KINDS[0]]
     return {
-        "name": "loss",
+        **headline("loss", rows, first, peer_is="the dense loss on the same devices"),
         "form": form,
         "devices": mesh.size,
         "rows": rows,
         "width": WIDTH,
         "chunk": chunk,
-        "peer_is": "the dense loss on the same devices",
-        "ours": rows / first["ours_seconds"],
-        "peer": rows / first["peer_seconds"],
-        "ratio": first["times_faster"],
-        "spread": first["times_faster_spread"],
         **found,
     }
 

@@ -19,7 +19,7 @@ from hsjax.batch import BatchSpec
 from hsjax.models.build import build_model
 from hsjax.sharding import place_batch
 from hsjax.taxonomy import Taxonomy
-from hsjax.timing import times_faster
+from hsjax.timing import headline, times_faster
 from hsjax.train.devices import set_up_jax, training_mesh
 from hsjax.train.objective import make_objective
 from hsjax.train.speed import step_flops
@@ -104,17 +104,13 @@ def bench_step(config, *, rounds: int) -> dict:
             "loss_difference": apart,
         }
     best = max(found, key=lambda way: found[way]["peer_per_second"])
-    ours = found[best]["ours_per_second"]
+    peer_is = f"transformers on torch, {best}"
+    first = headline("step", STEPS * rows, found[best], peer_is=peer_is)
     return {
-        "name": "step",
+        **first,
         "batch_size": rows,
         "steps_per_round": STEPS,
-        "peer_is": f"transformers on torch, {best}",
-        "ours": ours,
-        "peer": found[best]["peer_per_second"],
-        "ratio": found[best]["times_faster"],
-        "spread": found[best]["times_faster_spread"],
-        "model_flops_per_second": ours * operations / rows,
+        "model_flops_per_second": first["ours"] * operations / rows,
         **found,
     }
 

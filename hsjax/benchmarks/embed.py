@@ -1,4 +1,4 @@
-"""What `bench encode` measures: a frozen encoder against the same one in PyTorch.
+"""What `bench embed` measures: a frozen encoder against the same one in PyTorch.
 
 transformers is measured twice with texts: in batches as they come, as its own pipeline
 makes them, and on the very batches that ours is given, the same tokens in the same
@@ -28,17 +28,19 @@ from hsjax.features.encoded_batches import (
 from hsjax.features.frozen_encoder import FrozenEncoder
 from hsjax.models.preprocessing import from_facts
 from hsjax.tasks.extraction import open_encoder
-from hsjax.timing import THREADS, alternate
+from hsjax.timing import THREADS, headline, times_faster
 
-SENTENCES = "sentence-transformers"
+FIRST, SENTENCES = "transformers", "sentence-transformers"
 KNOWN = ("mean", "cls")  # pools of the peers
 ROWS = 32  # of a batch as they come, sentence-transformers' default
 
 Encode = Callable[[Sequence], Float[np.ndarray, "N D"]]
 
 
-def bench_encode(config, *, items: int, rounds: int) -> dict:
+def bench_embed(config, *, items: int, rounds: int) -> dict:
     """Items per second of `config.extract` and of each peer that is installed.
+
+    `ours`, `peer`, `ratio` and `spread` are beside transformers, of texts as they come.
 
     Every side starts from texts, or from encoded pictures, drawn from the unique ones
     of the catalogue, and ends with vectors in memory. Pictures are decoded by the same
@@ -49,10 +51,10 @@ def bench_encode(config, *, items: int, rounds: int) -> dict:
     """
     c, encoder = config.extract, open_encoder(config)
     if c.states:
-        raise CatalogueError("bench encode compares one vector an item, not states")
+        raise CatalogueError("bench embed compares one vector an item, not states")
     if encoder.facts["pool"] not in KNOWN:
         raise CatalogueError(
-            f"bench encode knows how PyTorch pools by {' and '.join(KNOWN)}, not by"
+            f"bench embed knows how PyTorch pools by {' and '.join(KNOWN)}, not by"
             f" {encoder.facts['pool']}"
         )
     unique = list(_unique(config).values())
@@ -62,17 +64,17 @@ def bench_encode(config, *, items: int, rounds: int) -> dict:
     some = [unique[i] for i in drawn]
     ours = _ours(encoder, len(some))
     expected = ours(some)
-    result = {"items": len(some), "encoder": encoder.facts}
+    found, size = {}, len(some)
     for name, peer in _peers(config, encoder.facts).items():
-        found = alternate(lambda: ours(some), lambda p=peer: p(some), rounds=rounds)
-        result[name] = {
-            "ours_per_second": len(some) / found["ours_seconds"],
-            "peer_per_second": len(some) / found["peer_seconds"],
-            "times_faster": 1.0 / found["ratio"],
-            **found,
+        turns = times_faster(lambda: ours(some), lambda p=peer: p(some), rounds=rounds)
+        found[name] = {
+            "ours_per_second": size / turns["ours_seconds"],
+            "peer_per_second": size / turns["peer_seconds"],
+            **turns,
             "largest_difference": largest_difference(name, expected, peer(some)),
         }
-    return result
+    first = headline("embed", size, found[FIRST], peer_is="transformers on torch")
+    return first | {"items": size, "encoder": encoder.facts} | found
 
 
 def _unique(config) -> dict:
@@ -120,14 +122,14 @@ def _ours(encoder: FrozenEncoder, total: int) -> Encode:
 def _peers(config, facts: dict) -> dict[str, Encode]:
     if not importlib.util.find_spec("torch"):
         raise CatalogueError(
-            "bench encode compares with PyTorch, which is not installed: pip install"
+            "bench embed compares with PyTorch, which is not installed: pip install"
             " torch (and sentence-transformers)"
         )
     import torch
 
     torch.set_num_threads(THREADS)
     if config.extract.modality == IMAGE:
-        return {"transformers": _torch_pictures(config, facts)}
+        return {FIRST: _torch_pictures(config, facts)}
     peers = _torch_texts(config, facts)
     if importlib.util.find_spec("sentence_transformers"):
         from sentence_transformers import SentenceTransformer
@@ -176,7 +178,7 @@ def _torch_texts(config, facts: dict) -> dict[str, Encode]:
     def on_ours(texts):
         return _in_order(encode_texts(apply, texts, **options), len(texts))
 
-    return {"transformers": as_they_come, "transformers_our_batches": on_ours}
+    return {FIRST: as_they_come, "transformers_our_batches": on_ours}
 
 
 def _torch_pictures(config, facts: dict) -> Encode:

@@ -1,0 +1,167 @@
+"""What `bench loader` measures: does the loader keep up, and with whom.
+
+The peer is torch's DataLoader with two worker processes, over the same examples, made
+by the same code one at a time: the same tokens, pictures decoded alike, nothing random.
+"""
+
+import importlib.util
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from hsjax.data.batches import WINDOW, prefetched, training_batches
+from hsjax.data.examples import Augmentation, Examples, assemble
+from hsjax.data.prepare import read_catalogue
+from hsjax.sharding import place_batch
+from hsjax.tasks.check import make_timed_step
+from hsjax.timing import THREADS, headline, summary, times_faster
+from hsjax.train.devices import set_up_jax, training_mesh
+from hsjax.train.start import training_order
+from hsjax.train.watch import Stopwatch
+from hsjax.train.workdir import ConfigError
+from hsjax.trained.opening import resolved
+from hsjax.trained.training_data import training_parts
+
+STEPS = 8  # of a round
+
+
+def bench_loader(config, *, rounds: int) -> dict:
+    """Examples per second of the loader alone, the step alone, and both together.
+
+    `ours`, `peer`, `ratio` and `spread` are of the loader beside torch's DataLoader,
+    whose first batches, made while its workers start, are not counted.
+
+    Raises:
+      ConfigError: PyTorch is not installed.
+      CatalogueError: whatever a user can mend, in words.
+    """
+    _check_installed()
+    config, encoders = resolved(config)
+    set_up_jax(config)
+    data, mesh = config.data, training_mesh(config)
+    published = encoders["text"].directory if "text" in encoders else None
+    catalogue = read_catalogue(config, published=published)
+    examples = training_parts(config, catalogue).train
+    order = training_order(config, examples)
+    step, *carried = make_timed_step(config, catalogue, encoders, mesh)
+
+    def stream() -> Iterator:
+        """Batches, after those that were made while nobody waited."""
+        options = {"threads": data.threads, "workers": data.workers}
+        batches = prefetched(order, start=0, buffer=data.prefetch, **options)
+        for _ in range(data.prefetch + 1):
+            next(batches)
+        return batches
+
+    def train(batch):
+        carried[:] = step(*carried, place_batch(batch, mesh))
+        return carried
+
+    def timed(batches: Iterator, work: Callable) -> tuple[dict, float]:
+        return timed_rounds(batches, work, rows=data.batch_size, rounds=rounds)
+
+    batch = order[0]
+    for each in _of_every_length(config, order):
+        train(each)  # compiles
+    loader, _ = timed(stream(), lambda batch: None)
+    alone, _ = timed(itertools.repeat(batch), train)
+    together, waiting = timed(stream(), train)
+    return {
+        **_beside_torch(config, examples, rounds=rounds),
+        "batch_size": data.batch_size,
+        "steps_per_round": STEPS,
+        "loader_alone_per_second": loader,
+        "step_alone_per_second": alone,
+        "together_per_second": together,
+        "input_wait": waiting,
+    }
+
+
+def _check_installed() -> None:
+    if not importlib.util.find_spec("torch"):
+        raise ConfigError(
+            "bench loader compares with PyTorch's DataLoader, which is not installed:"
+            " pip install torch"
+        )
+
+
+def _beside_torch(config, examples: Examples, *, rounds: int) -> dict:
+    """The headline: both loaders without augmentation, in turn."""
+    data = config.data
+    plain = training_batches(
+        examples,
+        batch_size=data.batch_size,
+        seed=config.seed,
+        augmentation=Augmentation(seed=config.seed),
+    )
+    options = {"threads": data.threads, "workers": data.workers}
+    sides = (
+        prefetched(plain, start=0, buffer=data.prefetch, **options),
+        torch_batches(examples, data.batch_size),
+    )
+    for side in sides:
+        for _ in range(data.prefetch + STEPS):
+            next(side)
+    turns = [lambda side=side: [next(side) for _ in range(STEPS)] for side in sides]
+    found = times_faster(*turns, rounds=rounds)
+    told = f"torch's DataLoader, {THREADS} workers"
+    first = headline("loader", STEPS * data.batch_size, found, peer_is=told)
+    return first | {"beside_torch": found}
+
+
+def torch_batches(examples: Examples, batch_size: int) -> Iterator[dict]:
+    """Endless shuffled batches of a DataLoader, as {name: tensor}."""
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(
+        Single(examples),
+        batch_size=batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=THREADS,
+        persistent_workers=True,
+        multiprocessing_context="spawn",  # jax has threads, which no fork survives
+    )
+    return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
+class Single:
+    """Examples one at a time, as a DataLoader asks for them."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        here = np.array([i])
+        return {name: x[0] for name, x in assemble(self.examples, here, here).items()}
+
+
+def _of_every_length(config, order) -> list:
+    """A batch of each length of texts that comes soon."""
+    near = range(WINDOW if config.data.text.buckets else 1)
+    found = {}
+    for batch in (order[k] for k in near):
+        shapes = tuple(x.shape for _, x in sorted(batch.items()))
+        found.setdefault(shapes, batch)
+    return list(found.values())
+
+
+def timed_rounds(
+    batches: Iterator, work: Callable, *, rows: int, rounds: int
+) -> tuple[dict, float]:
+    """Examples per second of `work(batch)`, and the share of the time spent waiting."""
+    rates, waited, total = [], 0.0, 0.0
+    for _ in range(rounds):
+        watch = Stopwatch()
+        for _ in range(STEPS):
+            done = work(watch.wait(batches))
+        jax.block_until_ready(done)
+        seconds = watch.total
+        rates.append(STEPS * rows / seconds)
+        waited, total = waited + watch.waited, total + seconds
+    return summary(rates), waited / total

@@ -9,6 +9,7 @@ python -m hsjax.bench embed --config=FILE     a frozen encoder, against PyTorch'
 python -m hsjax.bench discover --config=FILE  clusters of generated vectors, K-means
 python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR         a product, row by row
 python -m hsjax.bench compile --config=FILE --topology=v5e:2x4  no TPU is needed
+python -m hsjax.bench choices --config=FILE --vary=model.remat=none,dots   side by side
 """
 
 import json
@@ -41,8 +42,15 @@ RUNS = flags.DEFINE_string("runs", None, "Of `cost`, as launch/sweep.py reads it
 ROOT = flags.DEFINE_string("root", None, "Of `cost`: folder of the workdirs.")
 SET = flags.DEFINE_multi_string("set", [], "Of `cost`, as for launch/sweep.py.")
 ONLY = flags.DEFINE_list("only", [], "Of `cost`: rows of the list; default: all.")
-OUTPUT = flags.DEFINE_string("output", None, "Of `cost`: FILE.md for a table.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Of `cost` and `choices`: FILE.md for a table."
+)
 TOPOLOGY = flags.DEFINE_string("topology", None, "Of `compile`: v5e:2x4, ... | here.")
+VARY = flags.DEFINE_multi_string(
+    "vary", [], "Of `choices`: KEY=VALUE,VALUE; several: every combination."
+)
+STEPS = flags.DEFINE_integer("steps", 50, "Of `choices`: timed steps of each.", 1)
+TRACE = flags.DEFINE_string("trace", "", "Of `choices`: folder for a profile.")
 JSON_FILE = flags.DEFINE_string("json", None, "File for the JSON beside the screen.")
 
 
@@ -103,6 +111,23 @@ def _compile(rounds: int) -> dict:  # nothing is timed
     return bench_ahead(CONFIG.value, TOPOLOGY.value)
 
 
+def _choices(rounds: int) -> dict:  # steps, not turns
+    from hsjax.benchmarks.choices import bench_choices, read_vary
+
+    asked = {"steps": STEPS.value, "trace": TRACE.value}
+    return bench_choices(CONFIG.value, read_vary(VARY.value), **asked)
+
+
+def write_table(name: str, result: dict) -> None:
+    """The Markdown of a bench that is a table; its JSON is on the screen."""
+    if name == "cost":
+        from hsjax.benchmarks.cost import cost_markdown as markdown
+    else:
+        from hsjax.benchmarks.choices import choices_markdown as markdown
+    write_atomically(OUTPUT.value, markdown(result))
+    print(f"table: {OUTPUT.value}", file=sys.stderr)
+
+
 # name -> what it does, and the flags that it needs
 BENCHES = {
     "step": (_step, (CONFIG,)),
@@ -114,6 +139,7 @@ BENCHES = {
     "cost": (_cost, (RUNS, ROOT)),
     "discover": (_discover, (CONFIG,)),
     "compile": (_compile, (CONFIG, TOPOLOGY)),
+    "choices": (_choices, (CONFIG,)),
 }
 
 
@@ -136,11 +162,8 @@ def run(argv) -> None:
     result["noisy"] = is_noisy(result)
     text = json.dumps(result, indent=1)
     print(text)
-    if argv[1] == "cost" and OUTPUT.value:
-        from hsjax.benchmarks.cost import cost_markdown
-
-        write_atomically(OUTPUT.value, cost_markdown(result))
-        print(f"table: {OUTPUT.value}", file=sys.stderr)
+    if argv[1] in ("cost", "choices") and OUTPUT.value:
+        write_table(argv[1], result)
     if JSON_FILE.value:
         write_atomically(JSON_FILE.value, text + "\n")
 

@@ -14,17 +14,16 @@ from runs import TEXT, command, run_config, train_run
 import hsjax
 from hsjax.data.quarantine import CatalogueError
 from hsjax.prediction import catalogue
-from hsjax.prediction.catalogue import Question, predict_catalogue
+from hsjax.prediction.answering import Question
+from hsjax.prediction.catalogue import predict_catalogue
 from hsjax.prediction.known import Known
 
 PART = 16  # rows of a part here
 
 
-@pytest.fixture(scope="module")
-def workdir(shop, tmp_path_factory):
-    """Of a run of a few steps on titles."""
-    changes = {
-        **TEXT,
+def trained(shop, workdir, changes):
+    """Of a run of a few steps."""
+    common = {
         "data.path": str(shop),
         "data.rows": 150,
         "data.columns.id": "id",
@@ -32,9 +31,25 @@ def workdir(shop, tmp_path_factory):
         "eval.batch_size": 8,
         "train.steps": 4,
     }
-    workdir = tmp_path_factory.mktemp("run")
-    train_run(run_config(changes), workdir)
+    train_run(run_config({**changes, **common}), workdir)
     return workdir
+
+
+@pytest.fixture(scope="module")
+def workdir(shop, tmp_path_factory):
+    """Of titles."""
+    return trained(shop, tmp_path_factory.mktemp("run"), TEXT)
+
+
+@pytest.fixture(scope="module")
+def seeing(shop, tmp_path_factory):
+    """Of titles and pictures."""
+    changes = {
+        "optim.schedule": "constant",
+        "model.modalities": ("title", "image"),
+        "data.columns.image": "image",
+    }
+    return trained(shop, tmp_path_factory.mktemp("seeing"), changes)
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +190,101 @@ def test_only_what_is_new_is_asked(workdir, goods, tmp_path, monkeypatch):
     _, sure = answers_of(workdir, goods, output, Question(confidence=0.01))
     assert len(told) == 69
     assert "pred_confident" in sure.column_names
+
+
+def test_an_output_that_was_not_written_to_its_end_is_written(
+    workdir, goods, tmp_path, monkeypatch
+):
+    """Killed between the last part and the output: the old one is not the new one."""
+    output, whole = tmp_path / "codes.csv", catalogue.assemble
+    predict_catalogue(workdir, goods, output)
+    with goods.open("a", newline="") as file:
+        csv.writer(file).writerow(["late", "clay brick"])
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(catalogue, "assemble", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict_catalogue(workdir, goods, output)
+    monkeypatch.setattr(catalogue, "assemble", whole)
+    done = predict_catalogue(workdir, goods, output)
+    assert done.answered == 0
+    assert output.read_text().splitlines()[-1].startswith("71,late,")
+    # one that was changed by somebody is written again, too
+    before = output.read_text()
+    output.write_text("lost")
+    predict_catalogue(workdir, goods, output)
+    assert output.read_text() == before
+
+
+def test_a_torn_part_is_made_again(workdir, goods, tmp_path):
+    output = tmp_path / "codes.parquet"
+    _, whole = answers_of(workdir, goods, output)
+    output.unlink()
+    (part,) = (tmp_path / "codes.parquet.parts").glob("*/part-00003.parquet")
+    part.write_bytes(part.read_bytes()[:-9])
+    done, table = answers_of(workdir, goods, output)
+    assert done.answered == PART
+    assert table.equals(whole)
+
+
+def test_a_file_that_changes_meanwhile_is_refused(
+    workdir, goods, tmp_path, monkeypatch
+):
+    write = catalogue.Parts.write
+
+    def changing(parts, number, *rest):
+        goods.write_text(goods.read_text() + "more,leather boot\n")
+        write(parts, number, *rest)
+
+    monkeypatch.setattr(catalogue.Parts, "write", changing)
+    output = tmp_path / "codes.parquet"
+    with pytest.raises(CatalogueError, match="changed while it was read"):
+        predict_catalogue(workdir, goods, output)
+    monkeypatch.setattr(catalogue.Parts, "write", write)
+    _, table = answers_of(workdir, goods, output)
+    assert table["id"].to_pylist()[-1] == "more"
+
+
+def test_a_picture_that_comes_late_is_seen(seeing, shop, tmp_path, monkeypatch):
+    rows = [row for row in pq.read_table(shop).to_pylist() if row["image"]][:20]
+    (tmp_path / "pictures").mkdir()
+    with (tmp_path / "goods.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["id", "title", "image"])
+        for row in rows:
+            name = f"{row['id']}.png"
+            lines.writerow([row["id"], row["title"], name])
+            (tmp_path / "pictures" / name).write_bytes(row["image"])
+    late = tmp_path / "pictures" / f"{rows[7]['id']}.png"
+    late.unlink()
+    asked_for = tmp_path / "goods.csv", tmp_path / "codes.parquet"
+    root, told = {"image_root": tmp_path / "pictures"}, asked(monkeypatch)
+    first = predict_catalogue(seeing, *asked_for, **root)
+    assert (first.answered, first.flaws) == (20, 1)
+    told.clear()
+    late.write_bytes(rows[7]["image"])
+    done = predict_catalogue(seeing, *asked_for, **root)
+    assert told == [rows[7]["id"]]
+    assert (done.answered, done.known, done.flaws) == (1, 19, 0)
+    table = pq.read_table(asked_for[1])
+    assert all(table["has_image"].to_pylist())
+    run = hsjax.load(seeing)
+    expected = run.predict(run.records(asked_for[0], **root))
+    assert table["pred_level1"].to_pylist() == expected.decoded["path"][:, 0].tolist()
+    np.testing.assert_allclose(table["log_prob"], expected.log_prob, rtol=1e-5)
+    with pytest.raises(CatalogueError, match="--image_root=none: there is no such"):
+        predict_catalogue(seeing, *asked_for, image_root="none")
+
+
+def test_the_output_is_not_the_input(workdir, goods, tmp_path):
+    before = goods.read_bytes()
+    with pytest.raises(CatalogueError, match="written over or into"):
+        predict_catalogue(workdir, goods, goods)
+    with pytest.raises(CatalogueError, match="no folder"):
+        predict_catalogue(workdir, goods, tmp_path / "none" / "codes.csv")
+    assert goods.read_bytes() == before
 
 
 def test_processes_share_the_parts(workdir, goods, tmp_path):

@@ -12,6 +12,7 @@ from importlib.metadata import version
 import jax
 from jax.experimental import topologies
 
+from hsjax.benchmarks.memory import bytes_per_device, sizes_of
 from hsjax.data.examples import batch_spec
 from hsjax.data.facts import LEAVES, LEVEL_DIGITS
 from hsjax.data.nomenclature import load_taxonomy
@@ -29,7 +30,6 @@ from hsjax.train.workdir import ConfigError
 
 HERE = "here"
 STEPS = 1000  # of the schedule, which changes no shape
-SIZES = ("argument", "output", "alias", "temp", "generated_code")
 
 
 def bench_ahead(config, topology: str) -> dict:
@@ -52,7 +52,7 @@ def bench_ahead(config, topology: str) -> dict:
     lowered, shapes = lowered_step(config, mesh)
     tracing, start = time.perf_counter() - start, time.perf_counter()
     compiled = lowered.compile()
-    cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    cost = compiled.cost_analysis() or {}
     found = {
         "topology": topology,
         "device": devices[0].device_kind,
@@ -67,13 +67,9 @@ def bench_ahead(config, topology: str) -> dict:
         "flops_per_device": cost.get("flops"),
         "bytes_accessed_per_device": cost.get("bytes accessed"),
     }
-    sizes = {x: getattr(memory, f"{x}_size_in_bytes", None) for x in SIZES}
-    peak = getattr(memory, "peak_memory_in_bytes", None)
-    # what the step is given and may overwrite counts once
-    together = sum(sizes[x] for x in ("argument", "output", "temp")) - sizes["alias"]
-    return found | {
-        "bytes_per_device": sizes | {"peak": peak or None, "together": together}
-    }
+    peak = getattr(compiled.memory_analysis(), "peak_memory_in_bytes", None)
+    sizes = sizes_of(compiled) | {"together": bytes_per_device(compiled)}
+    return found | {"bytes_per_device": sizes | {"peak": peak or None}}
 
 
 def topology_devices(name: str) -> list:

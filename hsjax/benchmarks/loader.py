@@ -6,6 +6,8 @@ by the same code one at a time: the same tokens, pictures decoded alike, nothing
 
 import importlib.util
 import itertools
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import jax
@@ -16,7 +18,7 @@ from hsjax.data.examples import Augmentation, Examples, assemble
 from hsjax.data.prepare import read_catalogue
 from hsjax.sharding import place_batch
 from hsjax.tasks.check import make_timed_step
-from hsjax.timing import THREADS, headline, summary, times_faster
+from hsjax.timing import THREADS, compared, headline, summary
 from hsjax.train.devices import set_up_jax, training_mesh
 from hsjax.train.start import training_order
 from hsjax.train.watch import Stopwatch
@@ -25,13 +27,14 @@ from hsjax.trained.opening import resolved
 from hsjax.trained.training_data import training_parts
 
 STEPS = 8  # of a round
+TURN = 128  # batches that both loaders make in turn
 
 
 def bench_loader(config, *, rounds: int) -> dict:
     """Examples per second of the loader alone, the step alone, and both together.
 
     `ours`, `peer`, `ratio` and `spread` are of the loader beside torch's DataLoader,
-    whose first batches, made while its workers start, are not counted.
+    whose workers are started before the clock.
 
     Raises:
       ConfigError: PyTorch is not installed.
@@ -97,25 +100,31 @@ def _beside_torch(config, examples: Examples, *, rounds: int) -> dict:
         augmentation=Augmentation(seed=config.seed),
     )
     options = {"threads": data.threads, "workers": data.workers}
+    loader = torch_loader(examples, data.batch_size)
     sides = (
         prefetched(plain, start=0, buffer=data.prefetch, **options),
-        torch_batches(examples, data.batch_size),
+        itertools.chain.from_iterable(itertools.repeat(loader)),
     )
-    for side in sides:
-        for _ in range(data.prefetch + STEPS):
-            next(side)
-    turns = [lambda side=side: [next(side) for _ in range(STEPS)] for side in sides]
-    found = times_faster(*turns, rounds=rounds)
-    told = f"torch's DataLoader, {THREADS} workers"
-    first = headline("loader", STEPS * data.batch_size, found, peer_is=told)
-    return first | {"beside_torch": found}
+    # what either side has made ahead while the other one was at work
+    ahead = data.prefetch + 2 * data.workers + 2 * THREADS
+    times = [], []
+    for turn in range(rounds + 1):  # the first warms up
+        for side, seconds in zip(sides, times, strict=True):
+            deque(itertools.islice(side, ahead), maxlen=0)
+            start = time.perf_counter()
+            deque(itertools.islice(side, TURN), maxlen=0)
+            if turn:
+                seconds.append(time.perf_counter() - start)
+    found, told = compared(*times), f"torch's DataLoader, {THREADS} workers"
+    first = headline("loader", TURN * data.batch_size, found, peer_is=told)
+    return first | {"batches_per_turn": TURN, "beside_torch": found}
 
 
-def torch_batches(examples: Examples, batch_size: int) -> Iterator[dict]:
-    """Endless shuffled batches of a DataLoader, as {name: tensor}."""
+def torch_loader(examples: Examples, batch_size: int):
+    """Shuffled batches of a DataLoader, as {name: tensor}."""
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(
+    return DataLoader(
         Single(examples),
         batch_size=batch_size,
         shuffle=True,
@@ -124,7 +133,6 @@ def torch_batches(examples: Examples, batch_size: int) -> Iterator[dict]:
         persistent_workers=True,
         multiprocessing_context="spawn",  # jax has threads, which no fork survives
     )
-    return itertools.chain.from_iterable(itertools.repeat(loader))
 
 
 class Single:

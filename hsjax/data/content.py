@@ -24,6 +24,11 @@ def content_keys_of(records: Sequence[Record]) -> list[str] | np.ndarray:
 
 
 def content_hashes(records: Sequence[Record]) -> UInt64[np.ndarray, "N"]:
-    """The first 8 bytes of each `content_key` as a number: small enough to be kept."""
-    keys = content_keys_of(records)
-    return np.fromiter((int(key[:16], 16) for key in keys), np.uint64, count=len(keys))
+    """The `short_keys` of records: small enough to be kept."""
+    return short_keys(content_keys_of(records))
+
+
+def short_keys(keys: Sequence[str] | np.ndarray) -> UInt64[np.ndarray, "N"]:
+    """The first 8 bytes of each `content_key` as a number."""
+    numbers = (int(key[:16], 16) for key in keys)
+    return np.fromiter(numbers, np.uint64, count=len(keys))

@@ -16,14 +16,14 @@ class Feed:
     Iterates anew each time. The last batch is filled up with rows of weight 0.
 
     Attributes:
-      size: rows of a batch, of all processes: `batch_size`, by default that of
-        `config.eval`, rounded up so that every device has equally many.
+      size: rows of a batch, of all processes: `eval.batch_size`, rounded up so that
+        every device has equally many.
     """
 
-    def __init__(self, config, examples: Examples, mesh: Mesh, *, batch_size=0):
+    def __init__(self, config, examples: Examples, mesh: Mesh):
         self.data, self.mesh = config.data, mesh
         pieces = batch_pieces(mesh)
-        self.size = -(-(batch_size or config.eval.batch_size) // pieces) * pieces
+        self.size = -(-config.eval.batch_size // pieces) * pieces
         self.batches = evaluation_batches(
             examples, batch_size=self.size, rows=process_rows(mesh, self.size)
         )

@@ -1,25 +1,39 @@
 """What decides the answers of a run, as hashes: two that agree in them answer alike."""
 
 import hashlib
+from pathlib import Path
 
 import jax
 import numpy as np
 
+import hsjax
 from hsjax.inference.predict import Run
 from hsjax.sharding import parameter_names
-from hsjax.train.config import config_hash
+
+# of a workdir: what a loaded run is made of, beside its parameters
+FILES = (
+    "config.json",
+    "taxonomy.json",
+    "tokenizer.json",
+    "features.json",
+    "labels.safetensors",
+    "costs.csv",
+)
 
 
-def run_facts(run: Run) -> dict[str, str | int]:
-    """Step of the checkpoint and hashes of config, parameters, tree and tokenizer."""
-    tokenizer = "" if run.tokenizer is None else run.tokenizer.to_str()
+def run_facts(workdir: Path | str, run: Run) -> dict[str, str | int]:
+    """Version, step, and hashes of the parameters and of every file of the workdir.
+
+    Places are not part of it: a run whose folder or feature stores have moved is the
+    same.
+    """
+    files = {name: Path(workdir) / name for name in FILES}
     return {
+        "hsjax": hsjax.__version__,
         "step": run.step,
-        "config": config_hash(run.config),
-        "parameters": parameters_hash((run.params, run.stats)),
-        "taxonomy": run.tree.hash,
         "edition": run.tree.edition,
-        "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
+        "parameters": parameters_hash((run.params, run.stats)),
+        **{name: file_hash(path) for name, path in files.items() if path.is_file()},
     }
 
 
@@ -30,5 +44,11 @@ def parameters_hash(tree) -> str:
     for name, leaf in sorted(leaves, key=lambda pair: pair[0]):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.view(np.uint8).data if array.size else b"")
+        digest.update(array.reshape(-1).view(np.uint8))
     return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -93,7 +93,6 @@ class Run(NamedTuple):
         confidence: float | None = None,
         progress: str = "",
         encode: EncodeMissing = encode_missing,
-        batch_size: int = 0,
     ) -> Predictions:
         """Answers for every record, in order; with blanks where no head was trained.
 
@@ -106,7 +105,6 @@ class Run(NamedTuple):
             `Predictions.confident`; above 0.5 there is only one.
           progress: what the progress bar says, '' = none.
           encode: makes what feature stores lack, see `features_of`.
-          batch_size: rows of a batch; 0 = the run's own.
 
         Raises:
           CatalogueError: there are no records, or something else was given.
@@ -122,7 +120,7 @@ class Run(NamedTuple):
         )
         predictions, _ = collect_predictions(
             lambda batch: self.answer(self.params, self.stats, batch, **asked),
-            self.feed(records, groups=groups, encode=encode, batch_size=batch_size),
+            self.feed(records, groups=groups, encode=encode),
             rows=rows,
             tree=tree,
             main=config.eval.decode,
@@ -138,7 +136,6 @@ class Run(NamedTuple):
         *,
         groups: np.ndarray,
         encode: EncodeMissing = encode_missing,
-        batch_size: int = 0,
     ) -> Feed:
         """The batches of records, as the model takes them; see `predict`."""
         examples = examples_of(
@@ -150,7 +147,7 @@ class Run(NamedTuple):
             spec=self.spec,
             encode=encode,
         )
-        return Feed(self.config, examples, make_mesh(), batch_size=batch_size)
+        return Feed(self.config, examples, make_mesh())
 
 
 def _check_asked(records, confidence: float | None) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hsjax.data.columns import sees_pictures
 from hsjax.data.features import stored_pictures
-from hsjax.data.quarantine import Quarantine
+from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import Loader, Record
 from hsjax.inference.products import mapped_columns
 
@@ -41,10 +41,11 @@ class Blocks:
       image_root: folder of image paths, '' = the folder of the file.
 
     Attributes:
+      data: the data group as the file is read by; see `mapped_columns`.
       count: of all blocks, known at the end; None before.
 
     Raises:
-      CatalogueError: an unreadable file, a missing column.
+      CatalogueError: an unreadable file, a missing column, no folder of that name.
     """
 
     def __init__(
@@ -56,18 +57,21 @@ class Blocks:
         wanted: Callable[[int], bool],
         image_root: Path | str = "",
     ) -> None:
+        if image_root and not Path(image_root).is_dir():
+            raise CatalogueError(f"--image_root={image_root}: there is no such folder")
         self.notes, self.size, self.wanted = Quarantine(), size, wanted
         self.last, self.count = 0, None
         data, _ = mapped_columns(config, source, self.notes, labelled=False)
         data.columns.update(label=(), group="")
         data.label_map, data.image_root = "", str(image_root)
-        data.image.cache = False
-        pictures = sees_pictures(config)
+        pictures, stored = sees_pictures(config), stored_pictures(config)
+        data.image.cache = stored is None  # those of a block are decoded once
+        self.data = data
         self.loader = Loader(
             data,
             self.notes,
             labels=NO_LABELS,
-            looks={"seen": pictures, "stored": stored_pictures(config) or ()},
+            looks={"seen": pictures, "stored": stored or ()},
             labelled=False,
             drop_repeats=False,
         )

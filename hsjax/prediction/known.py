@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Shaped, UInt64
+from jaxtyping import Bool, Shaped
+
+from hsjax.data.content import short_keys
 
 CONTENT = "content"
 OPEN = 4  # parts in memory: products mostly stand where they stood
@@ -25,7 +27,7 @@ class Known:
         paths = [path for x in folders for path in sorted(x.glob("part-*.parquet"))]
         self._paths = paths
         self._read = functools.lru_cache(OPEN)(pq.read_table)
-        hashes = [_hashes(_contents(path)) for path in paths]
+        hashes = [short_keys(_contents(path)) for path in paths]
         counts = [len(of) for of in hashes]
         every = np.concatenate(hashes) if hashes else np.zeros(0, np.uint64)
         order = np.argsort(every, kind="stable")
@@ -45,7 +47,7 @@ class Known:
         Args:
           contents: the `content_key` of each.
         """
-        asked = _hashes(contents)
+        asked = short_keys(contents.tolist())
         place = np.searchsorted(self._hashes, asked)
         found = place < len(self)
         found[found] = self._hashes[place[found]] == asked[found]
@@ -64,11 +66,5 @@ class Known:
         return found, answers.drop_columns("at").filter(pa.array(same))
 
 
-def _contents(path: Path) -> np.ndarray:
-    return pq.read_table(path, columns=[CONTENT])[CONTENT].to_numpy()
-
-
-def _hashes(contents: Shaped[np.ndarray, "N"]) -> UInt64[np.ndarray, "N"]:
-    """The first 8 bytes of each sha1."""
-    keys = (int(content[:16], 16) for content in contents.tolist())
-    return np.fromiter(keys, np.uint64, count=len(contents))
+def _contents(path: Path) -> list[str]:
+    return pq.read_table(path, columns=[CONTENT])[CONTENT].to_pylist()

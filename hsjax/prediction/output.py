@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished
-from hsjax.data.quarantine import CatalogueError, Quarantine
+from hsjax.data.quarantine import QUARANTINE_COLUMNS, CatalogueError
 from hsjax.prediction.parts import Parts
 from hsjax.progress import progress
 
@@ -22,23 +22,36 @@ def check_output(path: Path) -> None:
         raise CatalogueError(f"--output={path}: its suffix has to be one of {known}")
     if path.is_dir():
         raise CatalogueError(f"--output={path} is a folder: name a file")
+    if not path.parent.is_dir():
+        raise CatalogueError(f"--output={path}: there is no folder {path.parent}")
 
 
-def assemble(parts: Parts, count: int, output: Path, notes: Sequence[tuple]) -> None:
-    """All parts as one file, and the notes beside it.
+def assemble(parts: Parts, output: Path) -> int:
+    """All parts as one file, and the notes beside it, of which it gives the number.
 
     A list is JSON in a CSV, which has no lists; what is not there is blank.
-
-    Args:
-      count: of the parts; notes: of all of them, as in a `Quarantine`.
     """
-    tables = (pq.read_table(parts.path(number)) for number in range(count))
-    bar = progress(tables, "writing", total=count, unit="parts")
+    for cut_off in output.parent.glob(f"{output.name}.*.partial"):
+        cut_off.unlink(missing_ok=True)
+    with finished(quarantine_path(output)) as partial:
+        flaws = _notes(partial, parts.all_notes())
+    tables = (pq.read_table(parts.path(number)) for number in range(parts.count))
+    bar = progress(tables, "writing", total=parts.count, unit="parts")
     with finished(output) as partial:
         WRITERS[output.suffix](partial, iter(bar))
-    quarantine = Quarantine()
-    quarantine.rows = list(notes)
-    quarantine.write(quarantine_path(output))
+    return flaws
+
+
+def _notes(path: Path, notes: Iterator[tuple]) -> int:
+    """As `Quarantine.write`, of notes that are in order and may be many."""
+    count = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(QUARANTINE_COLUMNS)
+        for note in notes:
+            writer.writerow(note)
+            count += 1
+    return count
 
 
 def quarantine_path(output: Path) -> Path:

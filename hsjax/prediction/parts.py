@@ -6,14 +6,17 @@ OUTPUT.parts/IDENTITY/ is one state of the catalogue, answered by one model:
     part-00000.parquet  the answers to one block of rows
     part-00000.json     what was wrong with them, written before the answers
     end.json            how many parts there are, once the catalogue was read to its end
+    written.json        which output was made of them, size and time
 
 IDENTITY is a hash of asked.json, so parts of another file, model or question never mix.
 """
 
 import hashlib
+import itertools
 import json
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +24,8 @@ import pyarrow.parquet as pq
 
 from hsjax.atomic import finished, write_atomically
 
-ASKED, END = "asked.json", "end.json"
+ASKED, END, WRITTEN = "asked.json", "end.json", "written.json"
+MAGIC = b"PAR1"  # that a whole Parquet file ends with
 
 
 def identity(facts: Mapping) -> str:
@@ -53,7 +57,13 @@ class Parts:
         return self.folder / f"part-{number:05d}.parquet"
 
     def has(self, number: int) -> bool:
-        return self.path(number).is_file()
+        """Is it there as a whole? A machine that lost power may leave a torn one."""
+        try:
+            with self.path(number).open("rb") as file:
+                file.seek(-len(MAGIC), 2)
+                return file.read() == MAGIC
+        except OSError:
+            return False
 
     def write(self, number: int, answers: pa.Table, notes: Sequence[tuple]) -> None:
         """Notes first: a part that is there has both."""
@@ -83,23 +93,47 @@ class Parts:
             return None
         return [number for number in range(count) if not self.has(number)]
 
-    def rows(self, count: int) -> int:
-        """Of the first `count` parts together."""
-        paths = map(self.path, range(count))
+    def all_notes(self) -> Iterator[tuple]:
+        """Of every part, in order."""
+        return itertools.chain.from_iterable(map(self.notes, range(self.count)))
+
+    def rows(self) -> int:
+        """Of all parts together."""
+        paths = map(self.path, range(self.count))
         return sum(pq.read_metadata(path).num_rows for path in paths)
+
+    def tell_written(self, output: Path, facts: Mapping) -> None:
+        """The output is made; `facts` are to be known of it later."""
+        told = {"output": _state(output), **facts}
+        write_atomically(self.folder / WRITTEN, json.dumps(told) + "\n")
+
+    def written(self, output: Path) -> dict | None:
+        """The facts of `tell_written`; None = the output is not what was made then."""
+        path = self.folder / WRITTEN
+        if not path.is_file() or not output.is_file():
+            return None
+        told = json.loads(path.read_text())
+        return told if told["output"] == _state(output) else None
 
     def earlier(self) -> list[Path]:
         """Folders of other states of the catalogue that the same model was asked."""
         found = self.home.glob(f"{self.answering}-*")
         return sorted(folder for folder in found if folder != self.folder)
 
+    def forget(self) -> None:
+        """These parts are of nothing that can be named."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def forget_others(self) -> None:
         """Only the parts of this state stay; what they took over is in them."""
         for folder in self.home.iterdir():
             if folder != self.folder and (folder / ASKED).is_file():
-                for file in folder.iterdir():
-                    file.unlink()
-                folder.rmdir()
+                shutil.rmtree(folder, ignore_errors=True)  # another may do the same
+
+
+def _state(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
 
 
 def _is_being_written(path: Path) -> bool:

@@ -45,6 +45,11 @@ class StepPrograms:
         self._work += work
         return program(state, running, batch)
 
+    @property
+    def compiled(self) -> list:
+        """Of each length."""
+        return [program for program, _ in self._programs.values()]
+
     def work(self) -> int:
         """Operations of the model since this was last asked."""
         done, self._work = self._work, 0

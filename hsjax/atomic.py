@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+IDLE = 60  # seconds without a byte: nobody writes it any more
 
 
 @contextlib.contextmanager
@@ -25,6 +28,14 @@ def finished(path: Path | str) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_cut_off(folder: Path, name: str = "*") -> None:
+    """What `finished` was killed at; not what another process may just be writing."""
+    for partial in folder.glob(f"{name}.partial"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime > IDLE:
+                partial.unlink()
 
 
 def write_atomically(path: Path | str, text: str) -> None:

@@ -43,9 +43,10 @@ def test_one_that_does_not_fit_is_a_line_of_its_own(monkeypatch):
 
 
 def test_words_are_read_as_json_has_them():
-    assert read_vary(["a.b=true,1,dots", "c=0.5"]) == {
+    assert read_vary(["a.b=true,1,dots", "c=0.5", "d=(32, 64),()"]) == {
         "a.b": [True, 1, "dots"],
         "c": [0.5],
+        "d": [(32, 64), ()],
     }
 
 

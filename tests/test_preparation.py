@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import io
 import json
+import os
 import pickle
 import shutil
 
@@ -259,7 +260,9 @@ def test_what_was_cut_off_goes_on(shop, tmp_path, monkeypatch):
     with pytest.raises(CatalogueError, match="not prepared to its end"):
         column_names(tmp_path / "out")
     made = {n: (tmp_path / "out" / n).stat().st_mtime_ns for n in names}
-    (tmp_path / "out" / "shard-00002.rows.array_record.1.partial").write_text("torn")
+    torn = tmp_path / "out" / "shard-00002.rows.array_record.1.partial"
+    torn.write_text("torn")
+    os.utime(torn, (0, 0))  # nobody is at it any more
     prepare_catalogue(shop, tmp_path / "out")
     assert {n: (tmp_path / "out" / n).stat().st_mtime_ns for n in names} == made
     assert shards(tmp_path / "out") == shards(tmp_path / "whole")

@@ -24,6 +24,7 @@ from runs import (
     train_run,
 )
 
+from hsjax.evaluation.predictions import read_predictions
 from hsjax.train.checkpoint import checkpoint_steps
 from hsjax.train.processes import LOST, _lost, _settings, check_alike, joined_processes
 from hsjax.train.workdir import ConfigError
@@ -43,6 +44,7 @@ RICH = {
     "train.lost_after": 20,
     "optim.learning_rate": 1e-4,  # Adam makes much of the rounding of small gradients
 }
+NEAR = 1e-3  # of a probability, after 40 steps of Adam in another order of sums
 GRACE = 60  # seconds in which those that are left must have ended
 
 
@@ -132,12 +134,13 @@ def assert_same_numbers(alone, other):
         near = 1e-5 if a["step"] <= 5 else 1e-4
         for key in a.keys() & {"train/loss", "val/loss"}:
             np.testing.assert_allclose(b[key], a[key], rtol=near, err_msg=str(a))
-    theirs, ours = report(alone), report(other)
-    assert ours["context"]["step"] == theirs["context"]["step"]
-    for key, value in theirs["metrics"].items():
-        if isinstance(value, float):
-            # of 31 products two may stand between answers that are nearly as good
-            np.testing.assert_allclose(ours["metrics"][key], value, atol=0.07)
+    assert report(other)["context"]["step"] == report(alone)["context"]["step"]
+    theirs, ours = (read_predictions(x / "predictions.parquet") for x in (alone, other))
+    np.testing.assert_allclose(ours.topk_probs, theirs.topk_probs, atol=NEAR)
+    clear = theirs.topk_probs[:, 0] - theirs.topk_probs[:, 1] > 2 * NEAR
+    answers = ours.topk_codes[:, 0], theirs.topk_codes[:, 0]
+    assert (answers[0] == answers[1])[clear].all()
+    assert clear.mean() > 0.5
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ is at work. Each choice is compiled anew, so that its memory and time are its ow
 import contextlib
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,17 +23,12 @@ from hsjax.evaluation.markdown import table
 from hsjax.settings.choices import check_choices
 from hsjax.sharding import place_batch
 from hsjax.train.devices import set_up_jax, training_mesh
-from hsjax.train.objective import make_objective
 from hsjax.train.programs import StepPrograms, batches_from
 from hsjax.train.speed import speed, step_flops
-from hsjax.train.start import (
-    empty_running,
-    initial_state,
-    training_order,
-    training_step,
-)
+from hsjax.train.start import training_order
 from hsjax.train.workdir import ConfigError
-from hsjax.trained.opening import model_of, resolved
+from hsjax.trained.opening import resolved
+from hsjax.trained.timed_step import make_timed_step
 from hsjax.trained.training_data import training_parts
 
 WARM = 3  # steps before the clock starts
@@ -58,14 +54,15 @@ def bench_choices(
       ConfigError: an unknown key or value, or one that changes the catalogue.
       CatalogueError: whatever a user can mend, in words.
     """
-    configs = {told: c for told, c in _configs(config, vary)}
+    chosen = {told: resolved(c) for told, c in _configs(config, vary)}
     config, encoders = resolved(config)
     set_up_jax(config)
-    catalogue = read_catalogue(config)
+    published = encoders["text"].directory if "text" in encoders else None
+    catalogue = read_catalogue(config, published=published)
     found = {}
-    for told, choice in tqdm(configs.items(), desc="choices", disable=None):
+    for told, choice in tqdm(chosen.items(), desc="choices", disable=None):
         try:
-            found[told] = _measured(choice, catalogue, encoders, steps)
+            found[told] = _measured(*choice, catalogue, steps)
         except jax.errors.JaxRuntimeError as error:
             if OUT_OF_MEMORY not in str(error):
                 raise
@@ -73,7 +70,7 @@ def bench_choices(
     rates = {told: x.get("pairs_per_second", 0.0) for told, x in found.items()}
     best = max(rates, key=rates.get)
     if trace and rates[best]:
-        _measured(configs[best], catalogue, encoders, TRACED, trace=trace)
+        _measured(*chosen[best], catalogue, TRACED, trace=trace)
     device = jax.devices()[0].device_kind
     facts = {"device": device, "devices": len(jax.devices()), "jax": jax.__version__}
     return {**facts, "steps": steps, "best": best, "trace": trace, "choices": found}
@@ -82,8 +79,8 @@ def bench_choices(
 def read_vary(given: Sequence[str]) -> dict[str, list]:
     """KEY=VALUE,VALUE as key -> values, of the types that JSON gives them.
 
-    >>> read_vary(["model.scan=true,false", "model.remat=none"])
-    {'model.scan': [True, False], 'model.remat': ['none']}
+    >>> read_vary(["model.scan=true,false", "data.text.buckets=(32,64),()"])
+    {'model.scan': [True, False], 'data.text.buckets': [(32, 64), ()]}
 
     Raises:
       ConfigError: a word that is none.
@@ -93,15 +90,16 @@ def read_vary(given: Sequence[str]) -> dict[str, list]:
         key, _, values = word.partition("=")
         if not values:
             raise ConfigError(f"--vary={word}: KEY=VALUE,VALUE")
-        found[key] = [_value(value) for value in values.split(",")]
+        found[key] = [_value(value) for value in re.split(r",(?![^([]*[)\]])", values)]
     return found
 
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text.lower())
+        found = json.loads(text.lower().replace("(", "[").replace(")", "]"))
     except ValueError:
         return text
+    return tuple(found) if isinstance(found, list) else found
 
 
 def _configs(config, vary: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, Any]]:
@@ -130,26 +128,15 @@ def _set(config: ConfigDict, key: str, value: Any) -> None:
 
 
 def _measured(
-    config, catalogue: Catalogue, encoders, steps: int, trace: str = ""
+    config, encoders, catalogue: Catalogue, steps: int, trace: str = ""
 ) -> dict:
     mesh = training_mesh(config)
-    model = model_of(config, catalogue, encoders)
     examples = training_parts(config, catalogue).train
-    state, shardings, optimizer = initial_state(
-        config, model, catalogue.spec, mesh, steps=steps
-    )
-    objective = make_objective(
-        config.objective,
-        catalogue.tree,
-        tuple(config.model.modalities),
-        train_labels=examples.labels,
-        mesh=mesh,
-    )
-    step = training_step(config, model, objective, optimizer, shardings, mesh)
-    running, start = empty_running(config, mesh), time.perf_counter()
-    flops = step_flops(config, model, shardings.params)
+    timed = make_timed_step(config, catalogue, encoders, mesh)
+    state, running, start = timed.state, timed.running, time.perf_counter()
+    flops = step_flops(config, timed.model, timed.shardings.params)
     asked = {"spec": catalogue.spec, "mesh": mesh, "flops": flops}
-    programs = StepPrograms(config, step, state, running, **asked)
+    programs = StepPrograms(config, timed.step, state, running, **asked)
     compiling = time.perf_counter() - start
     batches = batches_from(config, training_order(config, examples, mesh), 0)
     profile = jax.profiler.trace(trace) if trace else contextlib.nullcontext()

@@ -17,13 +17,13 @@ from hsjax.data.batches import WINDOW, prefetched, training_batches
 from hsjax.data.examples import Augmentation, Examples, assemble
 from hsjax.data.prepare import read_catalogue
 from hsjax.sharding import place_batch
-from hsjax.tasks.check import make_timed_step
 from hsjax.timing import THREADS, compared, headline, summary
 from hsjax.train.devices import set_up_jax, training_mesh
 from hsjax.train.start import training_order
 from hsjax.train.watch import Stopwatch
 from hsjax.train.workdir import ConfigError
 from hsjax.trained.opening import resolved
+from hsjax.trained.timed_step import make_timed_step
 from hsjax.trained.training_data import training_parts
 
 STEPS = 8  # of a round
@@ -43,12 +43,12 @@ def bench_loader(config, *, rounds: int) -> dict:
     _check_installed()
     config, encoders = resolved(config)
     set_up_jax(config)
-    data, mesh = config.data, training_mesh(config)
-    published = encoders["text"].directory if "text" in encoders else None
-    catalogue = read_catalogue(config, published=published)
+    data, mesh, text = config.data, training_mesh(config), encoders.get("text")
+    catalogue = read_catalogue(config, published=text and text.directory)
     examples = training_parts(config, catalogue).train
+    _check_batch(examples, data.batch_size)
     order = training_order(config, examples)
-    step, *carried = make_timed_step(config, catalogue, encoders, mesh)
+    step, *carried = make_timed_step(config, catalogue, encoders, mesh)[:3]
 
     def stream() -> Iterator:
         """Batches, after those that were made while nobody waited."""
@@ -87,6 +87,14 @@ def _check_installed() -> None:
         raise ConfigError(
             "bench loader compares with PyTorch's DataLoader, which is not installed:"
             " pip install torch"
+        )
+
+
+def _check_batch(examples: Examples, size: int) -> None:
+    if len(examples) < size:  # of which the peer would make none, again and again
+        raise ConfigError(
+            f"{len(examples)} training rows are less than a batch of {size}: lower"
+            " data.batch_size"
         )
 
 

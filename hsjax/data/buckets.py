@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hsjax.data.text import Tokens
+from hsjax.data.text import StoredTokens, Tokens
 
 WINDOW = 64  # batches; of each, one a bucket at most holds texts of two
 
@@ -101,14 +101,16 @@ def _positions(order: Callable[[int], int], numbers: np.ndarray) -> np.ndarray:
     return np.array([order(number) for number in numbers.tolist()])
 
 
-def needed_buckets(tokens: Mapping[str, Tokens], buckets: Sequence[int]) -> np.ndarray:
+def needed_buckets(
+    tokens: Mapping[str, Tokens | StoredTokens], buckets: Sequence[int]
+) -> np.ndarray:
     """(N,) number of the smallest bucket that holds all texts of a row.
 
     Args:
       tokens: by stream, before words are dropped; one at least.
       buckets: lengths, ascending; the last holds any text.
     """
-    longest = np.max([x.mask.sum(axis=1) for x in tokens.values()], axis=0)
+    longest = np.max([x.lengths() for x in tokens.values()], axis=0)
     return np.searchsorted(buckets, longest)
 
 

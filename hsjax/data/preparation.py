@@ -13,7 +13,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from hsjax.atomic import write_atomically
+from hsjax.atomic import remove_cut_off, write_atomically
 from hsjax.data.checked_pictures import checked_picture
 from hsjax.data.columns import missing_column
 from hsjax.data.image import ImageError
@@ -105,8 +105,7 @@ class _Writing:
             "max_pixels": self.data.image.max_pixels,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        for cut_off in self.folder.glob("*.partial"):
-            cut_off.unlink()
+        remove_cut_off(self.folder)
         path = self.folder / BEGUN
         held = json.loads(path.read_text()) if path.exists() else self.facts
         told = [

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
+from hsjax.data.prepared import AT_ONCE
 from hsjax.data.record import Record
 from hsjax.data.stored_records import StoredRecords
+from hsjax.progress import progress
 
 BETWEEN_COLUMNS = " ; "
 TEXTS_AT_ONCE = 4096  # whose tokens are Python's
@@ -33,6 +35,10 @@ class Tokens(NamedTuple):
     def at(self, index: np.ndarray) -> "Tokens":
         """Those of the texts at these places."""
         return Tokens(*(array[index] for array in self))
+
+    def lengths(self) -> np.ndarray:
+        """(N,) tokens of each text."""
+        return self.mask.sum(axis=1)
 
 
 def each_text(records: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
@@ -124,6 +130,13 @@ class StoredTokens:
         if texts:
             _fill(tokens, self.tokenizer, texts)
         return tokens
+
+    def lengths(self) -> np.ndarray:
+        """(N,) tokens of each text; all are made once, some at a time."""
+        places = np.arange(len(self.records))
+        starts = range(AT_ONCE, len(places), AT_ONCE)
+        parts = progress(np.split(places, starts), "lengths of texts", unit="parts")
+        return np.concatenate([self.at(part).lengths() for part in parts])
 
 
 def _no_tokens(count: int, length: int) -> Tokens:

@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-import hsjax
 from hsjax.inference.predict import Run
 from hsjax.sharding import parameter_names
 
@@ -22,14 +21,13 @@ FILES = (
 
 
 def run_facts(workdir: Path | str, run: Run) -> dict[str, str | int]:
-    """Version, step, and hashes of the parameters and of every file of the workdir.
+    """Step, edition, and hashes of the parameters and of every file of the workdir.
 
     Places are not part of it: a run whose folder or feature stores have moved is the
     same.
     """
     files = {name: Path(workdir) / name for name in FILES}
     return {
-        "hsjax": hsjax.__version__,
         "step": run.step,
         "edition": run.tree.edition,
         "parameters": parameters_hash((run.params, run.stats)),

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from hsjax.data.quarantine import CatalogueError, nothing_usable
 from hsjax.inference.fingerprint import run_facts
-from hsjax.inference.predict import load_run
+from hsjax.inference.predict import Run, load_run
 from hsjax.prediction.answering import Answering, Question
 from hsjax.prediction.blocks import Blocks
 from hsjax.prediction.known import Known
@@ -92,13 +92,24 @@ def predict_catalogue(
       WorkdirError: no workdir of a run.
     """
     source, output, q = Path(source), Path(output), question or Question()
-    check_output(output)
-    if not source.exists():
-        raise CatalogueError(f"--input={source}: there is no such file")
-    check_apart(source, output)
+    _check(source, output)
     run, unchanged = load_run(workdir, features=features), Unchanged(source)
     if not run.config.objective.classification:
         raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
+    blocks, parts = _opened(run, run_facts(workdir, run), source, output, q, image_root)
+    told = {"answered": 0, "known": 0, "seconds": 0.0}
+    if parts.missing() != []:
+        start, known = time.perf_counter(), Known(parts.earlier())
+        answering = Answering(run, q, known)
+        _answer_all(blocks, answering, parts)
+        _end(parts, blocks, unchanged=unchanged())
+        told = {"answered": answering.answered, "known": answering.known}
+        told["seconds"] = time.perf_counter() - start
+    return _finished(parts, source, output, **told)
+
+
+def _opened(run: Run, facts: Mapping, source: Path, output: Path, q, image_root):
+    """(the blocks that this process answers, the parts that are there)."""
     batch, (own, of) = run.config.eval.batch_size, q.shard
     size = -(-ROWS // batch) * batch
     blocks = Blocks(
@@ -111,25 +122,29 @@ def predict_catalogue(
     asked = {"confidence": q.confidence, "embeddings": q.embeddings}
     parts = Parts(
         output.with_name(f"{output.name}.parts"),
-        answering={"format": FORMAT, "run": run_facts(workdir, run), **asked},
+        answering={"format": FORMAT, "run": facts, **asked},
         reading={**source_facts(blocks.data), "rows_per_part": size},
     )
-    answering, seconds = Answering(run, q, Known([])), 0.0
-    if parts.missing() != []:
-        start, known = time.perf_counter(), Known(parts.earlier())
-        if len(known):
-            log.info("%d products have an answer already", len(known))
-        answering = Answering(run, q, known)
-        _answer_all(blocks, answering, parts)
-        if not unchanged():
-            parts.forget()
-            raise CatalogueError(
-                f"{source} has changed while it was read; run the same command again"
-            )
-        parts.ended(blocks.count)
-        seconds = time.perf_counter() - start
-    counts = {"answered": answering.answered, "known": answering.known}
-    return _finished(parts, source, output, **counts, seconds=seconds)
+    return blocks, parts
+
+
+def _check(source: Path, output: Path) -> None:
+    """Raises CatalogueError: what can be seen before anything is loaded."""
+    check_output(output)
+    if not source.exists():
+        raise CatalogueError(f"--input={source}: there is no such file")
+    check_apart(source, output)
+
+
+def _end(parts: Parts, blocks: Blocks, *, unchanged: bool) -> None:
+    """All rows were read; CatalogueError where they are of two states of the file."""
+    if not unchanged:
+        parts.forget()
+        raise CatalogueError(
+            f"{blocks.data.path} has changed while it was read; run the same command"
+            " again"
+        )
+    parts.ended(blocks.count)
 
 
 def _answer_all(blocks: Blocks, answering: Answering, parts: Parts) -> None:

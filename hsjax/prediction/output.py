@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hsjax.atomic import finished
+from hsjax.atomic import finished, remove_cut_off
 from hsjax.data.quarantine import QUARANTINE_COLUMNS, CatalogueError
 from hsjax.prediction.parts import Parts
 from hsjax.progress import progress
@@ -31,8 +31,7 @@ def assemble(parts: Parts, output: Path) -> int:
 
     A list is JSON in a CSV, which has no lists; what is not there is blank.
     """
-    for cut_off in output.parent.glob(f"{output.name}.*.partial"):
-        cut_off.unlink(missing_ok=True)
+    remove_cut_off(output.parent, f"{output.name}.*")
     with finished(quarantine_path(output)) as partial:
         flaws = _notes(partial, parts.all_notes())
     tables = (pq.read_table(parts.path(number)) for number in range(parts.count))

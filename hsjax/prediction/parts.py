@@ -15,14 +15,13 @@ import hashlib
 import itertools
 import json
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hsjax.atomic import finished, write_atomically
+from hsjax.atomic import finished, remove_cut_off, write_atomically
 
 ASKED, END, WRITTEN = "asked.json", "end.json", "written.json"
 MAGIC = b"PAR1"  # that a whole Parquet file ends with
@@ -48,9 +47,7 @@ class Parts:
         facts = {"answering": answering, "reading": reading}
         self.folder = home / f"{self.answering}-{identity(reading)}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        for cut_off in self.folder.glob("*.partial"):
-            if not _is_being_written(cut_off):
-                cut_off.unlink(missing_ok=True)
+        remove_cut_off(self.folder)
         write_atomically(self.folder / ASKED, json.dumps(facts, indent=1) + "\n")
 
     def path(self, number: int) -> Path:
@@ -134,11 +131,3 @@ class Parts:
 def _state(path: Path) -> list[int]:
     state = path.stat()
     return [state.st_size, state.st_mtime_ns]
-
-
-def _is_being_written(path: Path) -> bool:
-    """May another process be at it? One that was killed touched it a while ago."""
-    try:
-        return time.time() - path.stat().st_mtime < 60
-    except FileNotFoundError:
-        return True

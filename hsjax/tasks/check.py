@@ -16,15 +16,12 @@ from hsjax.data.prepared import is_prepared, open_prepared
 from hsjax.evaluation.markdown import table
 from hsjax.sharding import place_batch
 from hsjax.train.devices import training_mesh
-from hsjax.train.objective import make_objective
 from hsjax.train.start import (
-    empty_running,
-    initial_state,
     total_steps,
     training_order,
-    training_step,
 )
-from hsjax.trained.opening import Encoders, model_of
+from hsjax.trained.opening import Encoders
+from hsjax.trained.timed_step import make_timed_step
 from hsjax.trained.training_data import examples_at
 
 ROWS = 50_000  # more are not read unless data.rows says so
@@ -171,7 +168,8 @@ def _needs(config, catalogue: Catalogue, encoders, share: float) -> str:
     mesh = training_mesh(config)
     train = round(len(catalogue.rows("train")) / share)
     steps = total_steps(config, train)
-    step, state, running = make_timed_step(config, catalogue, encoders, mesh)
+    timed = make_timed_step(config, catalogue, encoders, mesh)
+    step, state, running = timed.step, timed.state, timed.running
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     pictures = sum(_bytes_of(r.image) for r in catalogue.records) / share
@@ -203,25 +201,6 @@ def _needs(config, catalogue: Catalogue, encoders, share: float) -> str:
 def _bytes_of(image) -> int:
     """Of a decoded picture, or of one that is kept as its file."""
     return len(image) if isinstance(image, bytes) else getattr(image, "nbytes", 0)
-
-
-def make_timed_step(config, catalogue: Catalogue, encoders: Encoders, mesh):
-    """(jitted step, state, running): what `train` runs, for timing alone."""
-    model = model_of(config, catalogue, encoders)
-    steps = total_steps(config, len(catalogue.rows("train")))
-    state, shardings, optimizer = initial_state(
-        config, model, catalogue.spec, mesh, steps=steps
-    )
-    modalities = tuple(config.model.modalities)
-    objective = make_objective(
-        config.objective,
-        catalogue.tree,
-        modalities,
-        train_labels=catalogue.labels[catalogue.rows("train")],
-        mesh=mesh,
-    )
-    step = training_step(config, model, objective, optimizer, shardings, mesh)
-    return step, state, empty_running(config, mesh)
 
 
 def _first_rows(config, catalogue: Catalogue):

@@ -1,6 +1,7 @@
 """What a config can ask for, from catalogue to report."""
 
 import contextlib
+import errno
 import functools
 import logging
 import time
@@ -58,6 +59,11 @@ def user_errors(then: str = ""):
             yield
     except USER_ERRORS as error:
         raise SystemExit(f"hsjax: {error}") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        told = f"no space left{f' for {error.filename}' if error.filename else ''}"
+        raise SystemExit(f"hsjax: {told}; make room{then}") from None
 
 
 def train(config, workdir: Path) -> None:

@@ -22,9 +22,10 @@ from hsjax.data.preparation import prepare_catalogue
 from hsjax.data.prepare import examples_of, read_catalogue
 from hsjax.data.prepared import open_prepared
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import column_names, read_rows
+from hsjax.data.sources import as_text, column_names, read_rows
 from hsjax.data.stored_records import StoredRecords
 from hsjax.data.stream import stream_records
+from hsjax.data.web import FetchError
 from hsjax.inference.predict import load_run
 
 COLUMNS = {
@@ -268,6 +269,44 @@ def test_what_was_cut_off_goes_on(shop, tmp_path, monkeypatch):
     assert shards(tmp_path / "out") == shards(tmp_path / "whole")
     rows = [row for row, _ in read_rows(tmp_path / "out", Quarantine())]
     assert rows == [row for row, _ in read_rows(shop.data.path, Quarantine())]
+
+
+def test_a_picture_that_was_not_given_this_time_is_asked_for_again(shop, tmp_path):
+    source = shop.data.path
+    rows = read_rows(source, Quarantine())
+    asked = [as_text(values["id"]) for _, values in rows][:60]
+    table = "id,title,hs_code,image\n"
+    table += "".join(f"{x},boot,640399,https://shop/{x}.png\n" for x in asked)
+    (tmp_path / "web.csv").write_text(table)
+    picture, out = io.BytesIO(), tmp_path / "out"
+    Image.new("RGB", (9, 9)).save(picture, "png")
+    seen, down = [], {f"https://shop/{asked[30]}.png"}
+
+    def fetch(address):
+        seen.append(address)
+        if address in down:
+            raise FetchError("web address gives no answer", passing=True)
+        if address.endswith(f"/{asked[40]}.png"):
+            raise FetchError("web address is gone", lasting=True)
+        return picture.getvalue()
+
+    config = run_config(
+        COLUMNS, data__path=str(tmp_path / "web.csv"), prepare__rows_per_shard=25
+    )
+    facts = prepare_catalogue(config, out, fetch=fetch).facts
+    assert [shard["passing"] for shard in facts["shards"]] == [0, 1, 0]
+    assert len(seen) == 60
+    down.clear()
+    seen.clear()
+    prepared = prepare_catalogue(config, out, fetch=fetch)
+    assert len(seen) == 25, "the shard that lacked one, alone"
+    notes = (out / "quarantine.csv").read_text()
+    assert "no answer" not in notes
+    assert "is gone" in notes
+    assert [shard["passing"] for shard in prepared.facts["shards"]] == [0, 0, 0]
+    seen.clear()
+    prepare_catalogue(config, out, fetch=fetch)
+    assert not seen
 
 
 def test_a_torn_shard_is_told_and_made_anew(shop, tmp_path):

@@ -20,12 +20,14 @@ class CheckedPicture(NamedTuple):
     Attributes:
       key: sha1 of `data`, '' = its header cannot be read; size: (width, height).
       flaw: why it cannot be used, '' = it is sound.
+      passing: may the flaw be gone another time?
     """
 
     data: bytes
     key: str
     size: tuple[int, int]
     flaw: str
+    passing: bool = False
 
 
 def checked_picture(
@@ -48,7 +50,7 @@ def checked_picture(
             key, size = hashlib.sha1(data).hexdigest(), image.size
         decode_image(data, resize=config_image.resize, max_pixels=limit)
     except ImageError as error:
-        return CheckedPicture(b"", key, size, str(error))
+        return CheckedPicture(b"", key, size, str(error), error.passing)
     except OSError as error:
         return CheckedPicture(b"", key, size, f"unreadable image file: {error}")
     return CheckedPicture(data, key, size, "")

@@ -26,7 +26,13 @@ _LONGEST_PATH = 1024  # longer text without a dot can only be base64
 
 
 class ImageError(ValueError):
-    """Why a picture cannot be used: a short phrase, then ': ' and the detail."""
+    """Why a picture cannot be used: a short phrase, then ': ' and the detail.
+
+    Attributes:
+      passing: may it be otherwise when the picture is looked at again?
+    """
+
+    passing = False
 
 
 def decode_image(

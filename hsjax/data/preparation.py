@@ -32,14 +32,14 @@ from hsjax.data.quarantine import (
     Quarantine,
     nothing_usable,
 )
-from hsjax.data.shards import is_whole, write_shard
+from hsjax.data.shards import is_whole, may_be_mended, write_shard
 from hsjax.data.sources import column_names, read_rows
 from hsjax.progress import progress
 
 log = logging.getLogger("hsjax")
 
 BEGUN = "begun.json"  # what is prepared, so that nothing else goes on with it
-_LISTED = ("first", "rows", "pictures", "missing", "bytes", "sha256")
+_LISTED = ("first", "rows", "pictures", "missing", "passing", "bytes", "sha256")
 
 
 def not_fetched(address: str) -> bytes:
@@ -54,8 +54,9 @@ def prepare_catalogue(
 
     Every row that can be read is there with all of its columns, and its picture, once
     it was decoded, lies beside it: no other file is needed. What cannot be read is in
-    quarantine.csv, and each run on the folder notes it again. Labels are not judged, so
-    that any run may read them its own way.
+    quarantine.csv, and each run on the folder notes it again. Pictures that a server
+    did not give this time are asked for again by the next call. Labels are not judged,
+    so that any run may read them its own way.
 
     Args:
       fetch: see `checked_picture`.
@@ -125,7 +126,12 @@ class _Writing:
         if not path.exists():
             return False
         shards = range(len(json.loads(path.read_text())["shards"]))
-        return all(is_whole(self.folder, number) for number in shards)
+        return all(map(self.is_done, shards))
+
+    def is_done(self, number: int) -> bool:
+        """Is there nothing to be made, nor to be tried again?"""
+        whole = is_whole(self.folder, number)
+        return whole and not may_be_mended(self.folder, number)
 
     def write_all(self) -> None:
         """Every shard that is not there yet."""
@@ -146,7 +152,7 @@ class _Writing:
 
     def write(self, number: int, rows, pool: Executor) -> None:
         self.done = number + 1
-        if is_whole(self.folder, number):
+        if self.is_done(number):
             deque(rows, maxlen=0)  # read past
             self.taken(number)
             return

@@ -39,6 +39,7 @@ def write_shard(
       notes: what was wrong with the shard's own rows, asked for once all are read.
     """
     flaws: list[list] = []
+    passing = 0
     places: dict[str, int] = {}  # a picture that two rows have is there once
     columns: dict[str, None] = {}
     with ExitStack() as stack:
@@ -52,6 +53,7 @@ def write_shard(
             values.pop(picture_column, None)
             if picture is not None and picture.flaw:
                 flaws.append([row, as_text(values.get(id_column)), picture.flaw])
+                passing += picture.passing
             kept = _kept(picture, places, files["pictures"])
             files["rows"].write(_encoded([row, values, kept]))
     found = [list(note[1:]) for note in notes()]
@@ -62,6 +64,7 @@ def write_shard(
         "columns": [*columns],
         "notes": found,
         "flaws": flaws,
+        "passing": passing,
     }
     write_atomically(shard_path(folder, number, "json"), json.dumps(facts))
 
@@ -75,6 +78,11 @@ def is_whole(folder: Path, number: int) -> bool:
     except CatalogueError:
         return False
     return True
+
+
+def may_be_mended(folder: Path, number: int) -> bool:
+    """Has a whole shard flaws that may be gone, as a server that did not answer?"""
+    return bool(read_shard(folder, number).get("passing"))
 
 
 def _looked_at(

@@ -39,6 +39,11 @@ def write_prepared(config, workdir: Path) -> None:
     shards = prepared.facts["shards"]
     pictures = sum(shard["pictures"] for shard in shards)
     missing = sum(len(shard["missing"]) for shard in shards)
+    if passing := sum(shard.get("passing", 0) for shard in shards):
+        print(
+            f"{passing:,} pictures could not be fetched this time: the same command"
+            " asks for them again"
+        )
     print(
         f"{workdir}: {len(prepared):,} rows and {pictures:,} pictures in"
         f" {len(shards):,} shards; {missing:,} rows could not be read, see"

@@ -13,7 +13,7 @@ from runs import run_config, sentence, train_run
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import load_records
-from hsjax.datasets.builders import DOWNLOADS
+from hsjax.datasets.builders import DOWNLOADS, _rows
 
 
 def jpeg(path, tone):
@@ -156,6 +156,38 @@ def test_a_torn_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(CatalogueError, match="torn"):
         next(DOWNLOADS["fashion_mnist_goods"].read(tmp_path, Quarantine()))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("train.txt", ",", " ", "train.txt, row 1: no "),
+        ("train.txt", "/", "-", "train.txt, row 1: no picture in"),
+        ("classes.csv", ",", "", "classes.csv"),
+    ],
+)
+def test_a_grocery_clone_that_is_damaged_is_told(tmp_path, file, old, new, told):
+    grocery_store(tmp_path)
+    (path,) = tmp_path.rglob(file)
+    first, *lines = path.read_text().splitlines()
+    where = 0 if file == "train.txt" else -1
+    every = [first, *lines]
+    every[where] = every[where].replace(old, new)
+    path.write_text("\n".join(every) + "\n")
+    with pytest.raises(CatalogueError, match=told):
+        [*DOWNLOADS["grocery_store"].read(tmp_path, Quarantine())]
+
+
+def test_a_flaw_is_noted_once_however_many_parts_there_are(tmp_path):
+    grocery_store(tmp_path)
+    lost = next(
+        iter(sorted(tmp_path.rglob("*.jpg")) or sorted(tmp_path.rglob("*.png")))
+    )
+    lost.unlink()
+    notes, download = Quarantine(), DOWNLOADS["grocery_store"]
+    for part in ("train", "val", "test"):
+        assert [*_rows(download, tmp_path, part, notes)]
+    assert len([note for note in notes.rows if lost.name in note[4]]) == 1
 
 
 def task(name, manual_dir, **changes):

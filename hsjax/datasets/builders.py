@@ -90,8 +90,22 @@ def _builder_class(tfds, download: Download, quarantine: Quarantine):
 def _rows(
     download: Download, folder: Path, part: str, notes: Quarantine | None = None
 ) -> Iterator[dict]:
-    """Those of one part; what has no official part is all `train`."""
-    notes = Quarantine() if notes is None else notes
-    for row in download.read(folder, notes):
-        if row["split"] in ("", part):
-            yield dict(row)
+    """Those of one part; what has no official part is all `train`.
+
+    Every part reads the whole download, and notes what is its own: a note is told
+    before the row that it is of, or that follows one that was dropped.
+    """
+    notes, found, own = Quarantine() if notes is None else notes, Quarantine(), False
+    try:
+        for row in download.read(folder, found):
+            own = row["split"] in ("", part)
+            notes.rows += found.rows if own else []
+            found.rows.clear()
+            if own:
+                yield dict(row)
+    except UnicodeDecodeError as error:
+        raise CatalogueError(
+            f"{folder}: a file of the download is not UTF-8 ({error}); download it"
+            " again"
+        ) from None
+    notes.rows += found.rows if own else []

@@ -13,6 +13,7 @@ official test part is kept; validation is carved from the training part by the r
 
 import gzip
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def _array(path: Path, *, dimensions: int) -> np.ndarray:
         data = (
             path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
         )
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise CatalogueError(f"{packed} is torn ({error}); download it again") from None
     start = 4 + 4 * dimensions
     shape = np.frombuffer(data[4:start], ">u4") if len(data) >= start else ()

@@ -29,10 +29,12 @@ def read(folder: Path, quarantine: Quarantine) -> Rows:
     classes = _classes(there(folder / "classes.csv", "a clone has it"))
     for part in ("train", "val", "test"):
         path = there(folder / f"{part}.txt", "a clone has it")
-        for row, line in enumerate(path.read_text().splitlines(), 1):
+        for row, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip():
                 continue
-            picture, number, *_ = (field.strip() for field in line.split(","))
+            picture, number, *_ = (*(x.strip() for x in line.split(",")), "", "")
+            if len(Path(picture).parts) < 3:
+                raise CatalogueError(f"{path}, row {row}: no picture in {line[:60]!r}")
             if number not in classes:
                 raise CatalogueError(f"{path}, row {row}: no class {number!r}")
             name, coarse = classes[number]
@@ -54,8 +56,13 @@ def _classes(path: Path) -> dict[str, tuple[str, str]]:
         reader = csv.DictReader(file)
         if lacking := {*_CLASSES} - {*(reader.fieldnames or ())}:
             raise CatalogueError(f"{path}: no column {sorted(lacking)[0]!r}")
-        name, number, coarse = _CLASSES
-        return {row[number].strip(): (row[name], row[coarse]) for row in reader}
+        found = {}
+        for number, row in enumerate(reader, 1):
+            name, code, coarse = (row[column] for column in _CLASSES)
+            if not (name and code and coarse):
+                raise CatalogueError(f"{path}, row {number}: a field is missing")
+            found[code.strip()] = name, coarse
+        return found
 
 
 DOWNLOAD = Download(

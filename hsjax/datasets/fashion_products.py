@@ -15,7 +15,7 @@ the split keeps together by itself.
 from pathlib import Path
 
 from hsjax.data.quarantine import Quarantine
-from hsjax.datasets.goods import Download, Rows, csv_rows, picture_of, there
+from hsjax.datasets.goods import Download, Rows, listed_products
 
 _COLUMNS = {
     "title": "productDisplayName",
@@ -32,14 +32,15 @@ _COLUMNS = {
 
 def read(folder: Path, quarantine: Quarantine) -> Rows:
     """Rows of the unpacked download; CatalogueError where it is another."""
-    path = there(folder / "styles.csv", "the folder of Fashion Product Images has it")
-    images = there(folder / "images", "the folder of Fashion Product Images has it")
-    needed = ("id", *_COLUMNS.values())
-    for row, fields in csv_rows(path, quarantine, id="id", needed=needed):
-        place = {"file": path, "row": row, "id": fields["id"]}
-        image = picture_of(images / f"{fields['id']}.jpg", quarantine, **place)
-        known = {own: fields[column] for own, column in _COLUMNS.items()}
-        yield {"id": fields["id"], "split": "", "image": image, **known}
+    return listed_products(
+        folder,
+        quarantine,
+        file="styles.csv",
+        id="id",
+        columns=_COLUMNS,
+        picture=lambda id: f"{id}.jpg",
+        of="Fashion Product Images",
+    )
 
 
 DOWNLOAD = Download(

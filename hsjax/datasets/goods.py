@@ -91,6 +91,36 @@ def csv_rows(
             yield row, dict(zip(names, fields, strict=True))
 
 
+def listed_products(
+    folder: Path,
+    quarantine: Quarantine,
+    *,
+    file: str,
+    id: str,
+    columns: Mapping[str, str],
+    picture: Callable[[str], str],
+    of: str,
+) -> Rows:
+    """Rows of a download that is one CSV and a folder `images`.
+
+    Args:
+      columns: ours -> the file's; `id` is the file's, too.
+      picture: id -> the name of its picture below `images`.
+      of: what the download is called, for people.
+
+    Raises:
+      CatalogueError: it is another folder, or the file lacks a column.
+    """
+    path = there(folder / file, f"the folder of {of} has it")
+    images = there(folder / "images", f"the folder of {of} has it")
+    needed = (id, *columns.values())
+    for row, fields in csv_rows(path, quarantine, id=id, needed=needed):
+        place = {"file": path, "row": row, "id": fields[id]}
+        image = picture_of(images / picture(fields[id]), quarantine, **place)
+        known = {own: fields[column] for own, column in columns.items()}
+        yield {"id": fields[id], "split": "", "image": image, **known}
+
+
 def picture_of(
     path: Path, quarantine: Quarantine, *, file: Path, row: int, id: str
 ) -> bytes:

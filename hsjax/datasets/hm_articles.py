@@ -13,7 +13,7 @@ detail_desc. Articles of one product_code are one product in many colours.
 from pathlib import Path
 
 from hsjax.data.quarantine import Quarantine
-from hsjax.datasets.goods import Download, Rows, csv_rows, picture_of, there
+from hsjax.datasets.goods import Download, Rows, listed_products
 
 _COLUMNS = {
     "title": "prod_name",
@@ -30,15 +30,15 @@ _COLUMNS = {
 
 def read(folder: Path, quarantine: Quarantine) -> Rows:
     """Rows of the unpacked download; CatalogueError where it is another."""
-    path = there(folder / "articles.csv", "the folder of the H&M competition has it")
-    images = there(folder / "images", "the folder of the H&M competition has it")
-    needed = ("article_id", *_COLUMNS.values())
-    for row, fields in csv_rows(path, quarantine, id="article_id", needed=needed):
-        id = fields["article_id"]
-        place = {"file": path, "row": row, "id": id}
-        image = picture_of(images / id[:3] / f"{id}.jpg", quarantine, **place)
-        known = {own: fields[column] for own, column in _COLUMNS.items()}
-        yield {"id": id, "split": "", "image": image, **known}
+    return listed_products(
+        folder,
+        quarantine,
+        file="articles.csv",
+        id="article_id",
+        columns=_COLUMNS,
+        picture=lambda id: f"{id[:3]}/{id}.jpg",
+        of="the H&M competition",
+    )
 
 
 DOWNLOAD = Download(

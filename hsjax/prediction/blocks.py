@@ -61,6 +61,7 @@ class Blocks:
             raise CatalogueError(f"--image_root={image_root}: there is no such folder")
         self.notes, self.size, self.wanted = Quarantine(), size, wanted
         self.last, self.count = 0, None
+        self._looked_up = -1, False  # the last block that was asked about
         data, _ = mapped_columns(config, source, self.notes, labelled=False)
         data.columns.update(label=(), group="")
         data.label_map, data.image_root = "", str(image_root)
@@ -95,8 +96,10 @@ class Blocks:
         return (max(row, 1) - 1) // self.size
 
     def _in_wanted(self, row: int) -> bool:
-        self.last = row
-        return self.wanted(self._block(row))
+        self.last, number = row, self._block(row)
+        if number != self._looked_up[0]:  # which opens a file: not for every row
+            self._looked_up = number, self.wanted(number)
+        return self._looked_up[1]
 
     def _without_rows(self, first: int, end: int) -> Iterator[Block]:
         wanted = filter(self.wanted, range(first, end))

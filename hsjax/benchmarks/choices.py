@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from hsjax.benchmarks.memory import bytes_per_device
+from hsjax.data.examples import Examples
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.evaluation.markdown import table
 from hsjax.settings.choices import check_choices
@@ -59,10 +60,11 @@ def bench_choices(
     set_up_jax(config)
     published = encoders["text"].directory if "text" in encoders else None
     catalogue = read_catalogue(config, published=published)
+    examples = training_parts(config, catalogue).train
     found = {}
     for told, choice in tqdm(chosen.items(), desc="choices", disable=None):
         try:
-            found[told] = _measured(*choice, catalogue, steps)
+            found[told] = _measured(*choice, catalogue, examples, steps)
         except jax.errors.JaxRuntimeError as error:
             if OUT_OF_MEMORY not in str(error):
                 raise
@@ -70,7 +72,7 @@ def bench_choices(
     rates = {told: x.get("pairs_per_second", 0.0) for told, x in found.items()}
     best = max(rates, key=rates.get)
     if trace and rates[best]:
-        _measured(*chosen[best], catalogue, TRACED, trace=trace)
+        _measured(*chosen[best], catalogue, examples, TRACED, trace=trace)
     device = jax.devices()[0].device_kind
     facts = {"device": device, "devices": len(jax.devices()), "jax": jax.__version__}
     return {**facts, "steps": steps, "best": best, "trace": trace, "choices": found}
@@ -128,10 +130,9 @@ def _set(config: ConfigDict, key: str, value: Any) -> None:
 
 
 def _measured(
-    config, encoders, catalogue: Catalogue, steps: int, trace: str = ""
+    config, encoders, catalogue: Catalogue, examples: Examples, steps: int, trace=""
 ) -> dict:
     mesh = training_mesh(config)
-    examples = training_parts(config, catalogue).train
     timed = make_timed_step(config, catalogue, encoders, mesh)
     state, running, start = timed.state, timed.running, time.perf_counter()
     flops = step_flops(config, timed.model, timed.shardings.params)

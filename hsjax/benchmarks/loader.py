@@ -4,7 +4,6 @@ The peer is torch's DataLoader with two worker processes, over the same examples
 by the same code one at a time: the same tokens, pictures decoded alike, nothing random.
 """
 
-import importlib.util
 import itertools
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
+from hsjax.benchmarks.peers import check_torch
 from hsjax.data.batches import WINDOW, prefetched, training_batches
 from hsjax.data.examples import Augmentation, Examples, assemble
 from hsjax.data.prepare import read_catalogue
@@ -40,7 +40,7 @@ def bench_loader(config, *, rounds: int) -> dict:
       ConfigError: PyTorch is not installed.
       CatalogueError: whatever a user can mend, in words.
     """
-    _check_installed()
+    check_torch("loader", "PyTorch's DataLoader")
     config, encoders = resolved(config)
     set_up_jax(config)
     data, mesh, text = config.data, training_mesh(config), encoders.get("text")
@@ -80,14 +80,6 @@ def bench_loader(config, *, rounds: int) -> dict:
         "together_per_second": together,
         "input_wait": waiting,
     }
-
-
-def _check_installed() -> None:
-    if not importlib.util.find_spec("torch"):
-        raise ConfigError(
-            "bench loader compares with PyTorch's DataLoader, which is not installed:"
-            " pip install torch"
-        )
 
 
 def _check_batch(examples: Examples, size: int) -> None:

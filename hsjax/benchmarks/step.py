@@ -5,7 +5,6 @@ classifier, starts from our parameters, is given our batches, and minimises Info
 cross-entropy by AdamW in float32. It runs as it is, and through torch.compile.
 """
 
-import importlib.util
 import itertools
 import shutil
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hsjax.batch import BatchSpec
+from hsjax.benchmarks.peers import check_torch
 from hsjax.models.build import build_model
 from hsjax.sharding import place_batch
 from hsjax.taxonomy import Taxonomy
@@ -116,11 +116,7 @@ def bench_step(config, *, rounds: int) -> dict:
 
 
 def _check_installed() -> None:
-    if not importlib.util.find_spec("torch"):
-        raise ConfigError(
-            "bench step compares with PyTorch, which is not installed: pip install"
-            " torch"
-        )
+    check_torch("step")
     if not (shutil.which("g++") or shutil.which("clang++")):
         raise ConfigError(
             "bench step compares with torch.compile, which needs a C++ compiler:"

@@ -1,6 +1,7 @@
 """Files that are whole, or as they were before."""
 
 import contextlib
+import hashlib
 import os
 import time
 import uuid
@@ -36,6 +37,12 @@ def remove_cut_off(folder: Path, name: str = "*") -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - partial.stat().st_mtime > IDLE:
                 partial.unlink()
+
+
+def file_hash(path: Path | str) -> str:
+    """sha256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path | str, text: str) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from hsjax.atomic import file_hash
 from hsjax.data.array_records import RecordFiles, read_file
 from hsjax.data.quarantine import CatalogueError, Quarantine
 
@@ -179,8 +180,7 @@ def described_source(path: Path) -> dict:
         files = sorted(p for p in path.rglob("*") if p.is_file())
     digest, size = hashlib.sha256(), 0
     for file in files:
-        with file.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
+        digest.update(bytes.fromhex(file_hash(file)))
         size += file.stat().st_size
     return {"name": path.name, "bytes": size, "sha256": digest.hexdigest()}
 

@@ -1,6 +1,5 @@
 """One shard of a prepared catalogue: some rows, their pictures, and facts on both."""
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from hsjax.atomic import finished, write_atomically
+from hsjax.atomic import file_hash, finished, write_atomically
 from hsjax.data.array_records import RecordWriter
 from hsjax.data.checked_pictures import CheckedPicture
 from hsjax.data.prepared import check_sizes, read_shard, shard_path
@@ -122,6 +121,5 @@ def _measured(files: Iterable[tuple[str, Path]]) -> dict:
     sizes, hashes = {}, {}
     for kind, path in files:
         sizes[kind] = path.stat().st_size
-        with path.open("rb") as file:
-            hashes[kind] = hashlib.file_digest(file, "sha256").hexdigest()
+        hashes[kind] = file_hash(path)
     return {"bytes": sizes, "sha256": hashes}

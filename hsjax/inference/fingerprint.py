@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from hsjax.atomic import file_hash
 from hsjax.inference.predict import Run
 from hsjax.sharding import parameter_names
 
@@ -44,9 +45,3 @@ def parameters_hash(tree) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8))
     return digest.hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from hsjax.atomic import write_atomically
+from hsjax.atomic import file_hash, write_atomically
 from hsjax.train.checkpoint import checkpoint_steps
 from hsjax.train.config import (
     MAY_CHANGE,
@@ -151,8 +150,7 @@ def source_files(config: ConfigDict) -> dict[str, tuple[Path, int, int]]:
 @functools.lru_cache(64)
 def digest(path: Path, size: int, changed: int) -> str:
     """sha256 of a file; its size and time tell one state of it from another."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_hash(path)
 
 
 def is_done(config: ConfigDict, workdir: Path) -> bool:

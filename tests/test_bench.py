@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from encoders import extraction
 from runs import TEXT, command, prepare_run, run_config
+from tiny import ragged_tree, random_logits
 
 from hsjax.benchmarks import loader
+from hsjax.benchmarks.decode import segment_path
 from hsjax.benchmarks.embed import SENTENCES, bench_embed, largest_difference
 from hsjax.benchmarks.loader import bench_loader, timed_rounds, torch_loader
 from hsjax.data.examples import assemble
 from hsjax.data.quarantine import CatalogueError
-from hsjax.decodes import DECODES
+from hsjax.decodes import DECODES, exact_path
 from hsjax.timing import headline, is_noisy, summary, times_faster
 from hsjax.train.workdir import ConfigError
 
@@ -45,9 +47,18 @@ def test_the_tree_beside_a_softmax(tmp_path):
     assert found["nodes"] == [2, 2, 2]
     decodes = {f"decode_{name}" for name in DECODES}
     measured = {k for k, v in found.items() if isinstance(v, dict)}
-    assert measured == {"node_log_probs", "loss_gradient", *decodes}
+    assert measured == {"node_log_probs", "loss_gradient", "segment_sums", *decodes}
+    held = found["temporary_bytes"] / 16 / 6  # rows, nodes
+    assert found["temporary_bytes_per_row_and_node"] == held
     assert found["ratio"] == found["decode_path"]["times_faster"]
     assert found["ours"] == 160 / found["decode_path"]["ours_seconds"]
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_the_path_by_segments_is_the_same(depth):
+    tree = ragged_tree(depth, depth=depth)
+    logits = random_logits(tree, 50, seed=1)
+    assert np.array_equal(segment_path(logits, tree), exact_path(logits, tree))
 
 
 def few(shop):
@@ -196,5 +207,5 @@ def test_a_pool_that_no_peer_has_is_refused(shop, bert):
 
 def test_without_a_peer_it_says_what_to_install(shop, bert, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(CatalogueError, match="pip install torch"):
+    with pytest.raises(ConfigError, match="pip install torch"):
         bench_embed(extraction(shop, bert, "title"), items=9, rounds=2)

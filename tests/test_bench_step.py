@@ -1,10 +1,12 @@
 """`bench step` measures two sides that train alike, and says what it needs."""
 
+import jax
 import numpy as np
 import pytest
 
 from configs.bench_step import get_config
 from hsjax.benchmarks import step as bench
+from hsjax.benchmarks.peers import peer_device
 from hsjax.benchmarks.step import SAME, bench_step, random_batch, same_config
 from hsjax.taxonomy import Taxonomy
 from hsjax.timing import is_noisy
@@ -49,6 +51,27 @@ def test_both_sides_train_alike(monkeypatch):
     assert found["spread"] == found[best]["times_faster_spread"]
     loads = {"load": 9.0, "load_after": 0.0, "cores": 2}
     assert is_noisy({**found, **loads})
+
+
+def test_both_sides_train_alike_in_bfloat16(monkeypatch):
+    torch = pytest.importorskip("torch", reason="the peer of this bench")
+    monkeypatch.setattr(torch, "compile", lambda model: model)  # minutes
+    config = tiny()
+    config.model.dtype, config.optim.learning_rate = "bfloat16", 1e-5
+    with jax.numpy_dtype_promotion("standard"):  # the gradient of masked attention
+        found = bench_step(config, rounds=1)
+    assert (found["device"], found["dtype"]) == ("cpu", "bfloat16")
+    assert found["torch"] == torch.__version__
+    # rounded as bfloat16 rounds, so float32 it is not
+    assert 1e-6 < found["eager"]["loss_difference"] < 0.05
+
+
+def test_a_peer_without_the_accelerator_is_told(monkeypatch):
+    torch = pytest.importorskip("torch", reason="the peer of this bench")
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="torch for CUDA"):
+        peer_device("step")
 
 
 def test_what_the_peer_has_no_choice_about_is_set():

@@ -4,6 +4,7 @@ python -m hsjax.bench choices --config=configs/scale/h200.py \\
   --vary=model.remat=none,dots --vary=model.scan=false,true \\
   --vary=model.attention=xla,cudnn --vary=data.batch_size=256,512 \\
   --steps=200 --trace=runs/h200/trace --output=runs/h200/choices.md
+python -m hsjax.bench step --config=configs/scale/h200.py  # beside PyTorch
 python -m hsjax.main --config=configs/scale/h200.py --workdir=runs/h200
 
 What it measures is speed and memory: the pictures are small ones, enlarged. Not run yet

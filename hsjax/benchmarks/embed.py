@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hsjax.batch import IMAGE
+from hsjax.benchmarks.peers import check_torch, peer_device
 from hsjax.data.features import content_items
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import load_records
@@ -47,8 +48,10 @@ def bench_embed(config, *, items: int, rounds: int) -> dict:
     code for all.
 
     Raises:
-      CatalogueError: no peer is installed, no items, or whatever extraction refuses.
+      ConfigError: PyTorch is not installed.
+      CatalogueError: no items, or whatever extraction refuses.
     """
+    check_torch("embed")
     c, encoder = config.extract, open_encoder(config)
     if c.states:
         raise CatalogueError("bench embed compares one vector an item, not states")
@@ -64,8 +67,9 @@ def bench_embed(config, *, items: int, rounds: int) -> dict:
     some = [unique[i] for i in drawn]
     ours = _ours(encoder, len(some))
     expected = ours(some)
+    device, facts = peer_device("embed")
     found, size = {}, len(some)
-    for name, peer in _peers(config, encoder.facts).items():
+    for name, peer in _peers(config, encoder.facts, device).items():
         turns = times_faster(lambda: ours(some), lambda p=peer: p(some), rounds=rounds)
         found[name] = {
             "ours_per_second": size / turns["ours_seconds"],
@@ -74,7 +78,7 @@ def bench_embed(config, *, items: int, rounds: int) -> dict:
             "largest_difference": largest_difference(name, expected, peer(some)),
         }
     first = headline("embed", size, found[FIRST], peer_is="transformers on torch")
-    return first | {"items": size, "encoder": encoder.facts} | found
+    return first | facts | {"items": size, "encoder": encoder.facts} | found
 
 
 def _unique(config) -> dict:
@@ -119,46 +123,53 @@ def _ours(encoder: FrozenEncoder, total: int) -> Encode:
     return encode
 
 
-def _peers(config, facts: dict) -> dict[str, Encode]:
-    if not importlib.util.find_spec("torch"):
-        raise CatalogueError(
-            "bench embed compares with PyTorch, which is not installed: pip install"
-            " torch (and sentence-transformers)"
-        )
+def _peers(config, facts: dict, device: str) -> dict[str, Encode]:
     import torch
 
     torch.set_num_threads(THREADS)
     if config.extract.modality == IMAGE:
-        return {FIRST: _torch_pictures(config, facts)}
-    peers = _torch_texts(config, facts)
+        return {FIRST: _torch_pictures(config, facts, device)}
+    peers = _torch_texts(config, facts, device)
     if importlib.util.find_spec("sentence_transformers"):
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(facts["source"], device="cpu")
+        model = SentenceTransformer(facts["source"], device=device)
         model.max_seq_length = facts["length"]
         before = facts.get("prefix", "")
         peers[SENTENCES] = lambda texts: model.encode([before + x for x in texts])
     return peers
 
 
-def _torch_texts(config, facts: dict) -> dict[str, Encode]:
-    """transformers on texts as they come, and on the batches of `encode_texts`."""
+def _torch_model(facts: dict, device: str):
+    """(the encoder as transformers has it, its precision as a context)."""
     import torch
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(facts["source"], dtype=torch.float32).eval()
+    torch.set_float32_matmul_precision("high")  # of a GPU: as XLA does by itself
+    model = AutoModel.from_pretrained(facts["source"], dtype=torch.float32)
+    half = {"dtype": torch.bfloat16, "enabled": facts["compute"] == "bfloat16"}
+    return model.eval().to(device), lambda: torch.autocast(device, **half)
+
+
+def _torch_texts(config, facts: dict, device: str) -> dict[str, Encode]:
+    """transformers on texts as they come, and on the batches of `encode_texts`."""
+    import torch
+
+    model, half = _torch_model(facts, device)
 
     @torch.inference_mode()
     def apply(ids, mask):
-        mask = torch.from_numpy(mask)
-        states = model(
-            input_ids=torch.from_numpy(ids).long(), attention_mask=mask.long()
-        ).last_hidden_state
+        mask = torch.from_numpy(mask).to(device)
+        ids = torch.from_numpy(ids).long().to(device)
+        with half():
+            found = model(input_ids=ids, attention_mask=mask.long())
+        states = found.last_hidden_state.float()
         if facts["pool"] != "mean":
-            return states[:, 0].numpy()
+            return states[:, 0].cpu().numpy()
         kept = mask[:, :, None].float()
         # a batch may be filled up with empty rows
-        return ((states * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)).numpy()
+        mean = (states * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+        return mean.cpu().numpy()
 
     tokenizer = load_tokenizer(facts["source"])
     options = {"tokenizer": tokenizer, "length": facts["length"]}
@@ -181,22 +192,25 @@ def _torch_texts(config, facts: dict) -> dict[str, Encode]:
     return {FIRST: as_they_come, "transformers_our_batches": on_ours}
 
 
-def _torch_pictures(config, facts: dict) -> Encode:
+def _torch_pictures(config, facts: dict, device: str) -> Encode:
     """transformers on the batches of `encode_pictures`."""
     import torch
-    from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(facts["source"], dtype=torch.float32).eval()
+    model, half = _torch_model(facts, device)
     look = from_facts(facts["preprocessing"])
-    mean, std = (torch.tensor(x).reshape(1, 3, 1, 1) for x in (look.mean, look.std))
+    mean, std = (
+        torch.tensor(x, device=device).reshape(1, 3, 1, 1)
+        for x in (look.mean, look.std)
+    )
 
     @torch.inference_mode()
     def apply(batch, weight):
         pixels = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
-        states = model(pixel_values=(pixels.float() / 255 - mean) / std)
+        with half():
+            states = model(pixel_values=(pixels.to(device).float() / 255 - mean) / std)
         if facts["pool"] == "cls":
-            return states.last_hidden_state[:, 0].numpy()
-        return states.pooler_output.flatten(1).numpy()
+            return states.last_hidden_state[:, 0].float().cpu().numpy()
+        return states.pooler_output.flatten(1).float().cpu().numpy()
 
     options = {"look": look, "rows": config.extract.rows}
     options |= {"max_pixels": config.data.image.max_pixels}

@@ -2,7 +2,8 @@
 
 The same model, a BERT and a ViT of transformers with projections and a linear
 classifier, starts from our parameters, is given our batches, and minimises InfoNCE plus
-cross-entropy by AdamW in float32. It runs as it is, and through torch.compile.
+cross-entropy by AdamW, in the precision of the config and on the device that jax has.
+It runs as it is, and through torch.compile.
 """
 
 import itertools
@@ -15,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hsjax.batch import BatchSpec
-from hsjax.benchmarks.peers import check_torch
+from hsjax.benchmarks.peers import check_torch, peer_device
 from hsjax.models.build import build_model
 from hsjax.sharding import place_batch
 from hsjax.taxonomy import Taxonomy
@@ -28,18 +29,19 @@ from hsjax.train.workdir import ConfigError
 
 CLASSES, VOCABULARY = 100, 8000
 BATCHES = 4  # different ones, in turn
-STEPS = 4  # of a round
+STEPS = {"cpu": 4, "gpu": 25}  # of a round
 FIRST = 5  # whose losses are compared
 # what the peer has no choice about
 SAME = {
     "model.modalities": ("title", "image"),
-    "model.dtype": "float32",
     "model.joint_bias": True,
     "model.modality_dropout": 0.0,
+    "model.text.dropout": 0.0,
     "model.text.pool": "mean",
     "model.text.pre_norm": False,
     "model.text.bag": 0,
     "model.image.family": "vit",
+    "model.image.dropout": 0.0,
     "model.image.pool": "cls",
     "model.fusion.kind": "concat",
     "model.fusion.norm": "raw",
@@ -85,32 +87,36 @@ def bench_step(config, *, rounds: int) -> dict:
 
     config = same_config(config)
     set_up_jax(config)
+    device, facts = peer_device("step")
     tree = Taxonomy.from_paths([(f"c{i:03d}",) for i in range(CLASSES)])
     batches = [random_batch(config, tree, seed) for seed in range(BATCHES)]
-    rows, found = config.data.batch_size, {}
+    steps, found = STEPS.get(jax.default_backend(), STEPS["gpu"]), {}
+    items = steps * config.data.batch_size
     for way in ("eager", "compiled"):
         ours, params, operations = our_side(config, tree)
-        peer = torch_side(config, params, compiled=way == "compiled")
+        peer = torch_side(config, params, compiled=way == "compiled", device=device)
         apart = max(
             abs(_after(ours, batch) - _after(peer, batch))
             for batch in itertools.islice(itertools.cycle(batches), FIRST)
         )
-        run = [_turn(side, batches) for side in (ours, peer)]
+        run = [_turn(side, batches, steps) for side in (ours, peer)]
         times = times_faster(*run, rounds=rounds)
         found[way] = {
-            "ours_per_second": STEPS * rows / times["ours_seconds"],
-            "peer_per_second": STEPS * rows / times["peer_seconds"],
+            "ours_per_second": items / times["ours_seconds"],
+            "peer_per_second": items / times["peer_seconds"],
             **times,
             "loss_difference": apart,
         }
     best = max(found, key=lambda way: found[way]["peer_per_second"])
     peer_is = f"transformers on torch, {best}"
-    first = headline("step", STEPS * rows, found[best], peer_is=peer_is)
+    first = headline("step", items, found[best], peer_is=peer_is)
     return {
         **first,
-        "batch_size": rows,
-        "steps_per_round": STEPS,
-        "model_flops_per_second": first["ours"] * operations / rows,
+        **facts,
+        "dtype": config.model.dtype,
+        "batch_size": config.data.batch_size,
+        "steps_per_round": steps,
+        "model_flops_per_second": first["ours"] * operations / config.data.batch_size,
         **found,
     }
 
@@ -187,9 +193,9 @@ def _after(side: Side, batch) -> float:
     return side.loss()
 
 
-def _turn(side: Side, batches) -> Callable:
+def _turn(side: Side, batches, steps: int) -> Callable:
     def run():
-        for batch in itertools.islice(itertools.cycle(batches), STEPS):
+        for batch in itertools.islice(itertools.cycle(batches), steps):
             side.step(batch)
         side.loss()
 

@@ -42,11 +42,12 @@ class Classifier(nn.Module):
         image = self.image(pixel_values=pixels).last_hidden_state[:, 0]
         image = self.image_joint(image)
         scale = self.temperature.clamp(max=self.limit).exp()
-        s = scale * normalize(text) @ normalize(image).T
-        own = torch.arange(len(s))
+        with torch.autocast(scale.device.type, enabled=False):  # losses are float32
+            s = scale * normalize(text.float()) @ normalize(image.float()).T
+        own = torch.arange(len(s), device=s.device)
         contrast = (cross_entropy(s, own) + cross_entropy(s.T, own)) / 2
         logits = self.head(torch.cat([text, image], dim=1))
-        return contrast + cross_entropy(logits, labels)
+        return contrast + cross_entropy(logits.float(), labels)
 
 
 def _linear(params: dict) -> nn.Linear:
@@ -81,7 +82,10 @@ def _towers(config, params: dict) -> tuple[BertModel, ViTModel]:
         with tempfile.TemporaryDirectory() as folder:
             write_encoder(Path(folder), name, settings.to_dict(), own, {})
             tower, told = kind.from_pretrained(
-                folder, add_pooling_layer=False, output_loading_info=True
+                folder,
+                add_pooling_layer=False,
+                attn_implementation="sdpa",
+                output_loading_info=True,
             )
         if wrong := [*told["missing_keys"], *told["unexpected_keys"]]:
             raise ValueError(f"the {name} tower is not the same: {sorted(wrong)}")
@@ -103,19 +107,29 @@ def _sizes(c) -> dict:
     }
 
 
-def torch_side(config, params: dict, *, compiled: bool) -> Side:
-    """The peer with our parameters, learning rate and decay, on as many threads."""
+def torch_side(config, params: dict, *, compiled: bool, device: str) -> Side:
+    """The peer with our parameters, learning rate, decay and precision.
+
+    On the CPU it has as many threads; bfloat16 is torch's autocast, with parameters in
+    float32 as ours are.
+
+    Args:
+      device: cpu | cuda.
+    """
     torch.set_num_threads(THREADS)
-    model = Classifier(config, params)
-    optimizer = _optimizer(model, config)
-    forward, last = torch.compile(model) if compiled else model, [torch.zeros(())]
+    torch.set_float32_matmul_precision("high")  # of a GPU: as XLA does by itself
+    model = Classifier(config, params).to(device)
+    optimizer, last = _optimizer(model, config), [torch.zeros(())]
+    forward = torch.compile(model) if compiled else model
+    half = {"dtype": torch.bfloat16, "enabled": config.model.dtype == "bfloat16"}
 
     def step(batch):
-        told = [torch.from_numpy(batch[k]) for k in ("title_ids", "title_mask")]
-        picture = torch.from_numpy(batch["image"][:, 0])
-        labels = torch.from_numpy(batch["labels"][:, 0]).long()
+        names = ("title_ids", "title_mask", "image", "labels")
+        ids, mask, views, labels = (torch.from_numpy(batch[k]) for k in names)
+        told = ids.long(), mask.long(), views[:, 0], labels[:, 0].long()
         optimizer.zero_grad(set_to_none=True)
-        last[0] = forward(told[0].long(), told[1].long(), picture, labels)
+        with torch.autocast(device, **half):
+            last[0] = forward(*(x.to(device) for x in told))
         last[0].backward()
         optimizer.step()
 

@@ -19,6 +19,7 @@ from hsjax.data.records import CatalogueError, Quarantine, load_records
 from hsjax.data.synthetic import listings
 from hsjax.evaluation.comparison import compare_runs
 from hsjax.evaluation.predictions import read_predictions
+from hsjax.train.claim import CLAIM
 from hsjax.train.workdir import WorkdirError
 from hsjax.trained.scoring import evaluate_run
 
@@ -130,7 +131,7 @@ def test_the_workdir_has_every_file(run):
         *("best.json", "checkpoints", "config.json", "confusion.png", "curves.png"),
         *("metrics.jsonl", "predictions.parquet", "quarantine.csv", "reliability.png"),
         *("report.json", "report.md", "taxonomy.json", "tensorboard", "tokenizer.json"),
-        *("parameters.txt", "train_counts.json", "train_rows.npy"),
+        *("parameters.txt", "train_counts.json", "train_rows.npy", CLAIM),
     }
     assert str(workdir) in printed.splitlines()[-1]
     assert (workdir / "report.md").read_text().strip() in printed

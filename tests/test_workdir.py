@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -21,6 +23,7 @@ from runs import (
 from hsjax.data.synthetic import write_catalogue
 from hsjax.tasks.registry import user_errors
 from hsjax.taxonomy import Taxonomy
+from hsjax.train.claim import CLAIM, claimed
 from hsjax.train.config import LATER
 from hsjax.train.devices import training_mesh
 from hsjax.train.environment import environment
@@ -46,6 +49,35 @@ def prepared():
 
 def steps_on_disk(workdir):
     return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir())
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from hsjax.train.claim import claimed
+with claimed(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_run_at_a_time_writes_a_workdir(tmp_path):
+    pytest.importorskip("fcntl", reason="locks as Unix has them")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        told = f"process {holder.pid} on .* is at work there"
+        with pytest.raises(WorkdirError, match=told), claimed(tmp_path):
+            pass
+    finally:
+        holder.kill()  # which gives no chance to clean up
+        holder.wait()
+        holder.stdout.close()
+    for _ in range(2):
+        with claimed(tmp_path):
+            assert (tmp_path / CLAIM).read_text().startswith(f"process {os.getpid()} ")
 
 
 def test_best_and_latest_are_kept(prepared, tmp_path, monkeypatch):

@@ -61,15 +61,7 @@ def bench_decode(taxonomy: Path, *, rows: int, rounds: int) -> dict:
             lambda: _repeated(plain, flat),
             rounds=rounds,
         )
-    path, segments = (
-        jax.jit(lambda x, f=f: f(x, tree)) for f in (DECODES["path"], segment_path)
-    )
-    found["segment_sums"] = times_faster(
-        lambda: _repeated(path, logits),
-        lambda: _repeated(segments, logits),
-        rounds=rounds,
-    )
-    memory = sizes_of(path.lower(logits).compile())["temp"]
+    found["segment_sums"], memory = _beside_segments(logits, tree, rounds)
     peer = f"softmax + argmax over {len(paths):,} leaves"
     first = headline("decode", CALLS * rows, found["decode_path"], peer_is=peer)
     facts = {"nodes": list(tree.sizes), "rows": rows, "calls_per_round": CALLS}
@@ -77,6 +69,19 @@ def bench_decode(taxonomy: Path, *, rows: int, rounds: int) -> dict:
     if memory is not None:
         facts["temporary_bytes_per_row_and_node"] = memory / rows / sum(tree.sizes)
     return first | facts | found
+
+
+def _beside_segments(logits, tree: Taxonomy, rounds: int) -> tuple[dict, int | None]:
+    """(times of the exact path beside `segment_path`, its temporary bytes)."""
+    path, segments = (
+        jax.jit(lambda x, f=f: f(x, tree)) for f in (DECODES["path"], segment_path)
+    )
+    times = times_faster(
+        lambda: _repeated(path, logits),
+        lambda: _repeated(segments, logits),
+        rounds=rounds,
+    )
+    return times, sizes_of(path.lower(logits).compile())["temp"]
 
 
 def segment_path(

@@ -21,6 +21,7 @@ from hsjax.models.published_start import published_start
 from hsjax.models.published_towers import read_towers
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.checkpoint import CheckpointError, checkpoint_steps
+from hsjax.train.claim import claimed
 from hsjax.train.devices import set_up_jax, training_mesh
 from hsjax.train.diverged import Diverged
 from hsjax.train.kept import kept_encoders, read_train_counts
@@ -73,9 +74,14 @@ def train(config, workdir: Path) -> None:
         if jax.process_index() == 0:
             print(f"{workdir} is done: see {workdir / 'report.md'}")
         return
-    start = time.perf_counter()
     check_objective(config.objective, tuple(config.model.modalities))
     set_up_jax(config)
+    with claimed(workdir):
+        _train(config, workdir, encoders)
+
+
+def _train(config, workdir: Path, encoders) -> None:
+    start = time.perf_counter()
     mesh = training_mesh(config)
     catalogue = open_catalogue(config, workdir, encoders)
     rows = scored_rows(config, catalogue)

@@ -52,10 +52,14 @@ def _parquet_values(path: Path, name: str, array: pa.Array) -> list:
             x if x is None else x.decode("utf-8", "surrogateescape") for x in values
         ]
     except (ValueError, OverflowError) as error:
-        raise CatalogueError(
-            f"{path}: column {name!r} of type {array.type} has unreadable values"
-            f" ({error}); save it as text"
-        ) from None
+        # a date or a duration that Python has no object for; Arrow has words
+        try:
+            return array.cast(pa.large_string()).to_pylist()
+        except pa.ArrowException:
+            raise CatalogueError(
+                f"{path}: column {name!r} of type {array.type} has unreadable values"
+                f" ({error}); save it as text"
+            ) from None
 
 
 def read_parquet(

@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from readme import commands
+from readme import PAGES, commands
 
 from configs import base
 from hsjax.train.workdir import flatten
@@ -68,6 +68,7 @@ ARROWS = {
         "hsjax.inference",
         "hsjax.losses",
         "hsjax.models",
+        "hsjax.prediction",
         "hsjax.settings",
         "hsjax.sharding",
         "hsjax.sweep",
@@ -339,6 +340,6 @@ def test_the_readme_names_only_what_exists():
             assert key in keys, f"{key}: {line}"
         if "-m hsjax" in line:
             assert set(re.findall(r"--(\w+)[= ]", line)) <= known, line
-    text = (ROOT / "README.md").read_text()
+    text = "".join(path.read_text() for path in PAGES)
     for path in re.findall(r"`((?:configs|colab|launch|\.ci)/[\w./]+)`", text):
         assert (ROOT / path).exists(), path

@@ -37,9 +37,7 @@ class Stakes(NamedTuple):
     review: float | Float[Array, ""]
 
 
-def filing_costs(
-    probs: Float[Array, "B P"], stakes: Stakes
-) -> Float[Array, "B P"]:
+def filing_costs(probs: Float[Array, "B P"], stakes: Stakes) -> Float[Array, "B P"]:
     """Expected cost of filing each leaf, O(leaves log leaves)."""
     duty, penalty = jnp.asarray(stakes.duty), jnp.asarray(stakes.penalty)
     order = jnp.argsort(duty)

@@ -118,22 +118,31 @@ def test_the_deepest_sure_node_lies_below_or_is_the_prefix(name):
         assert said["confident"][row].tolist() == expected.tolist()
 
 
+def tables(name):
+    """(answered leaf, true leaf): edges between them, and what a mistake costs."""
+    tree, pairs = TREES[name], listed(drawn(name, 0.3))
+    ends, paths = ends_of(tree), leaf_paths(tree)
+    stops = [np.append(x, False) for x in tree.stop]  # [-1] is False
+    stopped = np.stack([s[i] for s, i in zip(stops, paths.T, strict=True)], axis=1)
+    real, count = np.where(stopped, -1, paths), len(paths)
+    steps = path_distance(np.repeat(real, count, 0), np.tile(real, (count, 1)), none=-1)
+    steps = steps.reshape(count, count)
+    costs = steps.astype(float)
+    for i, one in enumerate(ends):
+        for j, other in enumerate(ends):
+            costs[i, j] = pairs.get((one, other), costs[i, j])
+    return {"distance": steps, "cost": costs}
+
+
 @every_tree
 def test_least_distance_and_least_cost_are_of_the_leaves_below(name):
-    tree, pairs = TREES[name], listed(drawn(name, 0.3))
-    ends = ends_of(tree)
-    stops = [np.append(x, False) for x in tree.stop]
+    known = tables(name)
     for row, _, here, probs, paths, said in given(name):
-        real = np.where([[s[i] for s, i in zip(stops, p, strict=True)] for p in paths],
-                        -1, paths)  # fmt: skip
-        steps = np.array([path_distance(np.tile(p, (len(paths), 1)), real, none=-1)
-                          for p in real])  # fmt: skip
-        costs = np.array([[pairs.get((a, b), d) for b, d in zip(ends, line, strict=True)]
-                          for a, line in zip(ends, steps, strict=True)])  # fmt: skip
-        for decode, table in (("distance", steps), ("cost", costs)):
+        for decode, table in known.items():
             expected = np.where(here, table @ probs, np.inf)
-            answer = np.flatnonzero((paths == np.asarray(said[decode][row])).all(axis=1))
-            assert expected[answer[0]] == pytest.approx(expected.min(), abs=2e-5)
+            same = (paths == np.asarray(said[decode][row])).all(axis=1)
+            answer = np.flatnonzero(same)[0]
+            assert expected[answer] == pytest.approx(expected.min(), abs=2e-5)
 
 
 @every_tree

@@ -54,6 +54,15 @@ def leaf_set(
     return named, member.sum(axis=1), _deepest_above(member, paths)
 
 
+def set_sizes(
+    logits: Logits, tree: Taxonomy, leasts: Float[Array, "S"]
+) -> Int[Array, "B S"]:
+    """How many leaves the sets of `leaf_set` have, of several least probabilities."""
+    log_probs = leaf_log_probs(logits, tree)
+    counts = [(log_probs >= jnp.log(least)).sum(axis=1) for least in leasts]
+    return jnp.maximum(jnp.stack(counts, axis=1), 1)
+
+
 def _deepest_above(member, paths) -> Int[Array, "B L"]:
     """Path to the deepest node that all members of (B, P) share."""
     columns = []

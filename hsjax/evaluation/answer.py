@@ -9,7 +9,7 @@ from hsjax.decodes import DECODES, confident_path, level_topk, topk_paths
 from hsjax.expected_cost import COST, least_cost_path
 from hsjax.filing import Stakes, cheapest_action
 from hsjax.hierarchy import IMPOSSIBLE, label_log_probs, node_log_probs
-from hsjax.leaf_sets import leaf_set
+from hsjax.leaf_sets import leaf_set, set_sizes
 from hsjax.prefix import below
 from hsjax.taxonomy import Taxonomy
 from hsjax.temperature import tempered
@@ -41,6 +41,7 @@ def make_answer(
       temperatures: all probabilities are those at these, see `tempered`.
       set_least: also sets of leaves of this probability, see `leaf_set`.
       stakes: also the cheapest action, see `cheapest_action`.
+      set_leasts: how large sets of each of these probabilities are, see `set_sizes`.
     """
 
     def answer(
@@ -51,6 +52,7 @@ def make_answer(
         temperatures=None,
         set_least=None,
         stakes: Stakes | None = None,
+        set_leasts=None,
     ):
         outputs, _ = apply(params, stats, batch)
         logits, prefix = outputs.logits, batch.get(PREFIX)
@@ -88,6 +90,8 @@ def make_answer(
             found |= {f"asked/{k}": v for k, v in zip(names, chosen, strict=True)}
         if truth:
             found |= _truth_facts(logits, batch["labels"], tree)
+        if set_leasts is not None:
+            found["asked/set_sizes"] = set_sizes(logits, tree, set_leasts)
         found |= _present(outputs, batch)
         if objective is not None:
             _, losses = objective(outputs, batch)
@@ -109,7 +113,7 @@ def _present(outputs, batch) -> dict[str, jax.Array]:
 
 
 def _truth_facts(logits, labels, tree: Taxonomy) -> dict[str, jax.Array]:
-    """What a calibration is judged by: see `Judged`."""
+    """What a calibration is fitted on and judged by: see `judged`."""
     ids, probs = [], []
     for level, log_probs in enumerate(node_log_probs(logits, tree)):
         slot = jnp.argmax(log_probs, axis=1)
@@ -118,6 +122,7 @@ def _truth_facts(logits, labels, tree: Taxonomy) -> dict[str, jax.Array]:
     return {
         "asked/best": jnp.stack(ids, axis=1),
         "asked/best_prob": jnp.stack(probs, axis=1),
+        "asked/labels": labels,
         "asked/label_log_probs": label_log_probs(logits, labels, tree),
     }
 

@@ -25,10 +25,11 @@ from hsjax.evaluation.collect import (
 )
 from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.tree_calibration import TreeCalibration
 from hsjax.features.labels import kept_labels
 from hsjax.features.live import encode_missing
 from hsjax.filing import Stakes
-from hsjax.inference.calibration import NONE, TreeCalibration, kept_calibration
+from hsjax.inference.calibration import NONE, kept_calibration
 from hsjax.inference.parameters import best_parameters, vocabulary
 from hsjax.inference.products import check_records, read_products
 from hsjax.models.build import Model, build_model

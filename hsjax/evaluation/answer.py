@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from hsjax.decodes import DECODES, confident_path, level_topk, topk_paths
 from hsjax.expected_cost import COST, least_cost_path
-from hsjax.filing import Stakes, cheapest_action
+from hsjax.filing import cheapest_action
 from hsjax.hierarchy import IMPOSSIBLE, label_log_probs, node_log_probs
 from hsjax.leaf_sets import leaf_set, set_sizes
 from hsjax.prefix import below
@@ -39,66 +39,81 @@ def make_answer(
 
       confidence: also the deepest node that is so probable, see `confident_path`.
       temperatures: all probabilities are those at these, see `tempered`.
-      set_least: also sets of leaves of this probability, see `leaf_set`.
-      stakes: also the cheapest action, see `cheapest_action`.
-      set_leasts: how large sets of each of these probabilities are, see `set_sizes`.
+      set_least: also sets of leaves of this probability, see `leaf_set`; set_leasts:
+        how large sets of each are. stakes: also the cheapest action.
     """
 
-    def answer(
-        params,
-        stats,
-        batch,
-        confidence=None,
-        temperatures=None,
-        set_least=None,
-        stakes: Stakes | None = None,
-        set_leasts=None,
-    ):
+    def answer(params, stats, batch, confidence=None, temperatures=None, **asked):
         outputs, _ = apply(params, stats, batch)
-        logits, prefix = outputs.logits, batch.get(PREFIX)
-        if temperatures is not None:
-            logits = tempered(logits, tree, temperatures)
-        whole = logits
-        if prefix is not None:
-            logits = below(logits, tree, prefix)
+        whole, logits = _conditioned(outputs.logits, tree, temperatures, batch)
         decoded = {name: DECODES[name](logits, tree) for name in decodes}
         if costs is not None:
             decoded[COST] = least_cost_path(logits, tree, costs)
-        paths, log_probs = topk_paths(logits, tree, topk)
-        if prefix is not None:  # where fewer than k leaves lie below it
-            paths = jnp.where(log_probs[..., None] > IMPOSSIBLE / 2, paths, -1)
         found = {f"decoded/{name}": labels for name, labels in decoded.items()}
         found |= {
             "prob": _node_probs(logits, decoded[main], tree),
             "log_prob": label_log_probs(logits, decoded[main], tree).sum(axis=1),
-            "topk_paths": paths,
-            "topk_probs": jnp.exp(log_probs),
             "level_topk": level_topk(logits, tree, topk),
             "weight": batch["weight"],
         }
+        found |= _best_paths(logits, tree, topk)
         if confidence is not None:
             found["confident"] = confident_path(logits, tree, confidence)
-        if set_least is not None:
-            within = None if prefix is None else logits
-            options = {"most": SET_LEAVES, "within": within}
-            named = leaf_set(whole, tree, set_least, **options)
-            names = ("set_paths", "set_count", "set_node")
-            found |= {f"asked/{k}": v for k, v in zip(names, named, strict=True)}
-        if stakes is not None:
-            chosen = cheapest_action(logits, tree, stakes, shown=topk)
-            names = ("action", "expected_cost", "file_path")
-            found |= {f"asked/{k}": v for k, v in zip(names, chosen, strict=True)}
+        beside = _beside(whole, logits, tree, topk, **asked)
         if truth:
-            found |= _truth_facts(logits, batch["labels"], tree)
-        if set_leasts is not None:
-            found["asked/set_sizes"] = set_sizes(logits, tree, set_leasts)
+            beside |= _truth_facts(logits, batch["labels"], tree)
+        found |= {f"asked/{name}": values for name, values in beside.items()}
         found |= _present(outputs, batch)
-        if objective is not None:
-            _, losses = objective(outputs, batch)
-            found |= {f"loss/{name}": jnp.stack(pair) for name, pair in losses.items()}
+        losses = {} if objective is None else objective(outputs, batch)[1]
+        found |= {f"loss/{name}": jnp.stack(pair) for name, pair in losses.items()}
         return found
 
     return answer
+
+
+def _conditioned(logits, tree: Taxonomy, temperatures, batch):
+    """(Logits at the temperatures, the same below the prefixes of a batch)."""
+    if temperatures is not None:
+        logits = tempered(logits, tree, temperatures)
+    prefix = batch.get(PREFIX)
+    return logits, logits if prefix is None else below(logits, tree, prefix)
+
+
+def _best_paths(logits, tree: Taxonomy, topk: int) -> dict[str, jax.Array]:
+    paths, log_probs = topk_paths(logits, tree, topk)
+    # below a prefix there may be fewer than k leaves
+    possible = log_probs[..., None] > IMPOSSIBLE / 2
+    return {
+        "topk_paths": jnp.where(possible, paths, -1),
+        "topk_probs": jnp.exp(log_probs),
+    }
+
+
+def _beside(
+    whole,
+    logits,
+    tree: Taxonomy,
+    topk: int,
+    *,
+    set_least=None,
+    set_leasts=None,
+    stakes=None,
+) -> dict[str, jax.Array]:
+    """What only some ask for: `whole` is without a prefix, `logits` below it."""
+    found = {}
+    if set_least is not None:
+        within = None if whole is logits else logits
+        options = {"most": SET_LEAVES, "within": within}
+        names = ("set_paths", "set_count", "set_node")
+        named = leaf_set(whole, tree, set_least, **options)
+        found |= dict(zip(names, named, strict=True))
+    if set_leasts is not None:
+        found["set_sizes"] = set_sizes(whole, tree, set_leasts)
+    if stakes is not None:
+        names = ("action", "expected_cost", "file_path")
+        chosen = cheapest_action(logits, tree, stakes, shown=topk)
+        found |= dict(zip(names, chosen, strict=True))
+    return found
 
 
 def _present(outputs, batch) -> dict[str, jax.Array]:
@@ -120,10 +135,10 @@ def _truth_facts(logits, labels, tree: Taxonomy) -> dict[str, jax.Array]:
         ids.append(jnp.asarray(tree.layout[level].ids)[slot])
         probs.append(jnp.exp(jnp.max(log_probs, axis=1)))
     return {
-        "asked/best": jnp.stack(ids, axis=1),
-        "asked/best_prob": jnp.stack(probs, axis=1),
-        "asked/labels": labels,
-        "asked/label_log_probs": label_log_probs(logits, labels, tree),
+        "best": jnp.stack(ids, axis=1),
+        "best_prob": jnp.stack(probs, axis=1),
+        "labels": labels,
+        "label_log_probs": label_log_probs(logits, labels, tree),
     }
 
 

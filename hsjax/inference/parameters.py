@@ -1,4 +1,4 @@
-"""The parameters of a trained run, out of its best checkpoint."""
+"""What a trained run has learnt: parameters of the best checkpoint, and tokenizer."""
 
 import contextlib
 from pathlib import Path
@@ -26,6 +26,12 @@ def best_parameters(workdir: Path, config, model: Model, spec: BatchSpec):
         fields = {"params": like[0]} | ({"stats": like[1]} if like[1] else {})
         step, found = checkpoints.restore_parameters(fields)
         return step, found["params"], found.get("stats", {})
+
+
+def read_tokenizer(workdir: Path) -> Tokenizer | None:
+    """Of a run, None where it reads no text by tokens."""
+    path = workdir / "tokenizer.json"
+    return Tokenizer.from_file(str(path)) if path.exists() else None
 
 
 def vocabulary(tokenizer: Tokenizer | None) -> int:

@@ -28,9 +28,8 @@ from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.tree_calibration import TreeCalibration
 from hsjax.features.labels import kept_labels
 from hsjax.features.live import encode_missing
-from hsjax.filing import Stakes
 from hsjax.inference.calibration import NONE, kept_calibration
-from hsjax.inference.parameters import best_parameters, vocabulary
+from hsjax.inference.parameters import best_parameters, read_tokenizer, vocabulary
 from hsjax.inference.products import check_records, read_products
 from hsjax.models.build import Model, build_model
 from hsjax.sharding import jit_whole, make_mesh
@@ -94,10 +93,9 @@ class Run(NamedTuple):
         groups: np.ndarray | None = None,
         confidence: float | np.ndarray | None = None,
         prefixes: np.ndarray | None = None,
-        set_least: float | None = None,
-        stakes: Stakes | None = None,
         progress: str = "",
         encode: EncodeMissing = encode_missing,
+        **beside,
     ) -> Predictions:
         """Answers for every record, in order; with blanks where no head was trained.
 
@@ -110,22 +108,18 @@ class Run(NamedTuple):
             `Predictions.confident`; above 0.5 there is only one. An array: of least
             probabilities of each level before any isotonic map.
           prefixes: (N, L) ids of what is known of the path already, -1 below it.
-          set_least, stakes: see `make_answer`; in `Predictions.asked`.
           progress: what the progress bar says, '' = none.
           encode: makes what feature stores lack, see `features_of`.
+          beside: set_least, stakes of `make_answer`; found in `Predictions.asked`.
 
         Raises:
           CatalogueError: there are no records, or something else was given.
           ValueError: the confidence is no probability above 0.
         """
         check_records(records)
-        one = confidence is not None and np.ndim(confidence) == 0
-        if one and not 0 < confidence <= 1:
-            raise ValueError(f"confidence is {confidence}; it lies in 0 < p <= 1")
-        config, tree = self.config, self.tree
+        config, tree, asked = self.config, self.tree, self._asked(confidence) | beside
         outside = encode_labels(records, tree)[1]
         groups = group_keys(records) if groups is None else groups
-        asked = self._asked(confidence, set_least, stakes)
         rows = describe_rows(
             records, groups=groups, outside=outside, levels=tree.num_levels
         )
@@ -141,20 +135,20 @@ class Run(NamedTuple):
         if not config.objective.classification:
             return without_classes(predictions)
         known = self.calibration
-        return predictions if known is None else known.mapped(predictions)
+        return known.mapped(predictions) if known else predictions
 
-    def _asked(self, confidence, set_least, stakes) -> dict:
+    def _asked(self, confidence: float | np.ndarray | None) -> dict:
         """What goes to `answer` beside the batch: arrays, so that one program does."""
         known, asked = self.calibration, {}
         if known is not None:
             asked["temperatures"] = np.array(known.temperature, np.float32)
-            if np.ndim(confidence) == 0 and confidence is not None:
-                confidence = known.least_stated(float(confidence))
-        if confidence is not None:
-            asked["confidence"] = np.asarray(confidence, np.float32)
-        if set_least is not None:
-            asked["set_least"] = np.float32(set_least)
-        return asked | ({} if stakes is None else {"stakes": stakes})
+        if confidence is None:
+            return asked
+        if np.ndim(confidence) == 0:
+            if not 0 < confidence <= 1:
+                raise ValueError(f"confidence is {confidence}; it lies in 0 < p <= 1")
+            confidence = known.least_stated(confidence) if known else confidence
+        return asked | {"confidence": np.asarray(confidence, np.float32)}
 
     def feed(
         self,
@@ -207,13 +201,12 @@ def load_run(
       features: modality -> folder, of feature stores that have moved.
       answering: False = parameters alone are wanted: feature stores may be gone.
       cost_matrix: file of costs of mistakes, see `read_costs`; '' = the run's own.
-      calibration: of `calibration_path`.
-      decode: that is the answer, '' = the run's own.
+      calibration: of `calibration_path`; decode: the answer, '' = by the run's own.
 
     Raises:
       WorkdirError: no workdir of a run.
       FileNotFoundError: no checkpoint yet.
-      CatalogueError: a baseline, a store that is gone or is not the run's, costs or a
+      CatalogueError: a baseline, a store that is gone or is another, costs or a
         calibration that cannot be read, or one of another model.
     """
     workdir = Path(workdir)
@@ -225,10 +218,9 @@ def load_run(
         config.eval.decode = decode or config.eval.decode
     set_up_jax(config)
     tree = Taxonomy.load(workdir / "taxonomy.json")
-    path = workdir / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(path)) if path.exists() else None
-    kept = kept_stores(workdir)
-    spec = batch_spec(config, tree, {m: x["facts"]["shape"] for m, x in kept.items()})
+    tokenizer = read_tokenizer(workdir)
+    stores = kept_stores(workdir).items()
+    spec = batch_spec(config, tree, {m: x["facts"]["shape"] for m, x in stores})
     model = build_model(
         config,
         spec,
@@ -241,6 +233,6 @@ def load_run(
     costs = costs_of_run(config, tree, workdir, cost_matrix)
     asked = {"main": config.eval.decode, "topk": config.eval.topk, "costs": costs}
     answer = jit_whole(make_answer(model.apply, tree, **asked), make_mesh())
-    known = kept_calibration(workdir, calibration, step)
-    fitted = (step, params, stats, answer, costs, known)
+    fitted = (step, params, stats, answer, costs)
+    fitted += (kept_calibration(workdir, calibration, step),)
     return Run(config, tree, tokenizer, spec, model, *fitted)

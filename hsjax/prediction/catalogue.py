@@ -103,31 +103,34 @@ def predict_catalogue(
 
     Raises:
       CatalogueError: an unreadable file, a missing column, no usable row, a file that
-        changes meanwhile, an output that cannot be, a run that knows no classes, or
-        see `terms_of`.
+        changes meanwhile, an impossible output, a run without classes; see `terms_of`.
       WorkdirError: no workdir of a run.
     """
     source, output, q = Path(source), Path(output), question or Question()
     _check(source, output, q)
-    how = {"calibration": calibration, "cost_matrix": cost_matrix}
-    decode = COST if cost_matrix else ""
-    run = load_run(workdir, features=features, decode=decode, **how)
-    unchanged = Unchanged(source)
-    if not run.config.objective.classification:
-        raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
-    terms = terms_of(run, q)
-    facts = run_facts(workdir, run) | answer_facts(Path(workdir), **how)
+    files = {"calibration": calibration, "cost_matrix": cost_matrix}
+    run, facts = _loaded(Path(workdir), features, files)
+    unchanged, terms = Unchanged(source), terms_of(run, q)
     blocks, parts = _opened(run, facts, source, output, q, image_root)
-    told = {"answered": 0, "known": 0, "seconds": 0.0}
-    told["note"] = "" if run.calibration else UNCALIBRATED.format(workdir)
+    note = "" if run.calibration else UNCALIBRATED.format(workdir)
+    told = {"answered": 0, "known": 0, "seconds": 0.0, "note": note}
     if parts.missing() != []:
-        start, known = time.perf_counter(), Known(parts.earlier())
-        answering = Answering(run, q, terms, known)
+        start = time.perf_counter()
+        answering = Answering(run, q, terms, Known(parts.earlier()))
         _answer_all(blocks, answering, parts)
         _end(parts, blocks, unchanged=unchanged())
         told |= {"answered": answering.answered, "known": answering.known}
         told["seconds"] = time.perf_counter() - start
     return _finished(parts, source, output, **told)
+
+
+def _loaded(workdir: Path, features: Mapping, files: Mapping) -> tuple[Run, dict]:
+    """A run that answers by these files, and what decides its answers."""
+    decode = COST if files["cost_matrix"] else ""
+    run = load_run(workdir, features=features, decode=decode, **files)
+    if not run.config.objective.classification:
+        raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
+    return run, run_facts(workdir, run) | answer_facts(workdir, **files)
 
 
 def _opened(run: Run, facts: Mapping, source: Path, output: Path, q, image_root):

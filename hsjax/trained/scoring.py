@@ -104,8 +104,8 @@ def _context(members: Sequence[Member], asked: Mapping, damage: str) -> dict:
     several = len(members) > 1
     if first.run and first.run.calibration:
         known = first.run.calibration
-        told = f"{known.kind}, fitted on {known.rows:,} rows ({known.fitted})"
-        context["sections"] = {**context["sections"], "Calibration": told}
+        told = f"Calibrated ({known.kind}) on {known.rows:,} rows ({known.fitted})."
+        context["sections"] = {**context["sections"], "Stated probabilities": told}
     return context | (told_members(members, context, damage) if several else {})
 
 

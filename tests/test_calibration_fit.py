@@ -136,7 +136,7 @@ def test_sets_hold_the_true_leaf_as_often_as_promised(name):
         same = (drawn.labels[:, None] == leaf_paths(tree)[None]).all(axis=2)
         own = np.exp(log_probs)[same].astype(np.float64)
         for coverage in COVERAGES:
-            least = least_probability(own[:fit], coverage)
+            least = least_probability(own[:fit], np.arange(fit), coverage)
             logits = [x[fit:] for x in drawn.stated]
             paths, counts, _ = leaf_set(logits, tree, least, most=len(same[0]))
             inside = (np.asarray(paths) == drawn.labels[fit:, None]).all(axis=2)
@@ -153,11 +153,24 @@ def test_sets_hold_the_true_leaf_as_often_as_promised(name):
 
 
 def test_the_threshold_of_a_set_is_the_order_statistic():
-    probs = np.arange(1, 100) / 100  # 99 rows
-    assert least_probability(probs, 0.9) == pytest.approx(0.1)  # the 90th largest
-    assert least_probability(probs, 0.99) == pytest.approx(0.01)
-    assert least_probability(probs[:98], 0.999) == 0.0, "all leaves: too few rows"
-    assert least_probability(np.zeros(0), 0.5) == 0.0
+    probs, apart = np.arange(1, 100) / 100, np.arange(99)
+    assert least_probability(probs, apart, 0.9) == pytest.approx(0.1)  # 90th largest
+    assert least_probability(probs, apart, 0.99) == pytest.approx(0.01)
+    few = least_probability(probs[:98], apart[:98], 0.999)
+    assert few == 0.0, "all leaves: too few rows"
+    assert least_probability(np.zeros(0), np.zeros(0), 0.5) == 0.0
+
+
+def test_rows_of_a_group_count_as_one():
+    """Sets hold the leaf of a product of a new group, however alike groups are."""
+    rng, hits, draws, groups = np.random.default_rng(0), 0, 3000, 40
+    for _ in range(draws):
+        sizes = rng.choice([1, 1, 12], groups)
+        group = np.repeat(np.arange(groups), sizes)
+        probs = rng.random(groups)[group]  # all of a group are as probable
+        hits += rng.random() >= least_probability(probs, group, 0.9)
+    low, high = stats.binom(draws, 0.9).ppf([0.001, 0.999]) / draws
+    assert low <= hits / draws <= high + 1 / (groups + 1)
 
 
 def stakes_of(count, seed=0):

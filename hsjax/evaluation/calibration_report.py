@@ -13,11 +13,10 @@ from hsjax.evaluation.intervals import Interval, bootstrap
 from hsjax.evaluation.judged import certainty_of, label_loss, sets_cover
 from hsjax.evaluation.markdown import DASH, table
 from hsjax.evaluation.measures import answers, calibrated_rows
-from hsjax.evaluation.metrics import statistic
 from hsjax.evaluation.panels import Panels, line_style
 from hsjax.evaluation.plots import plot_reliability
 from hsjax.evaluation.predictions import Predictions
-from hsjax.evaluation.reliability import BINS
+from hsjax.evaluation.reliability import BINS, calibration_error
 from hsjax.evaluation.risk_coverage import Curve, area, risk_coverage
 from hsjax.evaluation.tree_calibration import TreeCalibration
 from hsjax.taxonomy import Taxonomy
@@ -96,8 +95,7 @@ def _told(known: TreeCalibration, parts: Sequence[Part]) -> str:
 
 
 def _level_row(part: Part, level: int, resamples: int) -> list:
-    rows = calibrated_rows(part.after, level)
-    cells = [level + 1, len(rows)]
+    cells = [level + 1, len(calibrated_rows(part.after, level))]
     both = (part.before, part.after)
     cells += [_percent(_error(p, level, resamples)) for p in both]
     cells += [f"{label_loss(p, level):.4f}" for p in both]
@@ -106,9 +104,19 @@ def _level_row(part: Part, level: int, resamples: int) -> list:
 
 
 def _error(p: Predictions, level: int, resamples: int) -> Interval:
-    name = f"level{level + 1}/ece"
-    found = bootstrap(statistic(p, names={name}), p.group, count=resamples)
-    return found[name]
+    stated, right, rows = _answered(p, level)
+
+    def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {"ece": calibration_error(stated, right, weights[rows])}
+
+    return bootstrap(measure, p.group, count=resamples)["ece"]
+
+
+def _answered(p: Predictions, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stated probability of the answered nodes of a level, are they right, and rows."""
+    rows = calibrated_rows(p, level)
+    right = (answers(p)[:, level] == p.truth[:, level])[rows]
+    return p.prob[rows, level].astype(np.float64), right, rows
 
 
 def _percent(interval: Interval) -> str:
@@ -120,9 +128,8 @@ def _percent(interval: Interval) -> str:
 
 def level_curve(p: Predictions, level: int) -> Curve:
     """Risk-coverage of the answered nodes of a level."""
-    rows = calibrated_rows(p, level)
-    right = (answers(p)[:, level] == p.truth[:, level])[rows]
-    return risk_coverage(p.prob[rows, level].astype(np.float64), right)
+    stated, right, _ = _answered(p, level)
+    return risk_coverage(stated, right)
 
 
 def _precisions(parts: Sequence[Part], tree: Taxonomy, known: TreeCalibration) -> str:

@@ -12,7 +12,12 @@ from hsjax.evaluation.answer import make_answer
 from hsjax.evaluation.calibration_report import Part, write_calibration_report
 from hsjax.evaluation.collect import on_host
 from hsjax.evaluation.conformal import COVERAGES, least_probability
-from hsjax.evaluation.judged import certainty_of, level_maps, true_leaf_probs
+from hsjax.evaluation.judged import (
+    certainty_of,
+    leaf_rows,
+    level_maps,
+    true_leaf_probs,
+)
 from hsjax.evaluation.metrics import labelled
 from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.temperature_fit import leaf_temperature, level_temperatures
@@ -84,7 +89,8 @@ def _fitted(
 ) -> TreeCalibration:
     """Args: p: of the labelled rows, at the temperatures."""
     probs = true_leaf_probs(p, run.tree)
-    sets = {f"{c:g}": least_probability(probs, c) for c in COVERAGES}
+    group = p.group[leaf_rows(p, run.tree)]
+    sets = {f"{c:g}": least_probability(probs, group, c) for c in COVERAGES}
     return TreeCalibration(
         kind=kind,
         temperature=temperature,

@@ -81,8 +81,6 @@ def level_maps(p: Predictions) -> tuple[dict, ...]:
 def label_loss(p: Predictions, level: int) -> float:
     """Mean -log p(true node | its parent); nan without labels there."""
     known = p.asked["labels"][:, level] >= 0
-    return (
-        float(-p.asked["label_log_probs"][known, level].mean(dtype=np.float64))
-        if (known.any())
-        else float("nan")
-    )
+    if not known.any():
+        return float("nan")
+    return float(-p.asked["label_log_probs"][known, level].mean(dtype=np.float64))

@@ -14,7 +14,8 @@ from tiny import ragged_tree, random_logits, tiny_config, tiny_model
 import hsjax
 from hsjax.data.records import CatalogueError
 from hsjax.decodes import confident_path
-from hsjax.evaluation.collect import make_answer, node_codes
+from hsjax.evaluation.answer import make_answer
+from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.predictions import (
     deepest,
     read_predictions,

@@ -26,6 +26,7 @@ COMMANDS = (
     "main",
     "audit",
     "bench",
+    "calibrate",
     "cascade",
     "editions",
     "evaluate",
@@ -81,8 +82,12 @@ ARROWS = {
     "hsjax.prediction": (
         "hsjax.data",
         "hsjax.evaluation",
+        "hsjax.expected_cost",
+        "hsjax.filing",
+        "hsjax.hierarchy",
         "hsjax.inference",
         "hsjax.taxonomy",
+        "hsjax.tree.codes",
     ),
     "hsjax.robust": (
         "hsjax.data",
@@ -125,6 +130,7 @@ ARROWS = {
         "hsjax.settings",
         "hsjax.sharding",
         "hsjax.taxonomy",
+        "hsjax.temperature",
         "hsjax.train",
     ),
     "hsjax.settings": (
@@ -166,12 +172,17 @@ ARROWS = {
     ),
     "hsjax.evaluation": (
         *("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
+        *("hsjax.filing", "hsjax.leaf_sets", "hsjax.prefix", "hsjax.temperature"),
         *("hsjax.tree.costs", "hsjax.expected_cost", "hsjax.data.records"),
         *("hsjax.data.batches", "hsjax.data.examples", "hsjax.sharding"),  # feed
     ),
     "hsjax.models": ("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch"),
     "hsjax.losses": ("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.decodes": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.filing": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.leaf_sets": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.prefix": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.temperature": ("hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.expected_cost": ("hsjax.tree.costs", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.hierarchy": ("hsjax.taxonomy", "hsjax.tree"),
     "hsjax.datasets": ("hsjax.data",),

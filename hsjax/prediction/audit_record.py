@@ -1,0 +1,107 @@
+"""What answers were made of, and by what, so that they can be made again."""
+
+import datetime
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from hsjax.atomic import file_hash, write_atomically
+from hsjax.data.prepared import MANIFEST, is_prepared
+from hsjax.data.quarantine import CatalogueError
+from hsjax.inference.predict import Run
+from hsjax.sharding import batch_pieces, make_mesh
+from hsjax.train.config import config_hash, read_config
+from hsjax.train.environment import environment
+
+FORMAT = 1
+CALIBRATION = "calibration.json"  # of a workdir
+NOTE = (
+    "What these answers were made of and by, so that they can be made again. A code is"
+    " a suggestion of a statistical model and no legal ruling: who declares goods"
+    " answers for their classification."
+)
+
+
+def audit_path(output: Path) -> Path:
+    """Of the record beside an output."""
+    return output.with_name(f"{output.name}.audit.json")
+
+
+def audit_record(
+    run: Run,
+    facts: Mapping,
+    *,
+    workdir: Path | str,
+    source: Path | str,
+    output: Path | str,
+    **asked,
+) -> dict:
+    """All that decides an answer, as hashes, and what it takes to ask again.
+
+    Args:
+      facts: `run_facts` of the run.
+      source: the catalogue; output: what was written, which is there.
+      asked: what else the answers hang on, as JSON has it.
+    """
+    workdir, source, output = (Path(x).resolve() for x in (workdir, source, output))
+    calibration = workdir / CALIBRATION
+    return {
+        "format": FORMAT,
+        "note": NOTE,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.orig_argv),
+        "model": {
+            "workdir": str(workdir),
+            **facts,
+            "config": config_hash(read_config(workdir)),
+            "calibration": file_hash(calibration) if calibration.is_file() else None,
+        },
+        "taxonomy": {"edition": run.tree.edition, "sha256": run.tree.hash},
+        "input": {"path": str(source), "sha256": source_hash(source)},
+        "output": {"path": str(output), "sha256": file_hash(output)},
+        "asked": asked,
+        "batch": batch_facts(run),
+        "environment": environment(),
+    }
+
+
+def source_hash(source: Path) -> str:
+    """sha256 of a file; of a prepared folder, of its manifest, which has the rest."""
+    return file_hash(source / MANIFEST if is_prepared(source) else source)
+
+
+def batch_facts(run: Run) -> dict:
+    """Rows of the padded batch that every product is answered in, and its shapes."""
+    pieces = batch_pieces(make_mesh())
+    rows = -(-run.config.eval.batch_size // pieces) * pieces
+    shapes = {k: list(shape) for k, (shape, _) in run.spec.shapes(rows).items()}
+    return {"rows": rows, "shapes": shapes}
+
+
+def write_audit(record: Mapping, path: Path) -> None:
+    """The record as JSON, for `read_audit`."""
+    write_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_audit(path: Path) -> dict:
+    """What `write_audit` wrote.
+
+    Raises:
+      CatalogueError: there is no such file, or it is no such record.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CatalogueError(f"{path}: no audit record to read: {error}") from None
+    if not isinstance(found, dict) or "model" not in found:
+        raise CatalogueError(
+            f"{path} is no audit record: predict writes OUTPUT.audit.json"
+        )
+    if found.get("format") != FORMAT:
+        raise CatalogueError(
+            f"{path}: format {found.get('format')!r}, not {FORMAT}: it is of another"
+            " version of hsjax"
+        )
+    return found

@@ -1,16 +1,15 @@
 """Why each product got its code, as plain data for people and programs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from hsjax.batch import IMAGE
 from hsjax.data.content import content_key
 from hsjax.data.quarantine import CatalogueError
-from hsjax.data.record import Record
 from hsjax.evaluation.zero_shot import node_text
 from hsjax.explanation.asked import Asked, without_modality
-from hsjax.explanation.gradients import Attributions, Gradients, check_places
+from hsjax.explanation.gradients import Attributions, Gradients
 from hsjax.explanation.occlusion import (
     occluded_fields,
     occluded_words,
@@ -21,7 +20,8 @@ from hsjax.explanation.precedents import Precedents
 from hsjax.explanation.space import make_vectors
 from hsjax.taxonomy import Taxonomy
 
-GRADIENTS, OCCLUSION = "integrated_gradients", "occlusion"
+INTEGRATED, GRADIENT = "integrated_gradients", "gradient_x_input"
+OCCLUSION = "occlusion"
 CELLS = 8  # of a picture along each side, over which pixels are summed
 NOTHING, UNSEEN = "nothing present", "unseen words"
 
@@ -37,7 +37,7 @@ class Evidence:
     def __init__(self, asked: Asked, precedents: Precedents | None, count: int) -> None:
         self.asked, self.tree, self.precedents = asked, asked.tree, precedents
         raw = asked.run.spec.streams or asked.run.spec.image
-        self._gradients = Gradients(asked) if raw and check_places(asked) else None
+        self._gradients = Gradients(asked) if raw else None
         self._names, self._near = _named(asked.tree), {}
         if precedents is not None:
             vectors = asked.said(make_vectors(asked.run)).items()
@@ -118,20 +118,17 @@ class Evidence:
         spec, batch = self.asked.run.spec, self.asked.batch
         names = [m for m in spec.modalities if batch[f"has_{m}"][place]]
         read = {*spec.streams, *((IMAGE,) if spec.image else ())}
-        found = None
-        if self._gradients is not None and read.intersection(names):
-            found = self._gradients(place)
+        found = self._gradients(place) if read.intersection(names) else None
         return {name: self._of_modality(place, name, found) for name in names}
 
     def _of_modality(self, place: int, name: str, found: Attributions | None) -> dict:
-        told = {} if found is None else {"total": found.total, "missed": found.missed}
         if found is not None and name in found.tokens:
             words = self._words(place, name, found.tokens[name])
-            return {"method": GRADIENTS, "words": words, **told}
+            told = {"total": found.total, "missed": found.missed}
+            return {"method": INTEGRATED, "words": words, **told}
         if found is not None and name == IMAGE and found.pixels is not None:
-            grid = summed(found.pixels).tolist()
-            box = seen_box(self.asked)
-            return {"method": GRADIENTS, "grid": grid, "box": box, **told}
+            grid, box = summed(found.pixels).tolist(), seen_box(self.asked)
+            return {"method": GRADIENT, "grid": grid, "box": box}
         try:
             return {"method": OCCLUSION, **self._occluded(place, name)}
         except CatalogueError as error:  # the encoder is gone

@@ -1,15 +1,17 @@
 """Which words and parts of a picture an answer stands on, where the model reads them.
 
-Integrated gradients (Sundararajan, Taly & Yan 2017, https://arxiv.org/abs/1703.01365):
+Of words, integrated gradients (Sundararajan, Taly & Yan 2017, https://arxiv.org/abs/
+1703.01365):
 
     a_i = (x_i - b_i) * integral over t in 0..1 of dF(b + t (x - b)) / dx_i,
 
-with F = log p(answer), x the embeddings of a text's tokens and the pixels of a picture,
-and the baseline b a text of average tokens beside a grey picture. The sum of all a_i is
-F(x) - F(b), by which the integral is checked.
+with F = log p(answer), x the embeddings of all tokens and b, the baseline, average
+tokens in their place; all else stays as it is. The a_i add up to F(x) - F(b), by which
+the integral is checked. Of a picture, the gradient times the distance of a pixel from
+grey: the integral from a grey picture would say little, as the norms within an encoder
+blow up the faintest contrast, so that F jumps beside it.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -31,8 +33,8 @@ class Attributions(NamedTuple):
 
     Attributes:
       tokens: stream -> (T,), 0 for special tokens and padding.
-      pixels: (H, W), None where the model reads no raw picture.
-      total: F(x) - F(b); missed: by how much their sum misses that.
+      pixels: (H, W), None where the model reads no raw picture, or there is none.
+      total: F(x) - F(b) of the tokens; missed: by how much their sum misses that.
     """
 
     tokens: dict[str, Float[np.ndarray, "T"]]
@@ -42,119 +44,108 @@ class Attributions(NamedTuple):
 
 
 class Gradients:
-    """`gradients(place)`: integrated gradients of a product that is asked about.
+    """`gradients(place)`: the attributions of a product that is asked about.
 
     A token's row of the embedding table is a parameter of the model. So every place of
     a text is given a token of its own, whose row is that of the token there: the
     gradient by this row is the one by the place.
+
+    Raises:
+      ValueError: a vocabulary is smaller than its texts are long.
     """
 
     def __init__(self, asked: Asked) -> None:
-        self.asked, config = asked, asked.run.config
-        self.streams = dict(asked.run.spec.lengths)
-        self.pictures = asked.run.spec.image is not None
-        own = config.model.text
-        self._tower = {s: s if s in own else "text" for s in self.streams}
-        mean = np.array(config.model.image.mean, np.float32)
+        self.asked, spec = asked, asked.run.spec
+        own = asked.run.config.model.text
+        towers: dict[str, list[str]] = {}
+        for stream, _ in spec.lengths:
+            towers.setdefault(stream if stream in own else "text", []).append(stream)
+        # of each tower its streams, one behind the other, and where each begins
+        lengths = dict(spec.lengths)
+        self._spans: dict[str, dict[str, slice]] = {}
+        for tower, streams in towers.items():
+            ends = np.cumsum([0, *(lengths[s] for s in streams)]).tolist()
+            pairs = zip(streams, ends, ends[1:], strict=False)
+            self._spans[tower] = {s: slice(a, b) for s, a, b in pairs}
+            if ends[-1] > len(asked.params[tower][TABLES[0]]):
+                raise ValueError(f"texts of {ends[-1]} tokens, a smaller vocabulary")
+        mean = np.array(asked.run.config.model.image.mean, np.float32)
         self._grey = 255.0 * mean.reshape(1, 1, 1, 1, 3)
-        self._program = jax.jit(functools.partial(_integrated, self._score))
+        self._along = jax.jit(self._integrated)
+        self._slope = jax.jit(jax.grad(self._score, argnums=4))
 
     def __call__(self, place: int) -> Attributions:
-        asked, one = self.asked, self.asked.one(place)
-        batch, rows, base = self._with_own_tokens(place, one)
-        inputs, start = {"rows": rows}, {"rows": base}
-        if self.pictures:
-            inputs["pixels"] = one[IMAGE].astype(np.float32)
-            start["pixels"] = np.broadcast_to(self._grey, one[IMAGE].shape)
-        batch["answer"] = asked.labels[place : place + 1]
-        found, total = self._program(asked.params, asked.stats, batch, inputs, start)
-        found, total = jax.tree.map(np.asarray, found), float(total)
-        tokens = self._by_place(one, found["rows"])
-        pixels = found["pixels"][0, 0].sum(axis=-1) if self.pictures else None
-        pixels = None if pixels is None or not one["has_image"][0] else pixels
-        every = sum(x.sum() for x in tokens.values())
-        every += 0.0 if pixels is None else pixels.sum()
-        return Attributions(tokens, pixels, total, float(total - every))
+        one = self.asked.one(place)
+        batch = {**one, "answer": self.asked.labels[place : place + 1]}
+        model = self.asked.params, self.asked.stats
+        tokens, total = {}, 0.0
+        if self._spans:
+            own, rows, base = self._with_own_tokens(place, one)
+            found, total = self._along(*model, {**batch, **own}, rows, base)
+            tokens = self._by_place(one, jax.tree.map(np.asarray, found))
+        missed = float(total) - float(sum(x.sum() for x in tokens.values()))
+        return Attributions(tokens, self._pixels(one, batch), float(total), missed)
+
+    def _pixels(self, one: Batch, batch: Batch) -> np.ndarray | None:
+        if IMAGE not in one or not one["has_image"][0]:
+            return None
+        seen = one[IMAGE].astype(np.float32)
+        slope = self._slope(self.asked.params, self.asked.stats, batch, {}, seen)
+        return (np.asarray(slope) * (seen - self._grey))[0, 0].sum(axis=-1)
 
     def _with_own_tokens(self, place: int, one: Batch):
-        """(batch, rows, baseline rows): a token of its own for each place of a text."""
-        batch, first = dict(one), dict.fromkeys(self._tower.values(), 0)
-        for stream, length in self.streams.items():
-            start = first[self._tower[stream]]
-            own = np.arange(start, start + length, dtype=np.int32)
-            batch[f"{stream}_ids"] = own[None]
-            first[self._tower[stream]] += length
-        rows, base = {}, {}
-        for tower in first:
-            rows[tower], base[tower] = self._rows(tower, place, one)
-        return batch, rows, base
+        """(ids, rows, baseline rows): a token of its own for each place of a text."""
+        ids, rows, base = {}, {}, {}
+        for tower, spans in self._spans.items():
+            for stream, span in spans.items():
+                own = np.arange(span.start, span.stop, dtype=np.int32)
+                ids[f"{stream}_ids"] = own[None]
+            there = np.concatenate([one[f"{s}_ids"][0] for s in spans])
+            words = [self.asked.examples.tokens[s].words[place] for s in spans]
+            special = (np.concatenate(words) < 0)[:, None]
+            tables = self.asked.params[tower]
+            tables = {n: np.asarray(tables[n]) for n in TABLES if n in tables}
+            rows[tower] = {name: table[there] for name, table in tables.items()}
+            base[tower] = {
+                name: np.where(special, table[there], table.mean(axis=0))
+                for name, table in tables.items()
+            }
+        return ids, rows, base
 
-    def _rows(self, tower: str, place: int, one: Batch):
-        """{table: (places, D)} of the tokens that are there, and of the baseline."""
-        streams = [s for s in self.streams if self._tower[s] == tower]
-        ids = np.concatenate([one[f"{s}_ids"][0] for s in streams])
-        words = [self.asked.examples.tokens[s].words[place] for s in streams]
-        special = (np.concatenate(words) < 0)[:, None]
-        tables = self.asked.params[tower]
-        rows, base = {}, {}
-        for name in TABLES:
-            if name in tables:
-                table = np.asarray(tables[name])
-                rows[name] = table[ids]
-                base[name] = np.where(special, rows[name], table.mean(axis=0))
-        return rows, base
+    def _by_place(self, one: Batch, found) -> dict[str, np.ndarray]:
+        """Sums over tables and width."""
+        tokens = {}
+        for tower, spans in self._spans.items():
+            sums = sum(x.sum(axis=1) for x in found[tower].values())
+            for stream, span in spans.items():
+                tokens[stream] = np.where(one[f"{stream}_mask"][0], sums[span], 0.0)
+        return tokens
 
-    def _by_place(self, one: Batch, rows) -> dict[str, np.ndarray]:
-        found, first = {}, dict.fromkeys(self._tower.values(), 0)
-        for stream, length in self.streams.items():
-            tower = self._tower[stream]
-            start = first[tower]
-            own = sum(
-                x.sum(axis=1)[start : start + length] for x in rows[tower].values()
-            )
-            found[stream] = np.where(one[f"{stream}_mask"][0], own, 0.0)
-            first[tower] += length
-        return found
-
-    def _score(self, params, stats, batch, inputs):
+    def _score(self, params, stats, batch, rows, pixels=None):
         """log p(answer) with these rows in the tables, and these pixels."""
         params = dict(params)
-        for tower, tables in inputs["rows"].items():
+        for tower, tables in rows.items():
             params[tower] = dict(params[tower])
-            for name, rows in tables.items():
+            for name, own in tables.items():
                 table = params[tower][name]
-                params[tower][name] = table.at[: len(rows)].set(rows)
-        pixels = {IMAGE: inputs["pixels"]} if self.pictures else {}
-        outputs, _ = self.asked.run.model.apply(params, stats, {**batch, **pixels})
+                params[tower][name] = table.at[: len(own)].set(own)
+        batch = batch if pixels is None else {**batch, IMAGE: pixels}
+        outputs, _ = self.asked.run.model.apply(params, stats, batch)
         labels = jnp.asarray(batch["answer"])
         return label_log_probs(outputs.logits, labels, self.asked.tree).sum()
 
+    def _integrated(self, params, stats, batch, rows, base):
+        """(attributions like the rows, F(x) - F(b))."""
+        away = jax.tree.map(jnp.subtract, rows, base)
 
-def _integrated(score, params, stats, batch, inputs, start):
-    """(attributions, F(x) - F(b)), the former like the inputs."""
-    away = jax.tree.map(lambda x, b: x - b, inputs, start)
+        def at(t):
+            here = jax.tree.map(lambda b, d: b + t * d, base, away)
+            return jax.grad(self._score, argnums=3)(params, stats, batch, here)
 
-    def at(t):
-        here = jax.tree.map(lambda b, d: b + t * d, start, away)
-        return jax.grad(lambda x: score(params, stats, batch, x))(here)
-
-    points, weights = np.polynomial.legendre.leggauss(STEPS)
-    points = jnp.asarray((points + 1) / 2, jnp.float32)
-    weights = jnp.asarray(weights / 2, jnp.float32)
-    slopes = jax.lax.map(at, points, batch_size=AT_ONCE)
-    mean = jax.tree.map(lambda g: jnp.tensordot(weights, g, axes=1), slopes)
-    total = score(params, stats, batch, inputs) - score(params, stats, batch, start)
-    return jax.tree.map(jnp.multiply, away, mean), total
-
-
-def check_places(asked: Asked) -> bool:
-    """Is a text tower's vocabulary as large as its texts are long together?"""
-    config = asked.run.config
-    longest: dict[str, int] = {}
-    for stream, length in asked.run.spec.lengths:
-        tower = stream if stream in config.model.text else "text"
-        longest[tower] = longest.get(tower, 0) + length
-    return all(
-        length <= len(asked.params[tower][TABLES[0]])
-        for tower, length in longest.items()
-    )
+        points, weights = np.polynomial.legendre.leggauss(STEPS)  # of -1..1
+        points = jnp.asarray((points + 1) / 2, jnp.float32)
+        weights = jnp.asarray(weights / 2, jnp.float32)
+        slopes = jax.lax.map(at, points, batch_size=AT_ONCE)
+        mean = jax.tree.map(lambda g: jnp.tensordot(weights, g, axes=1), slopes)
+        ends = (self._score(params, stats, batch, x) for x in (rows, base))
+        return jax.tree.map(jnp.multiply, away, mean), next(ends) - next(ends)

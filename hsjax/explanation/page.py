@@ -19,6 +19,7 @@ STRONGEST = 0.75  # opacity of the part that counts most
 SIDES = {"text": "by text", "image": "by picture", "joint": "by both"}
 METHODS = {
     "integrated_gradients": "integrated gradients",
+    "gradient_x_input": "gradient x input",
     "occlusion": "each left out in turn",
 }
 
@@ -229,7 +230,7 @@ def _foot(audit: Mapping) -> str:
         "step": audit["model"]["step"],
         "tree": audit["taxonomy"]["sha256"],
         "catalogue": audit["input"]["sha256"],
-        "evidence": audit["output"]["sha256"],
+        "answers": audit["output"]["sha256"],
         "made": audit["time"],
         "hsjax": audit["environment"]["hsjax"],
         "jax": audit["environment"]["jax"],

@@ -6,7 +6,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from hsjax.atomic import write_atomically
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hsjax.atomic import finished, write_atomically
 from hsjax.data.content import content_key
 from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.asked import Asked
@@ -16,13 +19,14 @@ from hsjax.explanation.page import SHOWN, write_page
 from hsjax.explanation.precedents import open_precedents
 from hsjax.explanation.shown import shown_pictures
 from hsjax.inference.fingerprint import run_facts
-from hsjax.inference.predict import Run, load_run
+from hsjax.inference.predict import load_run
 from hsjax.prediction.answering import Answering, Question
 from hsjax.prediction.audit_record import audit_record, write_audit
 from hsjax.prediction.known import Known
 from hsjax.progress import progress
 
-JSONL, PAGE, AUDIT = "evidence.jsonl", "evidence.html", "audit.json"
+JSONL, PAGE = "evidence.jsonl", "evidence.html"
+ANSWERS, AUDIT = "answers.parquet", "audit.json"
 
 
 class Wish(NamedTuple):
@@ -50,7 +54,7 @@ def write_evidence(
     *,
     features: Mapping[str, Path | str] = MappingProxyType({}),
 ) -> list[dict]:
-    """Writes evidence.jsonl, evidence.html and audit.json into a folder.
+    """Writes evidence.jsonl, evidence.html, answers.parquet and audit.json.
 
     Args:
       workdir: of a trained run; source: a catalogue with its columns.
@@ -75,18 +79,26 @@ def write_evidence(
     how = {"image_root": wish.image_root, "whole": not wish.first}
     asked = Asked(run, read_chosen(run.config, source, rows, **how))
     facts = run_facts(workdir, run)
-    found = _evidence(workdir, asked, facts["parameters"], wish.precedents)
+    answers = answers_of(asked)
+    precedents = None
+    if wish.precedents:
+        precedents = open_precedents(workdir, run, facts["parameters"])
+    evidence = Evidence(asked, precedents, wish.precedents)
+    bar = progress(answers.to_pylist(), "evidence", unit="products")
+    found = [evidence(place, answer) for place, answer in enumerate(bar)]
     output.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(x, ensure_ascii=False, allow_nan=False) for x in found)
     text = "".join(f"{line}\n" for line in lines)
     write_atomically(output / JSONL, text.encode("utf-8", "replace").decode())
+    with finished(output / ANSWERS) as partial:
+        pq.write_table(answers, partial)
     audit = audit_record(
         run,
         facts,
         workdir=workdir,
         source=source,
-        output=output / JSONL,
-        rows=[x["row"] for x in found],
+        output=output / ANSWERS,
+        also=[output / JSONL],
         image_root=wish.image_root,
         features={k: str(x) for k, x in features.items()},
     )
@@ -96,16 +108,7 @@ def write_evidence(
     return found
 
 
-def answers_of(run: Run, asked: Asked) -> list[dict]:
-    """The rows of `answer_table` of the products, as predict has them."""
+def answers_of(asked: Asked) -> pa.Table:
+    """The `answer_table` of the products, as predict has it."""
     contents = [content_key(record) for record in asked.records]
-    answering = Answering(run, Question(), Known([]))
-    return answering.ask(asked.records, contents).to_pylist()
-
-
-def _evidence(workdir: Path, asked: Asked, model: str, count: int) -> list[dict]:
-    precedents = open_precedents(workdir, asked.run, model) if count else None
-    evidence = Evidence(asked, precedents, count)
-    answers = answers_of(asked.run, asked)
-    bar = progress(answers, "evidence", total=len(answers), unit="products")
-    return [evidence(place, answer) for place, answer in enumerate(bar)]
+    return Answering(asked.run, Question(), Known([])).ask(asked.records, contents)

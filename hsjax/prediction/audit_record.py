@@ -1,10 +1,11 @@
 """What answers were made of, and by what, so that they can be made again."""
 
+import contextlib
 import datetime
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsjax.atomic import file_hash, write_atomically
@@ -36,6 +37,8 @@ def audit_record(
     workdir: Path | str,
     source: Path | str,
     output: Path | str,
+    also: Sequence[Path] = (),
+    earlier: Mapping | None = None,
     **asked,
 ) -> dict:
     """All that decides an answer, as hashes, and what it takes to ask again.
@@ -43,6 +46,8 @@ def audit_record(
     Args:
       facts: `run_facts` of the run.
       source: the catalogue; output: what was written, which is there.
+      also: other files that were made of them; their hashes stand by their names.
+      earlier: what is to be known of an output of which answers were taken over.
       asked: what else the answers hang on, as JSON has it.
     """
     workdir, source, output = (Path(x).resolve() for x in (workdir, source, output))
@@ -61,10 +66,30 @@ def audit_record(
         "taxonomy": {"edition": run.tree.edition, "sha256": run.tree.hash},
         "input": {"path": str(source), "sha256": source_hash(source)},
         "output": {"path": str(output), "sha256": file_hash(output)},
+        "also": {path.name: file_hash(path) for path in also},
+        "earlier": earlier,
         "asked": asked,
         "batch": batch_facts(run),
         "environment": environment(),
     }
+
+
+def keep_audit(run: Run, facts: Mapping, *, output: Path, kept: int, **told) -> None:
+    """Writes the record beside an output, unless it is there already.
+
+    Args:
+      kept: answers that were taken over from an earlier output, whose record gives way
+        to this one and is named in it by its hash.
+      told: see `audit_record`.
+    """
+    path, earlier = audit_path(output), None
+    if path.is_file():
+        earlier = {"audit": file_hash(path), "kept": kept}
+        with contextlib.suppress(CatalogueError):
+            if read_audit(path)["output"]["sha256"] == file_hash(output):
+                return
+    record = audit_record(run, facts, output=output, earlier=earlier, **told)
+    write_audit(record, path)
 
 
 def source_hash(source: Path) -> str:

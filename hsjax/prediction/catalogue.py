@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
@@ -12,6 +13,7 @@ from hsjax.data.quarantine import CatalogueError, nothing_usable
 from hsjax.inference.fingerprint import run_facts
 from hsjax.inference.predict import Run, load_run
 from hsjax.prediction.answering import Answering, Question
+from hsjax.prediction.audit_record import keep_audit
 from hsjax.prediction.blocks import Blocks
 from hsjax.prediction.known import Known
 from hsjax.prediction.output import assemble, check_output, quarantine_path
@@ -96,7 +98,8 @@ def predict_catalogue(
     run, unchanged = load_run(workdir, features=features), Unchanged(source)
     if not run.config.objective.classification:
         raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
-    blocks, parts = _opened(run, run_facts(workdir, run), source, output, q, image_root)
+    facts = run_facts(workdir, run)
+    blocks, parts = _opened(run, facts, source, output, q, image_root)
     told = {"answered": 0, "known": 0, "seconds": 0.0}
     if parts.missing() != []:
         start, known = time.perf_counter(), Known(parts.earlier())
@@ -105,7 +108,13 @@ def predict_catalogue(
         _end(parts, blocks, unchanged=unchanged())
         told = {"answered": answering.answered, "known": answering.known}
         told["seconds"] = time.perf_counter() - start
-    return _finished(parts, source, output, **told)
+    done = _finished(parts, source, output, **told)
+    if not done.missing:
+        asked = {"question": asdict(q), "image_root": str(image_root)}
+        asked["features"] = {name: str(place) for name, place in features.items()}
+        places = {"workdir": workdir, "source": source, "output": output}
+        keep_audit(run, facts, kept=done.known, **places, **asked)
+    return done
 
 
 def _opened(run: Run, facts: Mapping, source: Path, output: Path, q, image_root):

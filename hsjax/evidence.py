@@ -36,6 +36,9 @@ IMAGE_ROOT = flags.DEFINE_string(
 FEATURES = flags.DEFINE_multi_string(
     "features", [], "MODALITY=DIR of a feature store of the run that has moved."
 )
+SANITY = flags.DEFINE_boolean(
+    "sanity", False, "Also compare the attributions with those of a randomised model."
+)
 VERIFY = flags.DEFINE_string(
     "verify", None, "An audit record, whose answers are made again and compared."
 )
@@ -64,7 +67,14 @@ def _explain(rows: list[int]) -> None:
     from hsjax.data.run_stores import read_places
     from hsjax.explanation.task import PAGE, Wish, write_evidence
 
-    wish = Wish(rows, IDS.value, FIRST.value, PRECEDENTS.value, IMAGE_ROOT.value)
+    wish = Wish(
+        rows=rows,
+        ids=IDS.value,
+        first=FIRST.value,
+        precedents=PRECEDENTS.value,
+        image_root=IMAGE_ROOT.value,
+        sanity=SANITY.value,
+    )
     places = read_places(FEATURES.value)
     found = write_evidence(RUN.value, INPUT.value, OUTPUT.value, wish, features=places)
     print(f"{Path(OUTPUT.value) / PAGE}: {len(found):,} products")

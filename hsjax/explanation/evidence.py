@@ -6,23 +6,14 @@ import numpy as np
 
 from hsjax.batch import IMAGE
 from hsjax.data.content import content_key
-from hsjax.data.quarantine import CatalogueError
 from hsjax.evaluation.zero_shot import node_text
 from hsjax.explanation.asked import Asked, without_modality
-from hsjax.explanation.gradients import Attributions, Gradients
-from hsjax.explanation.occlusion import (
-    occluded_fields,
-    occluded_words,
-    seen_box,
-    stream_text,
-)
+from hsjax.explanation.attribution import Attribution
+from hsjax.explanation.occlusion import stream_text
 from hsjax.explanation.precedents import Precedents
-from hsjax.explanation.space import make_vectors
+from hsjax.explanation.space import make_vectors, sides_of
 from hsjax.taxonomy import Taxonomy
 
-INTEGRATED, GRADIENT = "integrated_gradients", "gradient_x_input"
-OCCLUSION = "occlusion"
-CELLS = 8  # of a picture along each side, over which pixels are summed
 NOTHING, UNSEEN = "nothing present", "unseen words"
 
 
@@ -36,12 +27,14 @@ class Evidence:
 
     def __init__(self, asked: Asked, precedents: Precedents | None, count: int) -> None:
         self.asked, self.tree, self.precedents = asked, asked.tree, precedents
-        raw = asked.run.spec.streams or asked.run.spec.image
-        self._gradients = Gradients(asked) if raw else None
+        self.attribution = Attribution(asked)
         self._names, self._near = _named(asked.tree), {}
         if precedents is not None:
-            vectors = asked.said(make_vectors(asked.run)).items()
-            self._near = {k: precedents.nearest(k, x, count) for k, x in vectors}
+            vectors = asked.said(make_vectors(asked.run))
+            self._near = {
+                side: precedents.nearest(side, vectors[side], count)
+                for side in sides_of(asked.run)
+            }
 
     def __call__(self, place: int, answer: Mapping) -> dict:
         """Of the product at a place, whose row of `answer_table` is `answer`."""
@@ -66,7 +59,7 @@ class Evidence:
                 for c, p in top
             ],
             "modalities": without_modality(self.asked, place),
-            "attribution": self._attribution(place),
+            "attribution": self.attribution(place),
             "precedents": self._precedents(place),
         }
 
@@ -113,48 +106,6 @@ class Evidence:
         told = _node(self.tree, level, best)
         return {**told, "probability": probability, "behind": own - probability}
 
-    def _attribution(self, place: int) -> dict[str, dict]:
-        """How much each word and field of what is there counts, see the methods."""
-        spec, batch = self.asked.run.spec, self.asked.batch
-        names = [m for m in spec.modalities if batch[f"has_{m}"][place]]
-        read = {*spec.streams, *((IMAGE,) if spec.image else ())}
-        found = self._gradients(place) if read.intersection(names) else None
-        return {name: self._of_modality(place, name, found) for name in names}
-
-    def _of_modality(self, place: int, name: str, found: Attributions | None) -> dict:
-        if found is not None and name in found.tokens:
-            words = self._words(place, name, found.tokens[name])
-            told = {"total": found.total, "missed": found.missed}
-            return {"method": INTEGRATED, "words": words, **told}
-        if found is not None and name == IMAGE and found.pixels is not None:
-            grid, box = summed(found.pixels).tolist(), seen_box(self.asked)
-            return {"method": GRADIENT, "grid": grid, "box": box}
-        try:
-            return {"method": OCCLUSION, **self._occluded(place, name)}
-        except CatalogueError as error:  # the encoder is gone
-            return {"method": OCCLUSION, "missing": str(error)}
-
-    def _occluded(self, place: int, name: str) -> dict:
-        if name == IMAGE:
-            grid, box = occluded_fields(self.asked, place)
-            return {"grid": grid.tolist(), "box": box}
-        words, values = occluded_words(self.asked, place, name)
-        pairs = zip(words, values.tolist(), strict=True)
-        return {"words": [{"word": w, "attribution": x} for w, x in pairs]}
-
-    def _words(self, place: int, stream: str, tokens: np.ndarray) -> list[dict]:
-        """Tokens summed over their words; None for words behind the last token read."""
-        words = stream_text(self.asked, place, stream).split()
-        numbers = self.asked.examples.tokens[stream].words[place]
-        there = self.asked.batch[f"{stream}_mask"][place] & (numbers >= 0)
-        total = np.zeros(len(words))
-        np.add.at(total, numbers[there], tokens[there])
-        read = np.isin(np.arange(len(words)), numbers[there])
-        return [
-            {"word": w, "attribution": float(x) if here else None}
-            for w, x, here in zip(words, total, read, strict=True)
-        ]
-
     def _precedents(self, place: int) -> dict[str, list[dict]]:
         own = content_key(self.asked.records[place])
         return {
@@ -168,15 +119,6 @@ class Evidence:
         del row["group"]
         name = self._names.get(row["label"], row["label"])
         return {**row, "name": name, "cosine": cosine, "same": same}
-
-
-def summed(pixels: np.ndarray) -> np.ndarray:
-    """(CELLS, CELLS) sums of (H, W) over fields, or (H, W) where it is smaller."""
-    rows, columns = (min(CELLS, size) for size in pixels.shape)
-    parts = np.array_split(pixels, rows, axis=0)
-    return np.array([
-        [x.sum() for x in np.array_split(part, columns, axis=1)] for part in parts
-    ])  # fmt: skip
 
 
 def _node(tree: Taxonomy, level: int, node: int) -> dict[str, str]:

@@ -25,15 +25,20 @@ METHODS = {
 
 
 def write_page(
-    path: Path, found: Sequence[Mapping], pictures: Pictures, audit: Mapping
+    path: Path,
+    found: Sequence[Mapping],
+    pictures: Pictures,
+    audit: Mapping,
+    tested: str = "",
 ) -> None:
     """The page of some evidence: the same evidence gives the same bytes.
 
     Args:
       found: of `Evidence`, at most SHOWN.
       audit: of `audit_record`.
+      tested: what became of the attributions' test, '' = there was none.
     """
-    body = [_head(audit), *(_product(x, pictures) for x in found), _foot(audit)]
+    body = [_head(audit, tested), *(_product(x, pictures) for x in found), _foot(audit)]
     parts = {"STYLE": _page("evidence.css"), "BODY": "\n".join(body)}
     # in one pass, so that what a catalogue says is never taken for a placeholder
     text = re.sub(r"@([A-Z]+)@", lambda m: parts[m[1]], _page("evidence.html"))
@@ -50,9 +55,10 @@ def _e(value) -> str:
     return escape(whole.replace("\0", "\ufffd"))
 
 
-def _head(audit: Mapping) -> str:
+def _head(audit: Mapping, tested: str) -> str:
     edition = audit["taxonomy"]["edition"]
     told = f"Tree: {edition}. " if edition else ""
+    tested = f'<p class="quiet">Put to the test: {_e(tested)}.</p>' if tested else ""
     return (
         "<header><h1>Why these codes</h1>"
         f'<p class="ruling">{_e(audit["note"])}</p>'
@@ -61,7 +67,7 @@ def _head(audit: Mapping) -> str:
         f'{_colour(1.0)}">blue</span> speak for the answer, those in '
         f'<span style="background:{_colour(-1.0)}">orange</span> against it; the '
         "stronger the colour, the more. They say what the model went by, not whether"
-        " it was right.</p></header>"
+        f" it was right.</p>{tested}</header>"
     )
 
 
@@ -123,7 +129,7 @@ def _picture(source: str, own: Mapping) -> str:
     """The picture under its fields, which lie where the model sees them."""
     image = f'<img src="{source}" alt="the product">'
     if "grid" not in own:
-        return f"<figure>{image}</figure>"
+        return f'<div class="picture"><figure>{image}</figure></div>'
     grid, (top, left, bottom, right) = own["grid"], own["box"]
     high, wide = (bottom - top) / len(grid), (right - left) / len(grid[0])
     most = max(abs(v) for row in grid for v in row) or 1
@@ -136,7 +142,7 @@ def _picture(source: str, own: Mapping) -> str:
     )
     svg = f'<svg viewBox="0 0 1 1" preserveAspectRatio="none">{fields}</svg>'
     told = f"<figcaption>{METHODS[own['method']]}</figcaption>"
-    return f'<div><figure style="width:fit-content">{image}{svg}</figure>{told}</div>'
+    return f'<div class="picture"><figure>{image}{svg}</figure>{told}</div>'
 
 
 def _colour(share: float) -> str:

@@ -1,6 +1,7 @@
 """Evidence for chosen products of a catalogue, as files: see `write_evidence`."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from hsjax.explanation.chosen import chosen_rows, read_chosen
 from hsjax.explanation.evidence import Evidence
 from hsjax.explanation.page import SHOWN, write_page
 from hsjax.explanation.precedents import open_precedents
+from hsjax.explanation.sanity import sanity
 from hsjax.explanation.shown import shown_pictures
 from hsjax.inference.fingerprint import run_facts
 from hsjax.inference.predict import load_run
@@ -24,6 +26,8 @@ from hsjax.prediction.answering import Answering, Question
 from hsjax.prediction.audit_record import audit_record, write_audit
 from hsjax.prediction.known import Known
 from hsjax.progress import progress
+
+log = logging.getLogger("hsjax")
 
 JSONL, PAGE = "evidence.jsonl", "evidence.html"
 ANSWERS, AUDIT = "answers.parquet", "audit.json"
@@ -37,6 +41,7 @@ class Wish(NamedTuple):
       precedents: how many by text, by image and by both; 0 = none, and the training
         part is not needed.
       image_root: folder of image paths, '' = the folder of the file.
+      sanity: are the attributions to be put to the test, see `sanity`?
     """
 
     rows: Sequence[int] = ()
@@ -44,6 +49,7 @@ class Wish(NamedTuple):
     first: int = 0
     precedents: int = 5
     image_root: str = ""
+    sanity: bool = False
 
 
 def write_evidence(
@@ -103,8 +109,11 @@ def write_evidence(
         features={k: str(x) for k, x in features.items()},
     )
     write_audit(audit, output / AUDIT)
-    shown = found[:SHOWN]
-    write_page(output / PAGE, shown, shown_pictures(asked, shown), audit)
+    shown, tested = found[:SHOWN], ""
+    if wish.sanity:
+        tested = sanity(asked).told()
+        log.info("%s", tested)
+    write_page(output / PAGE, shown, shown_pictures(asked, shown), audit, tested)
     return found
 
 

@@ -1,7 +1,6 @@
 """Evidence for chosen products of a catalogue, as files: see `write_evidence`."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,13 +20,11 @@ from hsjax.explanation.precedents import open_precedents
 from hsjax.explanation.sanity import sanity
 from hsjax.explanation.shown import shown_pictures
 from hsjax.inference.fingerprint import run_facts
-from hsjax.inference.predict import load_run
+from hsjax.inference.predict import Run, load_run
 from hsjax.prediction.answering import Answering, Question
 from hsjax.prediction.audit_record import audit_record, write_audit
 from hsjax.prediction.known import Known
 from hsjax.progress import progress
-
-log = logging.getLogger("hsjax")
 
 JSONL, PAGE = "evidence.jsonl", "evidence.html"
 ANSWERS, AUDIT = "answers.parquet", "audit.json"
@@ -80,11 +77,7 @@ def write_evidence(
     run = load_run(workdir, features=features)
     if not run.config.objective.classification:
         raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
-    asked_for = {"rows": wish.rows, "ids": wish.ids, "first": wish.first}
-    rows = chosen_rows(run.config, source, **asked_for)
-    how = {"image_root": wish.image_root, "whole": not wish.first}
-    asked = Asked(run, read_chosen(run.config, source, rows, **how))
-    facts = run_facts(workdir, run)
+    facts, asked = run_facts(workdir, run), _asked(run, source, wish)
     answers = answers_of(asked)
     precedents = None
     if wish.precedents:
@@ -92,29 +85,32 @@ def write_evidence(
     evidence = Evidence(asked, precedents, wish.precedents)
     bar = progress(answers.to_pylist(), "evidence", unit="products")
     found = [evidence(place, answer) for place, answer in enumerate(bar)]
+    tested = sanity(asked).told() if wish.sanity else ""
     output.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(x, ensure_ascii=False, allow_nan=False) for x in found)
-    text = "".join(f"{line}\n" for line in lines)
-    write_atomically(output / JSONL, text.encode("utf-8", "replace").decode())
+    _write(output / JSONL, found)
     with finished(output / ANSWERS) as partial:
         pq.write_table(answers, partial)
-    audit = audit_record(
-        run,
-        facts,
-        workdir=workdir,
-        source=source,
-        output=output / ANSWERS,
-        also=[output / JSONL],
-        image_root=wish.image_root,
-        features={k: str(x) for k, x in features.items()},
-    )
+    told = {"image_root": wish.image_root, "features": features}
+    places, also = (workdir, source, output / ANSWERS), [output / JSONL]
+    audit = audit_record(run, facts, places, also=also, **told)
     write_audit(audit, output / AUDIT)
-    shown, tested = found[:SHOWN], ""
-    if wish.sanity:
-        tested = sanity(asked).told()
-        log.info("%s", tested)
+    shown = found[:SHOWN]
     write_page(output / PAGE, shown, shown_pictures(asked, shown), audit, tested)
     return found
+
+
+def _asked(run: Run, source: Path, wish: Wish) -> Asked:
+    """The products that are wished for."""
+    wanted = {"rows": wish.rows, "ids": wish.ids, "first": wish.first}
+    rows = chosen_rows(run.config, source, **wanted)
+    how = {"image_root": wish.image_root, "whole": not wish.first}
+    return Asked(run, read_chosen(run.config, source, rows, **how))
+
+
+def _write(path: Path, found: Sequence[Mapping]) -> None:
+    lines = (json.dumps(x, ensure_ascii=False, allow_nan=False) for x in found)
+    text = "".join(f"{line}\n" for line in lines)
+    write_atomically(path, text.encode("utf-8", "replace").decode())
 
 
 def answers_of(asked: Asked) -> pa.Table:

@@ -88,8 +88,7 @@ def verify(
     before = _before(output, {*chosen})
     now = _again(run, source, asked, before, output.suffix)
     pairs = [(before[row], now[row]) for row in before]
-    told = {"workdir": workdir, "source": source, "output": output}
-    today = audit_record(run, run_facts(workdir, run), **told)
+    today = audit_record(run, run_facts(workdir, run), (workdir, source, output))
     return Verified(
         rows=len(pairs),
         equal=sum(repr(a) == repr(b) for a, b in pairs),  # nan is like nan

@@ -1,6 +1,7 @@
 """What answers were made of, and by what, so that they can be made again."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import shlex
@@ -15,6 +16,8 @@ from hsjax.inference.predict import Run
 from hsjax.sharding import batch_pieces, make_mesh
 from hsjax.train.config import config_hash, read_config
 from hsjax.train.environment import environment
+
+Places = tuple[Path | str, Path | str, Path | str]  # workdir, catalogue, output
 
 FORMAT = 1
 CALIBRATION = "calibration.json"  # of a workdir
@@ -33,10 +36,8 @@ def audit_path(output: Path) -> Path:
 def audit_record(
     run: Run,
     facts: Mapping,
+    places: Places,
     *,
-    workdir: Path | str,
-    source: Path | str,
-    output: Path | str,
     also: Sequence[Path] = (),
     earlier: Mapping | None = None,
     **asked,
@@ -45,12 +46,12 @@ def audit_record(
 
     Args:
       facts: `run_facts` of the run.
-      source: the catalogue; output: what was written, which is there.
+      places: its workdir, the catalogue, and the output, which is there.
       also: other files that were made of them; their hashes stand by their names.
       earlier: what is to be known of an output of which answers were taken over.
-      asked: what else the answers hang on, as JSON has it.
+      asked: what else the answers hang on; dataclasses and paths become JSON.
     """
-    workdir, source, output = (Path(x).resolve() for x in (workdir, source, output))
+    workdir, source, output = (Path(x).resolve() for x in places)
     calibration = workdir / CALIBRATION
     return {
         "format": FORMAT,
@@ -68,28 +69,35 @@ def audit_record(
         "output": {"path": str(output), "sha256": file_hash(output)},
         "also": {path.name: file_hash(path) for path in also},
         "earlier": earlier,
-        "asked": asked,
+        "asked": json.loads(json.dumps(asked, default=_plain)),
         "batch": batch_facts(run),
         "environment": environment(),
     }
 
 
-def keep_audit(run: Run, facts: Mapping, *, output: Path, kept: int, **told) -> None:
+def _plain(value):
+    """What JSON has no word for."""
+    if dataclasses.is_dataclass(value):
+        return dataclasses.asdict(value)
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def keep_audit(run: Run, facts: Mapping, places: Places, kept: int, **asked) -> None:
     """Writes the record beside an output, unless it is there already.
 
     Args:
       kept: answers that were taken over from an earlier output, whose record gives way
         to this one and is named in it by its hash.
-      told: see `audit_record`.
+      asked: see `audit_record`.
     """
-    path, earlier = audit_path(output), None
+    output, earlier = Path(places[2]), None
+    path = audit_path(output)
     if path.is_file():
         earlier = {"audit": file_hash(path), "kept": kept}
         with contextlib.suppress(CatalogueError):
             if read_audit(path)["output"]["sha256"] == file_hash(output):
                 return
-    record = audit_record(run, facts, output=output, earlier=earlier, **told)
-    write_audit(record, path)
+    write_audit(audit_record(run, facts, places, earlier=earlier, **asked), path)
 
 
 def source_hash(source: Path) -> str:

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
@@ -110,10 +109,8 @@ def predict_catalogue(
         told["seconds"] = time.perf_counter() - start
     done = _finished(parts, source, output, **told)
     if not done.missing:
-        asked = {"question": asdict(q), "image_root": str(image_root)}
-        asked["features"] = {name: str(place) for name, place in features.items()}
-        places = {"workdir": workdir, "source": source, "output": output}
-        keep_audit(run, facts, kept=done.known, **places, **asked)
+        asked = {"question": q, "image_root": image_root, "features": features}
+        keep_audit(run, facts, (workdir, source, output), done.known, **asked)
     return done
 
 

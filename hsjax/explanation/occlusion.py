@@ -8,7 +8,7 @@ encoder again: the part counts for as much as log p(answer) falls (Zeiler & Ferg
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -51,12 +51,12 @@ def occluded_words(
     return told, whole - np.array(rest)
 
 
-def _without(words: Sequence[str], span: Sequence[int]) -> str:
+def _without(words: Sequence[str], span: Collection[int]) -> str:
     return " ".join(word for i, word in enumerate(words) if i not in span)
 
 
 def without_words(
-    asked: Asked, place: int, stream: str, spans: Sequence[Sequence[int]]
+    asked: Asked, place: int, stream: str, spans: Sequence[Collection[int]]
 ) -> Float[np.ndarray, "V"]:
     """log p(answer) of a product whose text lacks the words at these places."""
     words = stream_text(asked, place, stream).split()

@@ -7,7 +7,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browser import browse, chromium  # noqa: F401
@@ -21,7 +23,7 @@ from hsjax.explanation.attribution import Attribution, summed
 from hsjax.explanation.chosen import chosen_rows, read_chosen
 from hsjax.explanation.gradients import Gradients
 from hsjax.explanation.precedents import nearest, open_precedents, word_hashes
-from hsjax.explanation.sanity import sanity, shuffled
+from hsjax.explanation.sanity import alike, sanity, shuffled
 from hsjax.explanation.task import Wish, write_evidence
 from hsjax.explanation.verifying import verify
 from hsjax.hierarchy import node_log_probs
@@ -91,7 +93,7 @@ def test_a_token_of_its_own_changes_nothing(asked):
     gradients, place = Gradients(asked), 7
     one = asked.one(place)
     own, rows, base = gradients._with_own_tokens(place, one)
-    batch = {**one, **own, "answer": asked.labels[[place]]}
+    batch = jax.device_put({**one, **own, "answer": asked.labels[[place]]})
     model = asked.params, asked.stats
     score = float(gradients._score(*model, batch, rows))
     expected = asked.log_probs(one, asked.labels[[place]])[0]
@@ -148,18 +150,10 @@ def test_attributions_pass_the_sanity_checks(asked):
     assert abs(found.fields) < 0.4
     assert found.top > 1
     assert found.top > 3 * found.random
-    # a model compared with itself is alike in every word: the measure can tell
-    same = sanity_of_itself(asked)
-    assert same == pytest.approx(1.0)
-
-
-def sanity_of_itself(asked):
-    from hsjax.explanation.sanity import alike
-
-    values = np.array(
-        [w["attribution"] for w in Attribution(asked)(0)["title"]["words"]]
-    )
-    return alike(values, -2 * values)
+    # of a model compared with itself they would be alike: the measure can tell
+    words = Attribution(asked)(0)["title"]["words"]
+    values = np.array([word["attribution"] for word in words])
+    assert alike(values, -2 * values) == pytest.approx(1.0)
 
 
 def test_shuffled_parameters_are_the_same_numbers():
@@ -175,7 +169,8 @@ def test_shuffled_parameters_are_the_same_numbers():
 
 def test_siblings_by_brute_force(asked, told):
     run, tree = asked.run, asked.tree
-    outputs, _ = run.model.apply(run.params, run.stats, asked.batch)
+    batch = jax.device_put(asked.batch)
+    outputs, _ = run.model.apply(asked.params, asked.stats, batch)
     levels = node_log_probs(outputs.logits, tree)
     found = {x["row"]: x for x in told[1]}
     for place, record in enumerate(asked.records[:12]):
@@ -346,8 +341,6 @@ def test_answers_of_a_record_are_had_again(workdir, goods, tmp_path):
     values = table["log_prob"].to_numpy(zero_copy_only=False).copy()
     values[10] = np.nextafter(values[10], np.float32(1))
     field = table.schema.field(place)
-    import pyarrow as pa
-
     nulls = np.isnan(values)
     column = pa.array(values, field.type, mask=nulls)
     pq.write_table(table.set_column(place, field, column), output)

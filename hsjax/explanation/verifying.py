@@ -128,7 +128,8 @@ def _again(
     """The answers of rows, written and read as those of the output were."""
     root = asked.get("image_root", "")
     records = read_chosen(run.config, source, [*rows], image_root=root)
-    answering = Answering(run, Question(**asked.get("question", {})), Known([]))
+    question = {k: v for k, v in asked.get("question", {}).items() if k != "shard"}
+    answering = Answering(run, Question(**question), Known([]))
     table = answering.ask(records, [content_key(x) for x in records])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"again{suffix}"

@@ -1,11 +1,13 @@
 """What evidence says of an answer, held against what is known to tell the code."""
 
 import html
+import io
 import json
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,15 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browser import browse, chromium  # noqa: F401
+from encoders import path_of
 from keyed_goods import KEYS, keyed_config, keyed_rows, write_rows
+from ml_collections import ConfigDict
 from PIL import Image
-from runs import train_run
+from runs import run_config, train_run
 
 from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.asked import Asked, without_modality
 from hsjax.explanation.attribution import Attribution, summed
 from hsjax.explanation.chosen import chosen_rows, read_chosen
 from hsjax.explanation.gradients import Gradients
+from hsjax.explanation.occlusion import whole_picture
 from hsjax.explanation.precedents import nearest, open_precedents, word_hashes
 from hsjax.explanation.sanity import alike, sanity, shuffled
 from hsjax.explanation.task import Wish, write_evidence
@@ -162,6 +167,77 @@ def test_shuffled_parameters_are_the_same_numbers():
     assert mixed["a"].shape == (3, 4)
     assert sorted(mixed["a"].reshape(-1)) == sorted(tree["a"].reshape(-1))
     assert (mixed["a"] != tree["a"]).any()
+
+
+# ---- a frozen encoder, whose features are read
+
+
+@pytest.fixture(scope="module")
+def on_features(shop, stores, tmp_path_factory):
+    """(a run on stored features, its first products)."""
+    folder = tmp_path_factory.mktemp("features") / "run"
+    config = run_config(path_of(shop), train__steps=20).unlock()
+    config.data.columns.text = ("title",)
+    places = {m: str(stores / m) for m in ("title", "image")}
+    config.data.features = ConfigDict(places)
+    train_run(config.lock(), folder)
+    run = load_run(folder)
+    return Asked(run, read_chosen(run.config, shop, range(1, 9)))
+
+
+def test_words_of_stored_features_are_left_out_one_by_one(on_features):
+    asked, place = on_features, 1
+    record = asked.records[place]
+    words = record.texts["title"].split()
+    found = Attribution(asked)(place)
+    assert [found[m]["method"] for m in ("title", "image")] == ["occlusion"] * 2
+    assert [w["word"] for w in found["title"]["words"]] == words
+    whole = asked.log_probs(asked.one(place), asked.labels[[place]])[0]
+    for i, word in enumerate(found["title"]["words"]):
+        text = " ".join(words[:i] + words[i + 1 :])
+        bare = Asked(asked.run, [replace(record, texts={"title": text})])
+        without = bare.log_probs(bare.batch, asked.labels[[place]])[0]
+        assert word["attribution"] == pytest.approx(whole - without, abs=2e-3)
+
+
+def test_fields_of_stored_features_go_grey_one_by_one(on_features):
+    asked, place = on_features, 1
+    found = Attribution(asked)(place)["image"]
+    record, grid = asked.records[place], np.array(found["grid"])
+    assert found["box"] == [0, 0, 1, 1]
+    assert grid.shape == (5, 5)
+    pixels = np.array(Image.open(io.BytesIO(record.image)).convert("RGB"))
+    high, wide = np.linspace(0, pixels.shape[:2], 6).astype(int).T
+    grey = (np.array(asked.run.config.model.image.mean) * 255).astype(np.uint8)
+    whole = asked.log_probs(asked.one(place), asked.labels[[place]])[0]
+    for y, x in ((0, 0), (2, 3), (4, 4)):
+        covered = pixels.copy()
+        covered[high[y] : high[y + 1], wide[x] : wide[x + 1]] = grey
+        file = io.BytesIO()
+        Image.fromarray(covered).save(file, "PNG")
+        bare = replace(record, image=file.getvalue(), image_key=f"{y} {x}")
+        other = Asked(asked.run, [bare])
+        without = other.log_probs(other.batch, asked.labels[[place]])[0]
+        assert grid[y, x] == pytest.approx(whole - without, abs=2e-3)
+
+
+def test_an_encoder_that_is_gone_is_told(on_features, monkeypatch):
+    def gone(*_, **__):
+        raise CatalogueError("its encoder is not where it was")
+
+    monkeypatch.setattr("hsjax.explanation.occlusion.encode_missing", gone)
+    found = Attribution(on_features)(1)
+    assert {x["missing"] for x in found.values()} == {"its encoder is not where it was"}
+
+
+def test_a_picture_that_lies_on_its_side(tmp_path):
+    """Its shape is that in which it is seen."""
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 10)).save(file, "JPEG", exif=exif)
+    record = SimpleNamespace(image=file.getvalue())
+    assert whole_picture(record, max_pixels=10**6).shape == (30, 10, 3)
 
 
 # ---- path, siblings, modalities

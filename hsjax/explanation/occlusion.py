@@ -17,7 +17,6 @@ from PIL import Image
 from hsjax.batch import IMAGE
 from hsjax.data.features import stores_of
 from hsjax.data.image import decode_image, opened_image
-from hsjax.data.record import Record
 from hsjax.data.store import ABSENT, open_store
 from hsjax.data.text import stream_texts, tokenize
 from hsjax.explanation.asked import Asked, Batch
@@ -42,9 +41,8 @@ def occluded_words(
 ) -> tuple[list[str], Float[np.ndarray, "S"]]:
     """(words, or runs of words of a long text; how much each counts)."""
     words = stream_text(asked, place, stream).split()
-    spans = [
-        [*span] for span in np.array_split(np.arange(len(words)), SPANS) if len(span)
-    ]
+    parts = np.array_split(np.arange(len(words)), SPANS)
+    spans = [part.tolist() for part in parts if len(part)]
     texts = [" ".join(words), *(_without(words, span) for span in spans)]
     whole, *rest = asked.variants(place, seen_texts(asked, stream, texts)).tolist()
     told = [" ".join(words[i] for i in span) for span in spans]
@@ -127,7 +125,7 @@ def _png(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def whole_picture(record: Record, *, max_pixels: int) -> np.ndarray | None:
+def whole_picture(record, *, max_pixels: int) -> np.ndarray | None:
     """A product's picture in its own shape, (H, W, 3) uint8; None without one."""
     image = record.image
     if image is None or isinstance(image, np.ndarray):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browser import browse, chromium  # noqa: F401
-from encoders import path_of
+from encoders import path_of, published
 from keyed_goods import KEYS, keyed_config, keyed_rows, write_rows
 from ml_collections import ConfigDict
 from PIL import Image
@@ -138,6 +138,24 @@ def summed_corners(grid):
     half = len(grid) // 2
     rows = (slice(0, half), slice(half, None))
     return np.array([grid[y, x].sum() for y in rows for x in rows])
+
+
+def test_published_encoders_in_the_loop(shop, bert, resnet, tmp_path):
+    """Their tables are found, and streams with a tower of their own apart."""
+    config = published(shop, bert, resnet, **{"train.steps": 3}).unlock()
+    config.data.columns.text = ("title", "brand")
+    config.data.text.streams = ConfigDict({"title": ("title",), "brand": ("brand",)})
+    config.model.modalities = ("title", "brand", "image")
+    train_run(config.lock(), tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    asked = Asked(run, read_chosen(run.config, shop, range(1, 5)))
+    for place in range(4):
+        found = Gradients(asked)(place)
+        assert abs(found.missed) < 0.03 * (1 + abs(found.total))
+        assert found.pixels.shape == (24, 24)
+        for stream, values in found.tokens.items():
+            assert values.any() == asked.batch[f"has_{stream}"][place]
+            assert (values[~asked.batch[f"{stream}_mask"][place]] == 0).all()
 
 
 def test_fields_hold_all_pixels():

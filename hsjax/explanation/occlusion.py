@@ -144,7 +144,8 @@ def _features(asked: Asked, modality: str, folder, items: Sequence) -> Batch:
     limit = asked.run.config.data.image.max_pixels
     names = [str(i) for i in range(len(items))]
     there = [not isinstance(x, str) or bool(x.strip()) for x in items]
-    vectors, lengths = encode_missing(folder, list(items), max_pixels=limit)
+    quiet = {"max_pixels": limit, "told": False}
+    vectors, lengths = encode_missing(folder, list(items), **quiet)
     store = open_store(folder).extended(names, vectors, lengths)
     rows = np.where(there, store.rows(names), ABSENT)
     found = {

@@ -73,7 +73,7 @@ def _head(audit: Mapping, tested: str) -> str:
 
 def _product(x: Mapping, pictures: Pictures) -> str:
     answer = x["answer"]
-    head = f"{_e(answer['code'])} {_e(answer['name'])}" if answer else "no answer"
+    head = _named(answer) if answer else "no answer"
     flags = "".join(
         f'<span class="flag">{_e(f["flag"])}'
         f"{_e(': ' + ', '.join(f['words'])) if 'words' in f else ''}</span>"
@@ -94,10 +94,11 @@ def _product(x: Mapping, pictures: Pictures) -> str:
 def _seen(x: Mapping, picture: str) -> str:
     """The product itself, coloured by what its answer stands on."""
     found = x.get("attribution", {})
+    told = {name: own for name, own in found.items() if name != "image"}
+    words = [w for own in told.values() for w in own.get("words", ())]
+    most = max((abs(w["attribution"] or 0) for w in words), default=0) or 1
     texts = "".join(
-        f"<h3>{_e(name)}</h3>{_words(own)}"
-        for name, own in found.items()
-        if name != "image"
+        f"<h3>{_e(name)}</h3>{_words(own, most)}" for name, own in told.items()
     )
     if not texts:
         texts = "".join(
@@ -109,10 +110,10 @@ def _seen(x: Mapping, picture: str) -> str:
     return f'<div class="seen">{image}<div>{texts}</div></div>'
 
 
-def _words(own: Mapping) -> str:
+def _words(own: Mapping, most: float) -> str:
+    """Of one stream, coloured by its share of what counts most in any."""
     if "missing" in own:
         return f'<p class="quiet">{_e(own["missing"])}</p>'
-    most = max((abs(w["attribution"] or 0) for w in own["words"]), default=0) or 1
     spans = []
     for word in own["words"]:
         value = word["attribution"]
@@ -157,13 +158,12 @@ def _path(x: Mapping) -> str:
         near, second = node["nearly"], "<td></td><td></td><td></td>"
         if near:
             second = (
-                f"<td>{_e(near['code'])} {_e(near['name'])}</td>"
+                f"<td>{_named(near)}</td>"
                 f'<td class="number">{_share(near["probability"])}</td>'
                 f'<td class="number">{near["behind"]:+.3f}</td>'
             )
         rows.append(
-            f"<tr><td>{node['level']}</td><td><b>{_e(node['code'])}</b>"
-            f" {_e(node['name'])}</td>"
+            f"<tr><td>{node['level']}</td><td>{_named(node)}</td>"
             f'<td class="number">{_share(node["probability"])}</td>{second}</tr>'
         )
     names = ("level", "answer", "probability", "nearly chosen", "probability", "ahead")
@@ -172,7 +172,7 @@ def _path(x: Mapping) -> str:
 
 def _top(x: Mapping) -> str:
     rows = [
-        f"<tr><td><b>{_e(t['code'])}</b> {_e(t['name'])}</td>"
+        f"<tr><td>{_named(t)}</td>"
         f'<td class="number">{_share(t["probability"])}</td></tr>'
         for t in x["top"]
     ]
@@ -212,10 +212,17 @@ def _precedent(p: Mapping, pictures: Mapping[int, str]) -> str:
     seen = f'<img src="{image}" alt="">' if image else ""
     same = ' <span class="same">the same product</span>' if p["same"] else ""
     return (
-        f"<li>{seen}<div><b>{_e(p['label'])}</b> {_e(p['name'])}<br>{_e(p['text'])}<br>"
+        f"<li>{seen}<div>{_named(p)}<br>{_e(p['text'])}<br>"
         f'<span class="quiet">cosine {p["cosine"]:.3f}, row {p["row"]}</span>{same}'
         "</div></li>"
     )
+
+
+def _named(node: Mapping) -> str:
+    """Code and name, which a path code ends with already."""
+    code, name = node.get("code", node.get("label")), node["name"]
+    more = "" if code.endswith(name) else f" {_e(name)}"
+    return f"<b>{_e(code)}</b>{more}"
 
 
 def _share(p: float) -> str:

@@ -31,23 +31,27 @@ class Sanity(NamedTuple):
         model of the same parameters in another order.
       top, random: fall of log p(answer) without the words that count most for it, and
         without as many random ones.
-      products: with words to be taken away.
+      texts: with words to be taken away.
     """
 
     words: float
     fields: float
     top: float
     random: float
-    products: int
+    texts: int
 
     def told(self) -> str:
         """A sentence for the user."""
-        return (
-            f"rank correlation with a randomised model: words {self.words:.2f}, picture"
-            f" {self.fields:.2f}; log p(answer) falls by {self.top:.2f} without the"
-            f" words that count most, by {self.random:.2f} without as many random ones"
-            f" ({self.products} products)"
-        )
+        pairs = {"words": self.words, "picture": self.fields}
+        alike = [f"{name} {x:.2f}" for name, x in pairs.items() if np.isfinite(x)]
+        told = f"rank correlation with a randomised model: {', '.join(alike) or 'none'}"
+        if self.texts:
+            told += (
+                f"; log p(answer) falls by {self.top:.2f} without the words that count"
+                f" most, by {self.random:.2f} without as many random ones ({self.texts}"
+                " texts)"
+            )
+        return told
 
 
 def sanity(asked: Asked, *, seed: int = 0) -> Sanity:

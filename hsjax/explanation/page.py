@@ -4,18 +4,16 @@ All that a catalogue says is escaped; there is no script, and the page's own pol
 forbids the browser to run or to load any.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 from hsjax.atomic import write_atomically
+from hsjax.explanation.html_pieces import colour, factor, named, plain, share, table
 from hsjax.explanation.shown import Pictures
 
 PAGES = Path(__file__).with_name("pages")
 SHOWN = 40  # products of a page
-STRONGEST = 0.75  # opacity of the part that counts most
 SIDES = {"text": "by text", "image": "by picture", "joint": "by both"}
 METHODS = {
     "integrated_gradients": "integrated gradients",
@@ -49,23 +47,17 @@ def _page(name: str) -> str:
     return (PAGES / name).read_text(encoding="utf-8")
 
 
-def _e(value) -> str:
-    """Text that is text in HTML, too; half characters have no UTF-8."""
-    whole = str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return escape(whole.replace("\0", "\ufffd"))
-
-
 def _head(audit: Mapping, tested: str) -> str:
     edition = audit["taxonomy"]["edition"]
     told = f"Tree: {edition}. " if edition else ""
-    tested = f'<p class="quiet">Put to the test: {_e(tested)}.</p>' if tested else ""
+    tested = f'<p class="quiet">Put to the test: {plain(tested)}.</p>' if tested else ""
     return (
         "<header><h1>Why these codes</h1>"
-        f'<p class="ruling">{_e(audit["note"])}</p>'
-        f'<p class="quiet">{_e(told)}Catalogue: {_e(audit["input"]["path"])}</p>'
+        f'<p class="ruling">{plain(audit["note"])}</p>'
+        f'<p class="quiet">{plain(told)}Catalogue: {plain(audit["input"]["path"])}</p>'
         '<p class="quiet">Words and fields in <span style="background:'
-        f'{_colour(1.0)}">blue</span> speak for the answer, those in '
-        f'<span style="background:{_colour(-1.0)}">orange</span> against it; the '
+        f'{colour(1.0)}">blue</span> speak for the answer, those in '
+        f'<span style="background:{colour(-1.0)}">orange</span> against it; the '
         "stronger the colour, the more. They say what the model went by, not whether"
         f" it was right.</p>{tested}</header>"
     )
@@ -73,21 +65,21 @@ def _head(audit: Mapping, tested: str) -> str:
 
 def _product(x: Mapping, pictures: Pictures) -> str:
     answer = x["answer"]
-    head = _named(answer) if answer else "no answer"
+    head = named(answer) if answer else "no answer"
     flags = "".join(
-        f'<span class="flag">{_e(f["flag"])}'
-        f"{_e(': ' + ', '.join(f['words'])) if 'words' in f else ''}</span>"
+        f'<span class="flag">{plain(f["flag"])}'
+        f"{plain(': ' + ', '.join(f['words'])) if 'words' in f else ''}</span>"
         for f in x["flags"]
     )
     parts = [
         f'<article id="row-{x["row"]}"><h2>{head}</h2>',
-        f'<p class="quiet">row {x["row"]}, id {_e(x["id"])}</p>{flags}',
+        f'<p class="quiet">row {x["row"]}, id {plain(x["id"])}</p>{flags}',
         _seen(x, pictures.products.get(x["row"], "")),
     ]
     if answer:
         parts += [_path(x), _top(x), _modalities(x), _near(x, pictures.precedents)]
     else:
-        parts.append(f"<p>{_e(x['reason'])}</p>")
+        parts.append(f"<p>{plain(x['reason'])}</p>")
     return "\n".join([*parts, "</article>"])
 
 
@@ -98,11 +90,11 @@ def _seen(x: Mapping, picture: str) -> str:
     words = [w for own in told.values() for w in own.get("words", ())]
     most = max((abs(w["attribution"] or 0) for w in words), default=0) or 1
     texts = "".join(
-        f"<h3>{_e(name)}</h3>{_words(own, most)}" for name, own in told.items()
+        f"<h3>{plain(name)}</h3>{_words(own, most)}" for name, own in told.items()
     )
     if not texts:
         texts = "".join(
-            f"<h3>{_e(name)}</h3><p>{_e(text)}</p>"
+            f"<h3>{plain(name)}</h3><p>{plain(text)}</p>"
             for name, text in x["texts"].items()
             if text
         )
@@ -113,15 +105,15 @@ def _seen(x: Mapping, picture: str) -> str:
 def _words(own: Mapping, most: float) -> str:
     """Of one stream, coloured by its share of what counts most in any."""
     if "missing" in own:
-        return f'<p class="quiet">{_e(own["missing"])}</p>'
+        return f'<p class="quiet">{plain(own["missing"])}</p>'
     spans = []
     for word in own["words"]:
         value = word["attribution"]
         if value is None:
             told = 'class="unread" title="behind what the model reads"'
         else:
-            told = f'style="background:{_colour(value / most)}" title="{value:+.3f}"'
-        spans.append(f"<span {told}>{_e(word['word'])}</span>")
+            told = f'style="background:{colour(value / most)}" title="{value:+.3f}"'
+        spans.append(f"<span {told}>{plain(word['word'])}</span>")
     method = f'<p class="quiet">{METHODS[own["method"]]}</p>'
     return f'<p class="words">{" ".join(spans)}</p>{method}'
 
@@ -136,7 +128,7 @@ def _picture(source: str, own: Mapping) -> str:
     most = max(abs(v) for row in grid for v in row) or 1
     fields = "".join(
         f'<rect x="{left + i * wide:.4f}" y="{top + j * high:.4f}" width="{wide:.4f}"'
-        f' height="{high:.4f}" style="fill:{_colour(v / most)}">'
+        f' height="{high:.4f}" style="fill:{colour(v / most)}">'
         f"<title>{v:+.3f}</title></rect>"
         for j, row in enumerate(grid)
         for i, v in enumerate(row)
@@ -146,53 +138,39 @@ def _picture(source: str, own: Mapping) -> str:
     return f'<div class="picture"><figure>{image}{svg}</figure>{told}</div>'
 
 
-def _colour(share: float) -> str:
-    """Of a share of what counts most, -1 to 1."""
-    kind = "for" if share > 0 else "against"
-    return f"rgba(var(--{kind}),{STRONGEST * min(abs(share), 1):.3f})"
-
-
 def _path(x: Mapping) -> str:
     rows = []
     for node in x["path"]:
         near, second = node["nearly"], "<td></td><td></td><td></td>"
         if near:
             second = (
-                f"<td>{_named(near)}</td>"
-                f'<td class="number">{_share(near["probability"])}</td>'
+                f"<td>{named(near)}</td>"
+                f'<td class="number">{share(near["probability"])}</td>'
                 f'<td class="number">{near["behind"]:+.3f}</td>'
             )
         rows.append(
-            f"<tr><td>{node['level']}</td><td>{_named(node)}</td>"
-            f'<td class="number">{_share(node["probability"])}</td>{second}</tr>'
+            f"<tr><td>{node['level']}</td><td>{named(node)}</td>"
+            f'<td class="number">{share(node["probability"])}</td>{second}</tr>'
         )
     names = ("level", "answer", "probability", "nearly chosen", "probability", "ahead")
-    return f"<h3>The path</h3>{_table(names, rows, (2, 4, 5))}"
+    return f"<h3>The path</h3>{table(names, rows, (2, 4, 5))}"
 
 
 def _top(x: Mapping) -> str:
     rows = [
-        f"<tr><td>{_named(t)}</td>"
-        f'<td class="number">{_share(t["probability"])}</td></tr>'
+        f'<tr><td>{named(t)}</td><td class="number">{share(t["probability"])}</td></tr>'
         for t in x["top"]
     ]
-    return f"<h3>The most probable</h3>{_table(('code', 'probability'), rows, (1,))}"
+    return f"<h3>The most probable</h3>{table(('code', 'probability'), rows, (1,))}"
 
 
 def _modalities(x: Mapping) -> str:
     rows = [
-        f"<tr><td>{_e(name)}</td><td>{_factor(own['share'])}</td></tr>"
+        f"<tr><td>{plain(name)}</td><td>{factor(own['share'])}</td></tr>"
         for name, own in x["modalities"].items()
     ]
     names = ("what is there", "without it the answer would be")
-    return f"<h3>What each side counts for</h3>{_table(names, rows, ())}"
-
-
-def _factor(share: float) -> str:
-    """A change of log p in words."""
-    times = math.exp(min(abs(share), 700))
-    told = f"{times:.2f}" if times < 100 else f"{times:.3g}"
-    return f"{told} times {'less' if share >= 0 else 'more'} probable"
+    return f"<h3>What each side counts for</h3>{table(names, rows, ())}"
 
 
 def _near(x: Mapping, pictures: Mapping[int, str]) -> str:
@@ -212,29 +190,10 @@ def _precedent(p: Mapping, pictures: Mapping[int, str]) -> str:
     seen = f'<img src="{image}" alt="">' if image else ""
     same = ' <span class="same">the same product</span>' if p["same"] else ""
     return (
-        f"<li>{seen}<div>{_named(p)}<br>{_e(p['text'])}<br>"
+        f"<li>{seen}<div>{named(p)}<br>{plain(p['text'])}<br>"
         f'<span class="quiet">cosine {p["cosine"]:.3f}, row {p["row"]}</span>{same}'
         "</div></li>"
     )
-
-
-def _named(node: Mapping) -> str:
-    """Code and name, which a path code ends with already."""
-    code, name = node.get("code", node.get("label")), node["name"]
-    more = "" if code.endswith(name) else f" {_e(name)}"
-    return f"<b>{_e(code)}</b>{more}"
-
-
-def _share(p: float) -> str:
-    return "&lt; 0.001" if 0 < p < 0.0005 else f"{p:.3f}"
-
-
-def _table(names: Sequence[str], rows: Sequence[str], numbers: Sequence[int]) -> str:
-    head = "".join(
-        f"<th{' class=number' if i in numbers else ''}>{name}</th>"
-        for i, name in enumerate(names)
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
 def _foot(audit: Mapping) -> str:
@@ -249,6 +208,7 @@ def _foot(audit: Mapping) -> str:
         "jax": audit["environment"]["jax"],
     }
     rows = [
-        f"<tr><td>{k}</td><td><code>{_e(v)}</code></td></tr>" for k, v in told.items()
+        f"<tr><td>{k}</td><td><code>{plain(v)}</code></td></tr>"
+        for k, v in told.items()
     ]
-    return f"<footer><h3>Made of</h3>{_table(('', ''), rows, ())}</footer>"
+    return f"<footer><h3>Made of</h3>{table(('', ''), rows, ())}</footer>"

@@ -15,6 +15,7 @@ from hsjax.expected_cost import COST
 from hsjax.inference.fingerprint import answer_facts, run_facts
 from hsjax.inference.predict import Run, load_run
 from hsjax.prediction.answering import Answering
+from hsjax.prediction.audit_record import keep_audit
 from hsjax.prediction.blocks import Blocks
 from hsjax.prediction.known import Known
 from hsjax.prediction.output import assemble, check_output, quarantine_path
@@ -121,7 +122,11 @@ def predict_catalogue(
         _end(parts, blocks, unchanged=unchanged())
         told |= {"answered": answering.answered, "known": answering.known}
         told["seconds"] = time.perf_counter() - start
-    return _finished(parts, source, output, **told)
+    done = _finished(parts, source, output, **told)
+    if not done.missing:
+        asked = {"question": q, "image_root": image_root, "features": features}
+        keep_audit(run, facts, (workdir, source, output), done.known, **asked)
+    return done
 
 
 def _loaded(workdir: Path, features: Mapping, files: Mapping) -> tuple[Run, dict]:

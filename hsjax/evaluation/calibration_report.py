@@ -150,7 +150,8 @@ def _precisions(parts: Sequence[Part], tree: Taxonomy, known: TreeCalibration) -
         " have one, how many of them at the last level, and how often it is right, in %"
         " with 95 % Clopper-Pearson intervals. A threshold is the loosest whose"
         f" precision on the rows fitted has a one-sided {100 * SURE:g} % bound of at"
-        " least what is wanted, over all thresholds tried; a dash: no threshold has."
+        " least what is wanted, over all thresholds tried, rows counted one by one; a"
+        " dash: no threshold has."
     )
     body = table(head, lines)
     return f"## Deepest node of a stated precision\n\n{body}\n\n{note}"
@@ -192,7 +193,8 @@ def _sets(parts: Sequence[Part], tree: Taxonomy, known: TreeCalibration) -> str:
         ]
     note = (
         "Split-conformal: all leaves of at least this probability, and always the most"
-        " probable one. Shares in %, with 95 % Clopper-Pearson intervals."
+        " probable one, fitted with each group of products counted once. Shares in %,"
+        " with 95 % Clopper-Pearson intervals."
     )
     return f"{title}\n\n{table(head, lines)}\n\n{note}"
 

@@ -14,7 +14,7 @@ from tiny import ragged_tree, random_logits, tiny_config, tiny_model
 import hsjax
 from hsjax.data.records import CatalogueError
 from hsjax.decodes import confident_path
-from hsjax.evaluation.collect import make_answer, node_codes
+from hsjax.evaluation.collect import make_answer
 from hsjax.evaluation.predictions import (
     deepest,
     read_predictions,
@@ -23,6 +23,7 @@ from hsjax.evaluation.predictions import (
 from hsjax.inference.products import read_products
 from hsjax.models.build import Outputs
 from hsjax.trained.scoring import evaluate_run
+from hsjax.tree.node_codes import node_codes
 
 
 @pytest.fixture(scope="module")

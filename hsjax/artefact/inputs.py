@@ -21,7 +21,7 @@ class Note(NamedTuple):
     reason: str
 
 
-def as_rows(rows: Iterable[Mapping], document: Document) -> list[Mapping]:
+def as_rows(rows: Iterable, document: Document) -> list[Mapping]:
     """The rows of a list, or of a pandas table.
 
     Raises:

@@ -7,6 +7,7 @@ that `hsjax.load_artefact` answers from without the code that trained it.
 python -m hsjax.export --run=WORKDIR --output=DIR
 python -m hsjax.export --run=WORKDIR --tower=image --output=DIR
 python -m hsjax.export --run=WORKDIR --features=title=DIR,image=DIR --output=DIR
+python -m hsjax.export --run=WORKDIR --tower=title --as_published --output=DIR
 python -m hsjax.export --run=WORKDIR --artefact --rows=1 --output=DIR
 """
 
@@ -26,6 +27,11 @@ FEATURES = flags.DEFINE_multi_string(
 TOWER = flags.DEFINE_string(
     "tower", "", "Only the encoder of this modality, trained from scratch or not."
 )
+AS_PUBLISHED = flags.DEFINE_boolean(
+    "as_published",
+    False,
+    "In the files, names and dtypes of the published encoder that a tower began with.",
+)
 ARTEFACT = flags.DEFINE_boolean(
     "artefact", False, "The whole run, from texts and pictures to probabilities."
 )
@@ -38,11 +44,14 @@ ROWS = flags.DEFINE_integer(
 
 
 def run() -> None:
-    if ARTEFACT.value and TOWER.value:
-        raise app.UsageError("--tower is of an encoder; --artefact holds all of them")
+    if ARTEFACT.value and (TOWER.value or AS_PUBLISHED.value):
+        raise app.UsageError(
+            "--tower and --as_published are of encoders; --artefact holds all of them"
+        )
     from hsjax.data.run_stores import read_places
     from hsjax.inference.artefact_files import export_artefact
     from hsjax.inference.encoder_files import export_run
+    from hsjax.inference.published_export import export_published
     from hsjax.tasks.registry import user_errors
 
     places = Path(RUN.value), Path(OUTPUT.value)
@@ -50,6 +59,8 @@ def run() -> None:
         stores = read_places(FEATURES.value)
         if ARTEFACT.value:
             told = export_artefact(*places, rows=ROWS.value, features=stores)
+        elif AS_PUBLISHED.value:
+            told = export_published(*places, modality=TOWER.value)
         else:
             told = export_run(*places, features=stores, modality=TOWER.value)
     for sentence in told:

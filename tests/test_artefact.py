@@ -434,4 +434,4 @@ def test_the_command_exports_an_artefact(workdir, tmp_path):
     answers = hsjax.load_artefact(tmp_path / "a").predict([{"title": "boots"}])
     assert len(answers) == 1
     process = command(*flags, "--tower=title", module="hsjax.export")
-    assert "--tower is of an encoder" in process.communicate(timeout=300)[1]
+    assert "of encoders; --artefact" in process.communicate(timeout=300)[1]

@@ -235,6 +235,25 @@ def test_a_calibrated_run_is_exported_with_its_temperatures(
         above = p
 
 
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"temperature": [1.0, 1.0]}, "no list of 3 temperatures"),
+        ({"temperature": [1.0, 0.0, 1.0]}, "no list of 3 temperatures"),
+        ({"temperature": [1.0] * 3, "maps": [{}]}, "calibrate by temperature"),
+        ({"temperature": [1.0] * 3, "step": 99}, "is of step 99, the best one is 4"),
+        ({"temperature": "warm"}, "is no calibration"),
+        ([], "is no calibration"),
+    ],
+)
+def test_another_calibration_is_refused(workdir, tmp_path, document, told):
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "run" / CALIBRATION).write_text(json.dumps(document))
+    with pytest.raises(CatalogueError, match=told):
+        export_artefact(tmp_path / "run", tmp_path / "out", rows=4)
+    assert not (tmp_path / "out" / NAME).exists()
+
+
 @pytest.fixture(scope="module")
 def stored_run(shop, stores, tmp_path_factory):
     """On components of cached titles, and pictures."""
@@ -397,7 +416,9 @@ def test_other_mistakes_are_refused(artefact, tmp_path):
     assert answers.present["image"].all()
 
 
-def test_what_is_no_classifier_or_would_go_over_something_is_refused(workdir, tmp_path):
+def test_what_is_no_classifier_or_would_go_over_something_is_refused(
+    workdir, folder, tmp_path
+):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "novel.txt").write_text("")
     with pytest.raises(PublishedError, match=r"something else \(novel.txt\)"):
@@ -406,6 +427,8 @@ def test_what_is_no_classifier_or_would_go_over_something_is_refused(workdir, tm
         export_artefact(workdir, tmp_path / "full" / "novel.txt")
     with pytest.raises(SystemExit, match="no workdir of a run"), user_errors():
         export_artefact(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(SystemExit, match="an artefact, which hsjax"), user_errors():
+        export_artefact(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     shutil.copytree(workdir, tmp_path / "run")
     path = tmp_path / "run" / "config.json"
@@ -417,6 +440,7 @@ def test_what_is_no_classifier_or_would_go_over_something_is_refused(workdir, tm
 
 def test_an_earlier_artefact_is_replaced(workdir, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "out")
+    (tmp_path / "out" / NAME).unlink()  # it was cut off before the last file
     export_artefact(workdir, tmp_path / "out", rows=2)
     again = hsjax.load_artefact(tmp_path / "out")
     assert again.document.rows == 2

@@ -34,8 +34,6 @@ def run_notebook(path: Path, folder: Path, *, parameters: str | None) -> None:
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()) and parameters:
             cell.source, replaced = parameters, replaced + 1
-        if re.search("(?m)^!", cell.source):  # whose failure IPython passes over
-            cell.source += "\nassert _exit_code == 0, _exit_code"
     assert replaced == bool(parameters)
     client = NotebookClient(
         notebook, timeout=900, resources={"metadata": {"path": str(folder)}}
@@ -70,9 +68,8 @@ def test_notebook_is_short_and_stored_without_outputs(path):
     assert not [c for c in codes if re.search(r"\b(def|class|while|lambda) ", c.source)]
     assert cells[0].cell_type == "markdown"
     assert "except ImportError:\n    %pip install" in codes[0].source
-    lines = [line for c in codes for line in c.source.splitlines()]
-    commands = [line for line in lines if line.startswith("!")]
-    assert all("{sys.executable}" in line for line in commands)
+    # a failure of `!` would pass unseen, and a pseudo-terminal forks under jax
+    assert not [c for c in codes if re.search("(?m)^!", c.source)]
 
 
 def test_the_readme_lists_every_notebook():

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import jax
+import numpy as np
 from jax import export
 
 from hsjax.artefact.document import (
@@ -58,8 +59,9 @@ def export_artefact(
       CatalogueError, WorkdirError: there is no such run, its head was never trained,
         or its features' encoder is not at hand.
     """
-    check_free(output, NAME)
+    check_free(output, NAME, PROGRAM)
     run = _with_classes(load_run(workdir, features=features), workdir)
+    temperature = _temperature(workdir, run)
     encoders = stored_encoders(run.config, workdir)
     texts, picture = text_inputs(run, encoders), picture_input(run, encoders)
     rows = rows or run.config.eval.batch_size
@@ -79,7 +81,7 @@ def export_artefact(
         inputs=_described(program.inputs),
         outputs=_described(jax.tree.unflatten(exported.out_tree, exported.out_avals)),
         main=run.config.eval.decode,
-        temperature=_temperature(workdir, run),
+        temperature=temperature,
         taxonomy=run.tree.hash,
         parameters=parameters_hash(program.parameters),
         files={name: file_hash(output / name) for name in sorted(names)},
@@ -137,10 +139,30 @@ def _write_tokenizers(output: Path, texts, encoders, run: Run) -> list[str]:
 
 def _temperature(workdir: Path, run: Run) -> tuple[float, ...]:
     """Of each level, by the run's calibration; 1 without one."""
-    path = workdir / CALIBRATION
+    path, levels = workdir / CALIBRATION, run.tree.num_levels
     if not path.is_file():
-        return (1.0,) * run.tree.num_levels
-    return tuple(float(x) for x in json.loads(path.read_text())["temperature"])
+        return (1.0,) * levels
+    try:
+        found = json.loads(path.read_text())
+        temperature = tuple(map(float, found["temperature"]))
+        maps, step = found.get("maps"), found.get("step", run.step)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CatalogueError(f"{path} is no calibration: {error!r}") from None
+    if step != run.step:
+        raise CatalogueError(
+            f"{path} is of step {step}, the best one is {run.step}: calibrate again"
+        )
+    if (
+        maps
+        or len(temperature) != levels
+        or not all(0 < t < np.inf for t in temperature)
+    ):
+        raise CatalogueError(
+            f"{path} is no list of {levels} temperatures, one for each level, which is"
+            " all that an artefact holds: calibrate by temperature, or take the file"
+            " away"
+        )
+    return temperature
 
 
 def _described(arrays: Mapping) -> dict[str, list]:

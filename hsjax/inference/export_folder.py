@@ -85,13 +85,13 @@ def check_output(output: Path, kind: str) -> None:
     _refuse(output, names)
 
 
-def check_free(output: Path, own: str) -> None:
-    """Is the folder free, or does it hold a file `own`, of such an export before?
+def check_free(output: Path, *own: str) -> None:
+    """Is the folder free, or does it hold one of such an export's own files?
 
     Raises:
       PublishedError: it holds something else.
     """
-    if output.is_dir() and not (output / own).is_file():
+    if output.is_dir() and not any((output / name).is_file() for name in own):
         _refuse(output, sorted(path.name for path in output.iterdir()))
     elif output.exists() and not output.is_dir():
         raise PublishedError(f"{output} is a file; --output is a folder")

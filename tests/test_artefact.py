@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -206,6 +207,17 @@ def test_a_row_does_not_depend_on_its_batch(artefact, goods):
         assert alone.codes.tolist() == whole.codes[i : i + 1].tolist()
     assert whole.confident is None
     assert whole.notes[0] == Note(4, "image", whole.notes[0].reason)
+
+
+def test_threads_may_share_it(artefact, goods):
+    rows, pictures = goods
+    expected = artefact.predict(rows, image_root=pictures).log_prob
+    with ThreadPoolExecutor(4) as pool:
+        asked = [
+            pool.submit(artefact.predict, rows, image_root=pictures) for _ in range(8)
+        ]
+        for answer in asked:
+            np.testing.assert_array_equal(answer.result().log_prob, expected)
 
 
 def test_a_calibrated_run_is_exported_with_its_temperatures(

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from hsjax.artefact.document import IMAGE, ArtefactError, Document, PictureInput
 from hsjax.data.fields import BAD_CHARACTERS, LONGEST_TEXT, UNREADABLE, as_text
 from hsjax.data.pixels import ImageError, decode_image, picture_source
-from hsjax.data.tokens import BETWEEN_COLUMNS, tokenize
+from hsjax.data.tokens import BETWEEN_COLUMNS, fill_tokens, no_tokens
 
 
 class Note(NamedTuple):
@@ -49,6 +49,16 @@ def as_rows(rows: Iterable, document: Document) -> list[Mapping]:
     return rows
 
 
+def open_tokenizers(folder: Path, document: Document) -> dict[str, Tokenizer]:
+    """Of each stream one of its own, set once: threads may answer side by side."""
+    found = {}
+    for stream, text in document.texts.items():
+        found[stream] = Tokenizer.from_file(str(folder / text.tokenizer))
+        found[stream].no_padding()
+        found[stream].enable_truncation(text.length)
+    return found
+
+
 def make_batch(
     rows: Sequence[Mapping],
     document: Document,
@@ -56,7 +66,11 @@ def make_batch(
     *,
     image_root: Path,
 ) -> tuple[dict[str, np.ndarray], list[Note]]:
-    """(inputs, notes) of at most `document.rows` rows; the others are empty."""
+    """(inputs, notes) of at most `document.rows` rows; the others are empty.
+
+    Args:
+      tokenizers: of each stream, see `open_tokenizers`.
+    """
     batch, notes = {}, []
     for name, (shape, dtype) in document.inputs.items():
         batch[name] = np.zeros(shape, dtype)
@@ -65,7 +79,8 @@ def make_batch(
         texts = [_text(row, text.columns) for row in rows]
         there = np.array([bool(x.strip()) for x in texts], bool)
         read = [text.prefix + x if x.strip() else "" for x in texts]
-        tokens = tokenize(tokenizers[stream], read, text.length, bare=text.bare)
+        tokens = no_tokens(count, text.length)
+        fill_tokens(tokens, tokenizers[stream], read, bare=text.bare)
         batch[f"{stream}_ids"][:count] = tokens.ids
         batch[f"{stream}_mask"][:count] = tokens.mask
         here = there if text.bare else tokens.mask.any(axis=1)

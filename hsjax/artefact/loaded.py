@@ -8,7 +8,6 @@ import numpy as np
 from jax import export
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from tokenizers import Tokenizer
 
 from hsjax.artefact.answers import Answers, make_answers
 from hsjax.artefact.document import (
@@ -22,12 +21,12 @@ from hsjax.artefact.document import (
     Document,
     read_document,
 )
-from hsjax.artefact.inputs import Note, as_rows, make_batch
+from hsjax.artefact.inputs import Note, as_rows, make_batch, open_tokenizers
 from hsjax.taxonomy import Taxonomy
 
 
 class Artefact:
-    """A program with its parameters, its tree and its tokenizers.
+    """A program with its parameters, its tree and its tokenizers; threads may share it.
 
     Attributes:
       folder: where it lies; document: its artefact.json; tree: the taxonomy.
@@ -36,10 +35,7 @@ class Artefact:
     def __init__(self, folder: Path) -> None:
         self.folder, self.document = folder, read_document(folder)
         self.tree = _tree(folder, self.document)
-        self._tokenizers = {
-            stream: Tokenizer.from_file(str(folder / text.tokenizer))
-            for stream, text in self.document.texts.items()
-        }
+        self._tokenizers = open_tokenizers(folder, self.document)
         call = _program(folder, self.document)
         self._params = jax.device_put(_parameters(folder))
         self._call = jax.jit(call)

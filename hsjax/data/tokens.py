@@ -33,21 +33,14 @@ class Tokens(NamedTuple):
         return self.mask.sum(axis=1)
 
 
-def tokenize(
-    tokenizer: Tokenizer, texts: Sequence[str], length: int, *, bare: bool = False
-) -> Tokens:
-    """Ids of each text, cut at `length`, special tokens kept; '' gives no token.
-
-    Args:
-      bare: does a text of which only special tokens are left have these?
-    """
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Tokens:
+    """Ids of each text, cut at `length`, special tokens kept; '' gives no token."""
     ids, mask, words = no_tokens(len(texts), length)
     tokenizer.no_padding()
     tokenizer.enable_truncation(length)
     for first in range(0, len(texts), TEXTS_AT_ONCE):
         rows = slice(first, first + TEXTS_AT_ONCE)
-        part = Tokens(ids[rows], mask[rows], words[rows])
-        fill_tokens(part, tokenizer, texts[rows], bare=bare)
+        fill_tokens(Tokens(ids[rows], mask[rows], words[rows]), tokenizer, texts[rows])
     tokenizer.no_truncation()
     return Tokens(ids, mask, words)
 
@@ -55,7 +48,12 @@ def tokenize(
 def fill_tokens(
     tokens: Tokens, tokenizer: Tokenizer, texts: Sequence[str], *, bare: bool = False
 ) -> None:
-    """Writes the tokens of some texts into `tokens`, which are those of no text."""
+    """Writes the tokens of some texts into `tokens`, which are those of no text.
+
+    Args:
+      tokenizer: that cuts where `tokens` end, and does not pad.
+      bare: does a text of which only special tokens are left have these?
+    """
     encodings = tokenizer.encode_batch(list(texts))
     specials = [encoding.special_tokens_mask for encoding in encodings]
     # some tokenizers make nothing of invisible characters

@@ -67,8 +67,6 @@ def export_artefact(
     rows = rows or run.config.eval.batch_size
     program = make_program(run, encoders, input_shapes(rows, texts, picture))
     exported, told = _lowered(program)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / NAME).unlink(missing_ok=True)  # of an earlier one: the parts are new
     names = _write(output, workdir, run, program, exported)
     names += _write_tokenizers(output, texts, encoders, run)
     document = Document(
@@ -116,6 +114,8 @@ def _lowered(program: Program) -> tuple[export.Exported, list[str]]:
 
 def _write(output: Path, workdir: Path, run: Run, program: Program, exported) -> list:
     """Program, parameters, tree and calibration; their names."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / NAME).unlink(missing_ok=True)  # of an earlier one: the parts are new
     with finished(output / PROGRAM) as partial:
         partial.write_bytes(exported.serialize())
     write_tensors(output / PARAMETERS, program.parameters)

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +30,7 @@ from hsjax.artefact.document import (
 from hsjax.artefact.inputs import Note, as_rows
 from hsjax.data.records import CatalogueError
 from hsjax.inference.artefact_files import export_artefact
+from hsjax.models.attention import for_any_device, implementation
 from hsjax.models.published_files import PublishedError
 from hsjax.tasks.registry import user_errors
 
@@ -49,6 +52,7 @@ class Nothing:
 
 sys.meta_path.insert(0, Nothing())
 
+import jax.numpy as jnp
 import numpy as np
 import hsjax
 
@@ -345,6 +349,16 @@ def test_what_lowers_for_the_cpu_alone_is_told(workdir, tmp_path, monkeypatch):
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     with pytest.raises(ArtefactError, match="for cpu, and jax computes on cuda"):
         hsjax.load_artefact(tmp_path / "out")
+
+
+def test_a_program_for_other_machines_has_no_kernel_of_one_vendor(monkeypatch):
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    heads = jnp.zeros((1, 2, 2, 8), jnp.bfloat16)
+    asked = partial(implementation, "cudnn", heads, heads, masked=False)
+    assert asked() == "cudnn"
+    with for_any_device():
+        assert asked() == "xla"
+    assert asked() == "cudnn"
 
 
 def broken(folder, tmp_path, change):

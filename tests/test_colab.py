@@ -38,7 +38,8 @@ def run_notebook(path: Path, folder: Path, *, parameters: str | None) -> None:
     client = NotebookClient(
         notebook, timeout=900, resources={"metadata": {"path": str(folder)}}
     )
-    own = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "default"}
     own["JAX_COMPILATION_CACHE_DIR"] = os.environ["HSJAX_TEST_COMPILED"]
     env = os.environ | own
     del env["JAX_NUM_CPU_DEVICES"]  # of the test run, not of a reader's machine

@@ -31,6 +31,7 @@ from hsjax.inference.artefact_program import Program, make_program
 from hsjax.inference.export_folder import check_free
 from hsjax.inference.fingerprint import parameters_hash
 from hsjax.inference.predict import Run, load_run
+from hsjax.models.attention import for_any_device
 from hsjax.models.published_files import write_tensors
 from hsjax.train.environment import environment
 
@@ -105,11 +106,13 @@ def _lowered(program: Program) -> tuple[export.Exported, list[str]]:
     }
     call = jax.jit(program.call)
     try:
-        return export.export(call, platforms=PLATFORMS)(shapes, program.inputs), []
+        with for_any_device():
+            return export.export(call, platforms=PLATFORMS)(shapes, program.inputs), []
     except Exception as error:  # of whatever a platform has no lowering for
         why = (str(error).splitlines() or [type(error).__name__])[0]
+    with for_any_device():
         found = export.export(call, platforms=("cpu",))(shapes, program.inputs)
-        return found, [f"for the CPU alone, as not all of it lowers elsewhere: {why}"]
+    return found, [f"for the CPU alone, as not all of it lowers elsewhere: {why}"]
 
 
 def _write(output: Path, workdir: Path, run: Run, program: Program, exported) -> list:

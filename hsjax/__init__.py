@@ -13,7 +13,7 @@ Arrays count levels from 0 (coarsest); every name that a user sees counts from 1
 __version__ = "0.1.0"
 
 
-def load(workdir, *, features=None, cost_matrix=""):
+def load(workdir, *, features=None, cost_matrix="", calibration="none"):
     """The best checkpoint of a workdir as a `hsjax.inference.predict.Run`.
 
     `run.predict(run.records("new.csv"))` answers for the products of a file.
@@ -22,17 +22,20 @@ def load(workdir, *, features=None, cost_matrix=""):
       features: {modality: folder} of feature stores that have moved since training.
       cost_matrix: file of costs of mistakes (predicted,true,cost) that answers have
         the least expected cost by, as `decoded["cost"]`; '' = the run's own.
+      calibration: a calibration.json, `own` for that of the workdir, or `none`:
+        probabilities as the model states them.
 
     Raises:
       WorkdirError: no workdir of a run.
       FileNotFoundError: no checkpoint yet.
       CatalogueError: a feature store is gone, or is not the one of the run; costs
-        that cannot be read.
+        or a calibration that cannot be read.
     """
     # imported here, as it imports jax
     from hsjax.inference.predict import load_run
 
-    return load_run(workdir, features=features or {}, cost_matrix=cost_matrix)
+    files = {"cost_matrix": cost_matrix, "calibration": calibration}
+    return load_run(workdir, features=features or {}, **files)
 
 
 def load_artefact(folder):

@@ -6,6 +6,7 @@ python -m hsjax.bench loss                    contrastive losses, against dense 
 python -m hsjax.bench decode --taxonomy=FILE  the tree distribution, against softmax
 python -m hsjax.bench heads --config=FILE     heads on features, against HiClass
 python -m hsjax.bench embed --config=FILE     a frozen encoder, against PyTorch's
+python -m hsjax.bench predict --run=DIR --input=FILE   a file to a file, and a loop
 python -m hsjax.bench discover --config=FILE  clusters of generated vectors, K-means
 python -m hsjax.bench cost --runs=FILE.jsonl --root=DIR         a product, row by row
 python -m hsjax.bench compile --config=FILE --topology=v5e:2x4  no TPU is needed
@@ -28,7 +29,7 @@ TAXONOMY = flags.DEFINE_string(
 )
 ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `decode`.")
 ITEMS = flags.DEFINE_integer(
-    "items", 2048, "Items of `embed` (0 = all) and `discover`."
+    "items", 2048, "Items of `embed` and `predict` (0 = all), and of `discover`."
 )
 WIDTH = flags.DEFINE_integer("width", 64, "Numbers of a vector of `discover`.")
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
@@ -46,6 +47,8 @@ OUTPUT = flags.DEFINE_string(
     "output", None, "Of `cost` and `choices`: FILE.md for a table."
 )
 TOPOLOGY = flags.DEFINE_string("topology", None, "Of `compile`: v5e:2x4, ... | here.")
+RUN = flags.DEFINE_string("run", None, "Of `predict`: workdir of a trained run.")
+INPUT = flags.DEFINE_string("input", None, "Of `predict`: a catalogue.")
 VARY = flags.DEFINE_multi_string(
     "vary", [], "Of `choices`: KEY=VALUE,VALUE; several: every combination."
 )
@@ -105,6 +108,13 @@ def _step(rounds: int) -> dict:
     return bench_step(CONFIG.value, rounds=rounds)
 
 
+def _predict(rounds: int) -> dict:
+    from hsjax.benchmarks.catalogue import bench_predict
+
+    places = Path(RUN.value), Path(INPUT.value)
+    return bench_predict(*places, items=ITEMS.value, rounds=rounds)
+
+
 def _compile(rounds: int) -> dict:  # nothing is timed
     from hsjax.benchmarks.ahead import bench_ahead
 
@@ -136,6 +146,7 @@ BENCHES = {
     "decode": (_decode, (TAXONOMY,)),
     "heads": (_heads, (CONFIG,)),
     "embed": (_embed, (CONFIG,)),
+    "predict": (_predict, (RUN, INPUT)),
     "cost": (_cost, (RUNS, ROOT)),
     "discover": (_discover, (CONFIG,)),
     "compile": (_compile, (CONFIG, TOPOLOGY)),

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hsjax.hierarchy import (
+    IMPOSSIBLE,
     Logits,
     joined,
     leaf_columns,
@@ -23,6 +24,8 @@ from hsjax.hierarchy import (
     siblings_of,
 )
 from hsjax.taxonomy import Taxonomy
+
+FAR = -1e6  # score of what is out of the question: no path is so long
 
 
 def exact_path(logits: Logits, tree: Taxonomy) -> Int[Array, "B L"]:
@@ -106,17 +109,25 @@ def topk_paths(
 
 
 def confident_path(
-    logits: Logits, tree: Taxonomy, confidence: float | Float[Array, ""]
+    logits: Logits,
+    tree: Taxonomy,
+    confidence: float | Float[Array, ""] | Float[Array, "L"],
 ) -> Int[Array, "B L"]:
     """The path to the deepest node with p(node) >= confidence, -1 below it.
 
     At equal depth the most probable node; above 0.5 there is only one. All -1 where no
     node is sure enough.
+
+    Args:
+      confidence: one of all levels, or of each: then the best nodes of the levels above
+        have to be as sure as these want.
     """
     result = jnp.full((len(logits[0]), tree.num_levels), -1, jnp.int32)
+    least = jnp.broadcast_to(jnp.log(jnp.asarray(confidence)), (tree.num_levels,))
+    sure = jnp.ones(len(logits[0]), bool)
     for level, log_probs in enumerate(node_log_probs(logits, tree)):
         slot = jnp.argmax(log_probs, axis=1)
-        sure = jnp.max(log_probs, axis=1) >= jnp.log(confidence)
+        sure &= jnp.max(log_probs, axis=1) >= least[level]
         ids = jnp.asarray(tree.layout[level].ids)[slot]
         path = jnp.asarray(tree.ancestors[level])[ids]
         result = jnp.where(sure[:, None], path, result)
@@ -148,7 +159,8 @@ def least_distance_path(logits: Logits, tree: Taxonomy) -> Int[Array, "B L"]:
     scores = []
     for level, log_probs in enumerate(node_log_probs(logits, tree)):
         stop = tree.stop[level][tree.layout[level].ids]
-        scores.append(jnp.where(stop[None], 0.0, 2.0 * jnp.exp(log_probs) - 1.0))
+        score = jnp.where(stop[None], 0.0, 2.0 * jnp.exp(log_probs) - 1.0)
+        scores.append(jnp.where(logits[level] > IMPOSSIBLE / 2, score, FAR))
     best_child = [None] * tree.num_levels
     for level in reversed(range(tree.num_levels)):
         siblings = siblings_of(scores[level], tree.layout[level].blocks)

@@ -9,6 +9,7 @@ python -m hsjax.evaluate --run=WORKDIR --features=title=DIR,image=DIR --output=D
 python -m hsjax.evaluate --run=WORKDIR --corrupt=typos@3+no_image:0.5 --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --input=FILE --adapt=coral --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --cost_matrix=FILE --output=DIR
+python -m hsjax.evaluate --run=WORKDIR --calibration=own --output=DIR
 python -m hsjax.evaluate --run=WORKDIR --audit-labels --output=DIR
 python -m hsjax.evaluate --compare=DIR,DIR --against=DIR,DIR --output=DIR
 python -m hsjax.evaluate --compare=DIR --against=DIR --tree=TAXONOMY --output=DIR
@@ -35,12 +36,17 @@ CORRUPT = flags.DEFINE_string(
 SEED = flags.DEFINE_integer(
     "seed", 0, "Of the damage, folds and planted errors.", lower_bound=0
 )
-CONFIDENCE = flags.DEFINE_float(
-    "confidence",
+MIN_CONFIDENCE = flags.DEFINE_float(
+    "min_confidence",
     None,
     "Also the deepest node of at least this probability, as pred_confident.",
     lower_bound=1e-6,
     upper_bound=1.0,
+)
+flags.DEFINE_alias("confidence", "min_confidence")
+flags.DEFINE_alias("min-confidence", "min_confidence")
+CALIBRATION = flags.DEFINE_string(
+    "calibration", "none", "calibration.json, own (the run's), or none."
 )
 ZERO_SHOT = flags.DEFINE_string(
     "zero_shot", "", "Also leaves by the text of their name, or of their whole path."
@@ -78,8 +84,8 @@ TREE = flags.DEFINE_string(
 
 
 # what each use of the command reads beside --run or --compare, and --output
-SCORING = (PART, INPUT, CORRUPT, SEED, CONFIDENCE, ZERO_SHOT, BY, FEATURES, ADAPT)
-SCORING += (COST_MATRIX,)
+SCORING = (PART, INPUT, CORRUPT, SEED, MIN_CONFIDENCE, ZERO_SHOT, BY, FEATURES, ADAPT)
+SCORING += (COST_MATRIX, CALIBRATION)
 DOUBTING = (AUDIT_LABELS, INPUT, SEED, PLANTED)
 COMPARING = (AGAINST, DECODES, METRICS, TREE)
 
@@ -147,12 +153,13 @@ def run() -> None:
                 part=PART.value,
                 corrupt=CORRUPT.value,
                 seed=SEED.value,
-                confidence=CONFIDENCE.value,
+                confidence=MIN_CONFIDENCE.value,
                 zero_shot=ZERO_SHOT.value,
                 features=read_places(FEATURES.value),
                 by=BY.value,
                 adapt=ADAPT.value,
                 cost_matrix=COST_MATRIX.value,
+                calibration=CALIBRATION.value,
             )
         else:
             sides = COMPARE.value, AGAINST.value

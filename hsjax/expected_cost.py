@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hsjax.hierarchy import (
+    IMPOSSIBLE,
     Logits,
     leaf_columns,
     leaf_paths,
@@ -39,7 +40,9 @@ def least_cost_path(
     Raises:
       KeyError: no path of the tree ends at a listed code.
     """
-    best = jnp.argmin(expected_costs(logits, tree, costs), axis=1)
+    possible = leaf_columns(logits, tree) > IMPOSSIBLE / 2
+    expected = jnp.where(possible, expected_costs(logits, tree, costs), jnp.inf)
+    best = jnp.argmin(expected, axis=1)
     return jnp.asarray(leaf_paths(tree))[best]
 
 

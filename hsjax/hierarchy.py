@@ -25,6 +25,7 @@ from hsjax.taxonomy import Taxonomy
 from hsjax.tree.layout import Block
 
 Logits = Sequence[Float[Array, "B _"]]  # one array (B, C) per level
+IMPOSSIBLE = -1e30  # logit of a node that is out of the question; finite, as all may be
 
 
 def siblings_of(

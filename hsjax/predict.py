@@ -1,13 +1,21 @@
 """Codes for every product of a catalogue, by a trained run.
 
 python -m hsjax.predict --run=WORKDIR --input=goods.csv --output=codes.parquet
-python -m hsjax.predict --run=WORKDIR --input=FILE --output=codes.csv --confidence=0.8
+python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --min_confidence=0.8
+python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --precision=0.95
+python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --coverage=0.9
+python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --prefix=COLUMN
+python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --policy=replace
+    --current=COLUMN --precision=0.95
+python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --duties=FILE
+    --ask=2 --review=15
 python -m hsjax.predict --run=WORKDIR --input=DIR --output=FILE.parquet --embeddings
 python -m hsjax.predict --run=WORKDIR --input=DIR --output=FILE.parquet --shard=0/4
 
 The output is .parquet, .csv or .jsonl. OUTPUT.parts keeps what was answered: the same
 command goes on where it was cut off, and when the file has changed it asks the model
-only for products that are new or changed.
+only for products that are new or changed. Probabilities are those of
+WORKDIR/calibration.json, which hsjax.calibrate makes, where it is there.
 """
 
 import re
@@ -27,12 +35,46 @@ OUTPUT = flags.DEFINE_string(
 IMAGE_ROOT = flags.DEFINE_string(
     "image_root", "", "Folder of image paths; default: that of the catalogue."
 )
-CONFIDENCE = flags.DEFINE_float(
-    "confidence",
+MIN_CONFIDENCE = flags.DEFINE_float(
+    "min_confidence",
     None,
     "Also the deepest node of at least this probability, as pred_confident.",
     lower_bound=1e-6,
     upper_bound=1.0,
+)
+flags.DEFINE_alias("confidence", "min_confidence")
+flags.DEFINE_alias("min-confidence", "min_confidence")
+PRECISION = flags.DEFINE_float(
+    "precision",
+    None,
+    "Also the deepest node of an answer that is right so often, as pred_confident.",
+    lower_bound=0.01,
+    upper_bound=0.9999,
+)
+COVERAGE = flags.DEFINE_float(
+    "coverage", None, "Also sets of codes that hold the true one so often: set_codes."
+)
+CALIBRATION = flags.DEFINE_string(
+    "calibration", "", "calibration.json, or none; default: the run's own, if any."
+)
+PREFIX = flags.DEFINE_string(
+    "prefix", "", "Column of what is known of the code: only codes below it are given."
+)
+POLICY = flags.DEFINE_string(
+    "policy", "", "suggest | fill_missing | replace: what to file, as column code."
+)
+CURRENT = flags.DEFINE_string("current", "", "Column of the code that a product has.")
+COST_MATRIX = flags.DEFINE_string(
+    "cost_matrix", "", "Answers of least expected cost by FILE (predicted,true,cost)."
+)
+DUTIES = flags.DEFINE_string(
+    "duties", "", "FILE (code,duty,penalty): also file, ask or review, by least cost."
+)
+ASK = flags.DEFINE_float(
+    "ask", None, "What a question to the seller costs.", lower_bound=0.0
+)
+REVIEW = flags.DEFINE_float(
+    "review", None, "What the look of a person costs.", lower_bound=0.0
 )
 EMBEDDINGS = flags.DEFINE_boolean(
     "embeddings", False, "Also the unit vectors of text and picture."
@@ -58,14 +100,53 @@ def read_shard(text: str) -> tuple[int, int]:
     return own, of
 
 
+def check_flags() -> None:
+    """Do the flags that were given go together?
+
+    Raises:
+      UsageError: they do not.
+    """
+    from hsjax.prediction.question import POLICIES
+
+    sure = [f for f in (MIN_CONFIDENCE, PRECISION) if f.value is not None]
+    if len(sure) > 1:
+        raise app.UsageError("--min_confidence and --precision: give one")
+    if bool(POLICY.value) != bool(CURRENT.value):
+        raise app.UsageError("--policy and --current=COLUMN go together")
+    if POLICY.value and POLICY.value not in POLICIES:
+        raise app.UsageError(
+            f"--policy={POLICY.value}: known are {', '.join(POLICIES)}"
+        )
+    if POLICY.value == "replace" and not sure and not DUTIES.value:
+        raise app.UsageError(
+            "--policy=replace takes ours where it is sure enough: give --precision,"
+            " --min_confidence or --duties"
+        )
+    prices = [f.value is not None for f in (ASK, REVIEW)]
+    if any(prices) != all(prices) or all(prices) != bool(DUTIES.value):
+        raise app.UsageError("--duties=FILE, --ask=COST and --review=COST go together")
+
+
 def run() -> None:
     shard = read_shard(SHARD.value)
+    check_flags()
     from hsjax.data.run_stores import read_places
-    from hsjax.prediction.catalogue import Question, predict_catalogue
+    from hsjax.prediction.catalogue import predict_catalogue
+    from hsjax.prediction.question import Question
     from hsjax.tasks.registry import user_errors
 
     question = Question(
-        confidence=CONFIDENCE.value, embeddings=EMBEDDINGS.value, shard=shard
+        confidence=MIN_CONFIDENCE.value,
+        precision=PRECISION.value,
+        coverage=COVERAGE.value,
+        prefix=PREFIX.value,
+        current=CURRENT.value,
+        policy=POLICY.value,
+        duties=DUTIES.value,
+        ask=ASK.value or 0.0,
+        review=REVIEW.value or 0.0,
+        embeddings=EMBEDDINGS.value,
+        shard=shard,
     )
     with user_errors("; the same command goes on"):
         done = predict_catalogue(
@@ -75,6 +156,8 @@ def run() -> None:
             question,
             image_root=IMAGE_ROOT.value,
             features=read_places(FEATURES.value),
+            calibration=CALIBRATION.value,
+            cost_matrix=COST_MATRIX.value,
         )
         print(done.told(Path(OUTPUT.value)))
 

@@ -1,6 +1,7 @@
 """An exported run answers as the run itself, without the code that trained it."""
 
 import base64
+import contextlib
 import io
 import json
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from encoders import LENGTH, extraction, path_of
 from ml_collections import ConfigDict
 from PIL import Image
-from runs import ROOT, command, run_config, train_run
+from runs import ROOT, TEXT, command, run_config, train_run
 
 import hsjax
 from hsjax.artefact.document import (
@@ -33,6 +34,7 @@ from hsjax.inference.artefact_files import export_artefact
 from hsjax.models.attention import for_any_device, implementation
 from hsjax.models.published_files import PublishedError
 from hsjax.tasks.registry import user_errors
+from hsjax.trained.calibrating import calibrate_run
 
 TOLERANCE = 1e-6
 # a process that has what an artefact may need, and of hsjax no more than it reads with
@@ -224,50 +226,54 @@ def test_threads_may_share_it(artefact, goods):
             np.testing.assert_array_equal(answer.result().log_prob, expected)
 
 
+def calibrated(workdir, folder, **options):
+    shutil.copytree(workdir, folder)
+    with contextlib.redirect_stdout(io.StringIO()):
+        calibrate_run(folder, features={}, **options)
+    return folder
+
+
+def as_calibrated(run_folder, goods, tmp_path):
+    """An artefact answers as the calibrated run; its probabilities."""
+    rows, pictures = goods
+    run = hsjax.load(run_folder, calibration="own")
+    expected = run.predict(run.records(rows, image_root=pictures), confidence=0.4)
+    export_artefact(run_folder, tmp_path / "out", rows=4)
+    kept = (run_folder / CALIBRATION).read_bytes()
+    assert (tmp_path / "out" / CALIBRATION).read_bytes() == kept
+    assert_same(read_alone(tmp_path / "out", goods, tmp_path), expected, rows)
+    return expected.prob
+
+
 def test_a_calibrated_run_is_exported_with_its_temperatures(
     workdir, artefact, goods, tmp_path
 ):
-    """softmax(x / T) among siblings is p ** (1 / T), renormalised."""
-    rows, pictures = goods
-    shutil.copytree(workdir, tmp_path / "run")
-    temperature = np.array([1.5, 0.5, 3.0])
-    text = json.dumps({"temperature": temperature.tolist()})
-    (tmp_path / "run" / CALIBRATION).write_text(text)
-    export_artefact(tmp_path / "run", tmp_path / "out", rows=4)
-    assert (tmp_path / "out" / CALIBRATION).read_text() == text
-    found = hsjax.load_artefact(tmp_path / "out").distribution(
-        rows, image_root=pictures
-    )
-    before = artefact.distribution(rows, image_root=pictures)
-    tree, above, expected = artefact.tree, np.ones((len(rows), 1)), np.ones((1, 1))
-    for k, p in enumerate(before):
-        p, parents = p.astype(np.float64), tree.parents[k]
-        power = (p / above[:, parents]) ** (1 / temperature[k])
-        sums = np.zeros((len(rows), above.shape[1]))
-        np.add.at(sums, (slice(None), parents), power)
-        expected = np.broadcast_to(expected, above.shape)[:, parents]
-        expected = expected * power / sums[:, parents]
-        np.testing.assert_allclose(found[k], expected, atol=1e-5)
-        above = p
+    run = calibrated(workdir, tmp_path / "run")
+    found = as_calibrated(run, goods, tmp_path)
+    before = artefact.predict(goods[0], image_root=goods[1]).prob
+    assert np.abs(found - before).max() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("document", "told"),
-    [
-        ({"temperature": [1.0, 1.0]}, "no list of 3 temperatures"),
-        ({"temperature": [1.0, 0.0, 1.0]}, "no list of 3 temperatures"),
-        ({"temperature": [1.0] * 3, "maps": [{}]}, "calibrate by temperature"),
-        ({"temperature": [1.0] * 3, "step": 99}, "is of step 99, the best one is 4"),
-        ({"temperature": "warm"}, "is no calibration"),
-        ([], "is no calibration"),
-    ],
-)
-def test_another_calibration_is_refused(workdir, tmp_path, document, told):
-    shutil.copytree(workdir, tmp_path / "run")
-    (tmp_path / "run" / CALIBRATION).write_text(json.dumps(document))
-    with pytest.raises(CatalogueError, match=told):
-        export_artefact(tmp_path / "run", tmp_path / "out", rows=4)
-    assert not (tmp_path / "out" / NAME).exists()
+@pytest.mark.slow
+def test_a_flat_head_is_exported_with_its_one_temperature(shop, goods, tmp_path):
+    changes = {**path_of(shop), **TEXT, "model.head.kind": "flat", "train.steps": 4}
+    changes |= {"model.head.feed": "none", "train.eval_every": 4}
+    train_run(run_config(changes), tmp_path / "flat")
+    run = calibrated(tmp_path / "flat", tmp_path / "run")
+    as_calibrated(run, goods, tmp_path)
+    document = json.loads((tmp_path / "out" / NAME).read_text())
+    assert len(document["temperature"]) == 1
+
+
+def test_another_calibration_is_refused(workdir, tmp_path):
+    run = calibrated(workdir, tmp_path / "run", kind="isotonic")
+    with pytest.raises(CatalogueError, match="calibrate by --kind=temperature"):
+        export_artefact(run, tmp_path / "out", rows=4)
+    document = json.loads((run / CALIBRATION).read_text()) | {"step": 99}
+    (run / CALIBRATION).write_text(json.dumps(document))
+    with pytest.raises(CatalogueError, match="was fitted to another model"):
+        export_artefact(run, tmp_path / "out", rows=4)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

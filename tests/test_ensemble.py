@@ -10,7 +10,8 @@ from tiny import ragged_tree, random_logits
 
 from hsjax.baselines.fitting import answer_table
 from hsjax.data.records import CatalogueError
-from hsjax.evaluation.collect import Rows, collect_predictions, make_answer
+from hsjax.evaluation.answer import make_answer
+from hsjax.evaluation.collect import Rows, collect_predictions
 from hsjax.evaluation.predictions import Predictions, read_predictions
 from hsjax.hierarchy import leaf_log_probs
 from hsjax.inference.predict import load_run

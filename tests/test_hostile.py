@@ -11,6 +11,7 @@ from runs import run_config, train_run
 from hsjax.data.quarantine import CatalogueError
 from hsjax.inference.predict import load_run
 from hsjax.prediction import catalogue
+from hsjax.prediction.audit_record import audit_path
 from hsjax.prediction.catalogue import predict_catalogue
 from hsjax.prediction.output import quarantine_path
 
@@ -81,6 +82,7 @@ def test_no_traceback_no_escape_no_lost_row(seeing, tmp_path, kind):
             assert not any(rows["has_image"].to_pylist()), f"{kind} {seed}"
         left = {p.name for p in folder.parent.iterdir()}
         assert left <= {"shop", SECRET, output.name, f"{output.name}.parts"} | {
-            quarantine_path(output).name
+            quarantine_path(output).name,
+            audit_path(output).name,
         }
     assert answered or kind == "junk"

@@ -14,7 +14,7 @@ from tiny import ragged_tree, random_logits, tiny_config, tiny_model
 import hsjax
 from hsjax.data.records import CatalogueError
 from hsjax.decodes import confident_path
-from hsjax.evaluation.collect import make_answer
+from hsjax.evaluation.answer import make_answer
 from hsjax.evaluation.predictions import (
     deepest,
     read_predictions,

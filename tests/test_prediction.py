@@ -14,9 +14,9 @@ from runs import TEXT, command, run_config, train_run
 import hsjax
 from hsjax.data.quarantine import CatalogueError
 from hsjax.prediction import catalogue
-from hsjax.prediction.answering import Question
 from hsjax.prediction.catalogue import predict_catalogue
 from hsjax.prediction.known import Known
+from hsjax.prediction.question import Question
 
 PART = 16  # rows of a part here
 

@@ -27,7 +27,7 @@ from hsjax.sweep.lists import read_runs, row_names
 from hsjax.sweep.tables import check_table
 from hsjax.tasks.registry import TASKS
 
-DEFINE = re.compile(r"DEFINE_(?!flag|alias)\w+")  # of absl, by the kind of a flag
+DEFINE = re.compile(r"DEFINE_(?!flag)\w+")  # of absl, by the kind of a flag
 TINY = [
     f"--config.{key}={value}"
     for key, value in SMALL.items()

@@ -5,12 +5,11 @@ import html
 import io
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import browse, chromium  # noqa: F401
 from PIL import Image
 
 from hsjax.recategorize.decisions import Decision, read_decisions
@@ -284,29 +283,6 @@ def test_all_flaws_are_told_at_once(tmp_path):
 # ---- in a browser
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """Its command, for pages that are files."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if not found:
-        pytest.skip("no browser to look at the page with: install Debian's chromium")
-    return found
-
-
-def browse(command, page, folder, size, *options):
-    """The page's DOM after its scripts ran and what the console says."""
-    flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-             "--disable-dev-shm-usage", "--no-first-run", "--enable-logging=stderr",
-             "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=5000",
-             f"--user-data-dir={folder}", "--dump-dom")  # fmt: skip
-    size = f"--window-size={size[0]},{size[1]}"
-    line = [command, *flags, size, *options, page.as_uri()]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
-    said = [x for x in done.stderr.splitlines() if "CONSOLE" in x]
-    return done.stdout, said
-
-
 def pictured(path):
     """A page with a picture of its own colour in each product."""
     rng = np.random.default_rng(0)
@@ -325,7 +301,7 @@ def pictured(path):
     return written(path, clusters)
 
 
-def test_a_browser_draws_the_page(chromium, tmp_path):
+def test_a_browser_draws_the_page(chromium, tmp_path):  # noqa: F811
     page, shot = tmp_path / "review.html", tmp_path / "shot.png"
     pictured(page)
     size = (1280, 800)
@@ -407,7 +383,7 @@ ACT = """<script>{
 }</script>"""
 
 
-def test_decisions_made_in_a_browser(chromium, tmp_path):
+def test_decisions_made_in_a_browser(chromium, tmp_path):  # noqa: F811
     page = tmp_path / "review.html"
     page.write_text(pictured(page) + ACT, encoding="utf-8")
     dom, said = browse(chromium, page, tmp_path / "user", (500, 900))

@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from readme import commands
+from readme import PAGES, commands
 
 from configs import base
 from hsjax.train.workdir import flatten
@@ -26,14 +26,17 @@ COMMANDS = (
     "main",
     "audit",
     "bench",
+    "calibrate",
     "cascade",
     "editions",
     "evaluate",
+    "evidence",
     "export",
     "new_classes",
     "predict",
     "refine",
     "rehearse",
+    "review",
     "robustness",
 )
 # who may import what, by the longest name that matches; its own group always
@@ -68,6 +71,7 @@ ARROWS = {
         "hsjax.inference",
         "hsjax.losses",
         "hsjax.models",
+        "hsjax.prediction",
         "hsjax.settings",
         "hsjax.sharding",
         "hsjax.sweep",
@@ -80,8 +84,37 @@ ARROWS = {
     "hsjax.prediction": (
         "hsjax.data",
         "hsjax.evaluation",
+        "hsjax.expected_cost",
+        "hsjax.filing",
+        "hsjax.hierarchy",
         "hsjax.inference",
+        "hsjax.sharding",
         "hsjax.taxonomy",
+        "hsjax.train",
+        "hsjax.tree.codes",
+        "hsjax.tree.node_codes",
+    ),
+    "hsjax.explanation": (
+        "hsjax.batch",
+        "hsjax.data",
+        "hsjax.decodes",
+        "hsjax.evaluation",
+        "hsjax.features",
+        "hsjax.hierarchy",
+        "hsjax.inference",
+        "hsjax.models",
+        "hsjax.prediction",
+        "hsjax.recategorize.thumbnails",
+        "hsjax.sharding",
+        "hsjax.taxonomy",
+        "hsjax.train",
+    ),
+    "hsjax.reviewing": (
+        "hsjax.data",
+        "hsjax.prediction",
+        "hsjax.taxonomy",
+        "hsjax.train",
+        "hsjax.tree",
     ),
     "hsjax.robust": (
         "hsjax.data",
@@ -124,6 +157,7 @@ ARROWS = {
         "hsjax.settings",
         "hsjax.sharding",
         "hsjax.taxonomy",
+        "hsjax.temperature",
         "hsjax.train",
     ),
     "hsjax.settings": (
@@ -152,7 +186,7 @@ ARROWS = {
         "hsjax.train.environment",  # and exported with its versions
         "hsjax.train.kept",
         "hsjax.tree.costs",
-        *("hsjax.artefact", "hsjax.expected_cost"),  # what is exported
+        *("hsjax.artefact", "hsjax.expected_cost", "hsjax.temperature"),  # exported
         "hsjax.features",  # a run on cached features answers for any product
     ),
     # answers without the code that trained a run: fields and the tree, no more
@@ -172,6 +206,7 @@ ARROWS = {
     ),
     "hsjax.evaluation": (
         *("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
+        *("hsjax.filing", "hsjax.leaf_sets", "hsjax.prefix", "hsjax.temperature"),
         *("hsjax.tree.costs", "hsjax.expected_cost", "hsjax.data.records"),
         "hsjax.tree.node_codes",
         *("hsjax.data.batches", "hsjax.data.examples", "hsjax.sharding"),  # feed
@@ -179,6 +214,10 @@ ARROWS = {
     "hsjax.models": ("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch"),
     "hsjax.losses": ("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.decodes": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.filing": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.leaf_sets": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.prefix": ("hsjax.hierarchy", "hsjax.taxonomy"),
+    "hsjax.temperature": ("hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.expected_cost": ("hsjax.tree.costs", "hsjax.hierarchy", "hsjax.taxonomy"),
     "hsjax.hierarchy": ("hsjax.taxonomy", "hsjax.tree"),
     "hsjax.datasets": ("hsjax.data",),
@@ -348,6 +387,6 @@ def test_the_readme_names_only_what_exists():
             assert key in keys, f"{key}: {line}"
         if "-m hsjax" in line:
             assert set(re.findall(r"--(\w+)[= ]", line)) <= known, line
-    text = (ROOT / "README.md").read_text()
+    text = "".join(path.read_text() for path in PAGES)
     for path in re.findall(r"`((?:configs|colab|launch|\.ci)/[\w./]+)`", text):
         assert (ROOT / path).exists(), path

@@ -50,12 +50,12 @@ def read_costs(
     path = Path(path)
     check_table(path, COLUMNS, key)
     flaws, found = Quarantine(), {}
-    ends = _Ends(tree, own)
+    ends = Ends(tree, own)
     for row, values in read_rows(path, flaws):
         try:
             pair = tuple(ends.read(values, column) for column in COLUMNS[:2])
-            cost = _cost(values)
-        except _FieldError as error:
+            cost = read_amount(values, COLUMNS[2])
+        except FieldError as error:
             raise CatalogueError(f"{path}, row {row}, {error}") from None
         before, known = found.setdefault(pair, (row, cost))
         if known != cost:
@@ -91,9 +91,7 @@ def costs_of_run(
       CatalogueError: the file is gone, or see `read_costs`.
     """
     if asked:
-        return read_costs(
-            asked, tree, own=_own_codes(config, tree), key="--cost_matrix"
-        )
+        return read_costs(asked, tree, own=own_codes(config, tree), key="--cost_matrix")
     if not config.eval.cost_matrix:
         return None
     return read_costs(workdir / FILE, tree, own={})
@@ -102,7 +100,7 @@ def costs_of_run(
 def configured_costs(config, tree: Taxonomy) -> PairCosts | None:
     """Of `eval.cost_matrix`, None where that names no file; see `read_costs`."""
     path = config.eval.cost_matrix
-    return read_costs(path, tree, own=_own_codes(config, tree)) if path else None
+    return read_costs(path, tree, own=own_codes(config, tree)) if path else None
 
 
 def keep_costs(config, tree: Taxonomy, workdir: Path, *, known: str) -> None:
@@ -121,16 +119,16 @@ def keep_costs(config, tree: Taxonomy, workdir: Path, *, known: str) -> None:
         write_costs(configured_costs(config, tree), place)
 
 
-def _own_codes(config, tree: Taxonomy) -> Mapping[str, Sequence[str]]:
+def own_codes(config, tree: Taxonomy) -> Mapping[str, Sequence[str]]:
     """Of nodes that have a code beside their path, see `read_costs`."""
     return node_paths(tree) if config.data.columns.label_kind == "node" else {}
 
 
-class _FieldError(ValueError):
+class FieldError(ValueError):
     """What is wrong with a field, its column first."""
 
 
-class _Ends:
+class Ends:
     """Reads codes at which paths of a tree end."""
 
     def __init__(self, tree: Taxonomy, own: Mapping[str, Sequence[str]]):
@@ -146,7 +144,7 @@ class _Ends:
         self.ended, self.inner = ended, inner - ended
 
     def read(self, values: Mapping, column: str) -> str:
-        """The code in a column; _FieldError: it is none."""
+        """The code in a column; FieldError: it is none."""
         text = as_text(values[column])
         try:
             if not text:
@@ -155,7 +153,7 @@ class _Ends:
             if code not in self.ended:
                 raise TaxonomyError(self._unknown(text, code))
         except TaxonomyError as error:
-            raise _FieldError(f"column {column}: {error}") from None
+            raise FieldError(f"column {column}: {error}") from None
         return code
 
     def _unknown(self, text: str, code: str) -> str:
@@ -170,12 +168,13 @@ class _Ends:
         return f"{text!r} is no node of the tree.{meant(code, known)}"
 
 
-def _cost(values: Mapping) -> float:
-    text = as_text(values["cost"])
+def read_amount(values: Mapping, column: str) -> float:
+    """A number of 0 or more in a column; FieldError: it is none."""
+    text = as_text(values[column])
     try:
-        cost = float(text)
+        amount = float(text)
     except ValueError:
-        raise _FieldError(f"column cost: {text!r} is no number") from None
-    if not 0 <= cost < math.inf:
-        raise _FieldError(f"column cost: {text} is no cost; give 0 or more")
-    return cost
+        raise FieldError(f"column {column}: {text!r} is no number") from None
+    if not 0 <= amount < math.inf:
+        raise FieldError(f"column {column}: {text} is no {column}; give 0 or more")
+    return amount

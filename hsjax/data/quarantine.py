@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hsjax.data.cells import safe_cell
+
 log = logging.getLogger("hsjax")
 
 QUARANTINE_COLUMNS = ("file", "row", "id", "column", "reason", "action")
@@ -59,7 +61,8 @@ class Quarantine:
         with Path(path).open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle)
             writer.writerow(QUARANTINE_COLUMNS)
-            writer.writerows(sorted(self.rows, key=lambda note: note[:2]))
+            for note in sorted(self.rows, key=lambda note: note[:2]):
+                writer.writerow([safe_cell(x) for x in note])
 
 
 @contextlib.contextmanager

@@ -5,15 +5,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
 from hsjax.data.records import Record
-from hsjax.decodes import DECODES, confident_path, level_topk, topk_paths
 from hsjax.evaluation.predictions import Predictions, deepest
-from hsjax.expected_cost import COST, least_cost_path
-from hsjax.hierarchy import label_log_probs, node_log_probs
 from hsjax.progress import progress
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.costs import PairCosts, answer_costs
@@ -64,65 +60,6 @@ def describe_rows(
         outside=np.asarray(outside, bool),
         admissible=admissible,
     )
-
-
-def make_answer(
-    apply: Callable,
-    tree: Taxonomy,
-    *,
-    decodes: Sequence[str] = tuple(DECODES),
-    main: str = "path",
-    topk: int = 5,
-    objective: Callable | None = None,
-    costs: PairCosts | None = None,
-) -> Callable:
-    """`answer(params, stats, batch, confidence=None) -> dict of arrays`, to be jitted.
-
-    Everything that is asked of a batch in one program: decodes, probabilities, top-k,
-    embeddings, with `objective` the losses, with `confidence`, a number, the path to
-    the deepest node that is as probable as that, and with `costs` the decode `cost`.
-    """
-
-    def answer(params, stats, batch, confidence=None):
-        outputs, _ = apply(params, stats, batch)
-        logits = outputs.logits
-        decoded = {name: DECODES[name](logits, tree) for name in decodes}
-        if costs is not None:
-            decoded[COST] = least_cost_path(logits, tree, costs)
-        paths, log_probs = topk_paths(logits, tree, topk)
-        found = {f"decoded/{name}": labels for name, labels in decoded.items()}
-        found |= {
-            "prob": _node_probs(logits, decoded[main], tree),
-            "log_prob": label_log_probs(logits, decoded[main], tree).sum(axis=1),
-            "topk_paths": paths,
-            "topk_probs": jnp.exp(log_probs),
-            "level_topk": level_topk(logits, tree, topk),
-            "weight": batch["weight"],
-        }
-        if confidence is not None:
-            found["confident"] = confident_path(logits, tree, confidence)
-        if outputs.text is not None:  # zero already where every text stream is absent
-            found["embedding/text"] = outputs.text
-        if outputs.image is not None:
-            here = batch["has_image"][:, None]
-            found["embedding/image"] = jnp.where(here, outputs.image, 0.0)
-        found |= {name: here for name, here in batch.items() if name.startswith("has_")}
-        if objective is not None:
-            _, losses = objective(outputs, batch)
-            found |= {f"loss/{name}": jnp.stack(pair) for name, pair in losses.items()}
-        return found
-
-    return answer
-
-
-def _node_probs(logits, labels, tree: Taxonomy):
-    """(B, L) p(node) of each answered node, 0 below the end."""
-    columns = []
-    for level, log_probs in enumerate(node_log_probs(logits, tree)):
-        slots = jnp.asarray(tree.layout[level].slots)[jnp.maximum(labels[:, level], 0)]
-        picked = jnp.take_along_axis(log_probs, slots[:, None], axis=1)[:, 0]
-        columns.append(jnp.where(labels[:, level] >= 0, jnp.exp(picked), 0.0))
-    return jnp.stack(columns, axis=1)
 
 
 def collect_predictions(
@@ -200,6 +137,7 @@ def _to_predictions(
             for name, answer in charged.items()
         },
         confident=None if sure is None else deepest(node_codes(tree, sure)),
+        asked={k[6:]: v for k, v in found.items() if k.startswith("asked/")},
     )
 
 

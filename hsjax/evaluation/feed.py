@@ -1,9 +1,12 @@
 """How every evaluation is fed: the same batches, of one shape, on all devices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Int
 
 from hsjax.data.batches import evaluation_batches, prefetched
 from hsjax.data.examples import Examples
@@ -18,14 +21,25 @@ class Feed:
     Attributes:
       size: rows of a batch, of all processes: `eval.batch_size`, rounded up so that
         every device has equally many.
+
+    Args:
+      beside: name -> (N, ...) ids of each example that go with its batch; -1 fills up.
     """
 
-    def __init__(self, config, examples: Examples, mesh: Mesh):
-        self.data, self.mesh = config.data, mesh
+    def __init__(
+        self,
+        config,
+        examples: Examples,
+        mesh: Mesh,
+        *,
+        beside: Mapping[str, Int[np.ndarray, "N ..."]] = MappingProxyType({}),
+    ):
+        self.data, self.mesh, self.beside = config.data, mesh, beside
         pieces = batch_pieces(mesh)
         self.size = -(-config.eval.batch_size // pieces) * pieces
+        self.rows = process_rows(mesh, self.size)
         self.batches = evaluation_batches(
-            examples, batch_size=self.size, rows=process_rows(mesh, self.size)
+            examples, batch_size=self.size, rows=self.rows
         )
 
     def __iter__(self) -> Iterator[dict[str, jax.Array]]:
@@ -37,8 +51,16 @@ class Feed:
             workers=0,
             buffer=self.data.prefetch,
         )
-        return (place_batch(batch, self.mesh) for batch in ahead)
+        return (self._placed(i, batch) for i, batch in enumerate(ahead))
 
     def first(self) -> list[dict[str, jax.Array]]:
         """The first batch alone."""
-        return [place_batch(self.batches[0], self.mesh)]
+        return [self._placed(0, self.batches[0])]
+
+    def _placed(self, number: int, batch) -> dict[str, jax.Array]:
+        index = number * self.size + self.rows
+        for name, ids in self.beside.items():
+            own = ids[index[index < len(ids)]]
+            rest = np.full((len(index) - len(own), *ids.shape[1:]), -1, ids.dtype)
+            batch = {**batch, name: np.concatenate([own, rest])}
+        return place_batch(batch, self.mesh)

@@ -51,6 +51,7 @@ class Predictions:
         None = not asked.
       admissible: codes of the nodes of which one is right, '' = fewer; no code where
         the label says it all. None, or S = 0: no row has such a set.
+      asked: what else was asked for, see `make_answer`; not written to disk.
     """
 
     row: Integer[np.ndarray, "N"]
@@ -74,6 +75,7 @@ class Predictions:
     costs: Mapping[str, Float[np.ndarray, "N"]] = field(default_factory=dict)
     confident: Shaped[np.ndarray, "N"] | None = None
     admissible: Shaped[np.ndarray, "N S"] | None = None
+    asked: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.main not in self.decoded:

@@ -37,11 +37,18 @@ def embed(
 
 
 def encode_missing(
-    folder: Path | str, items: Sequence[str | bytes | Path], *, max_pixels: int
+    folder: Path | str,
+    items: Sequence[str | bytes | Path],
+    *,
+    max_pixels: int,
+    told: bool = True,
 ) -> tuple[Float[np.ndarray, "N *shape"], Integer[np.ndarray, "N"] | None]:
     """As `embed`, in the store's dtype, and (N,) lengths where tokens are kept.
 
     Lengths are None for pooled vectors, and where all of an item counts.
+
+    Args:
+      told: does the log say it?
     """
     facts = store_facts(folder)
     encoder = store_encoder(folder, facts, max_pixels=max_pixels)
@@ -49,11 +56,12 @@ def encode_missing(
     found = np.zeros((len(items), *shape), dtype)
     lengths = np.zeros(len(items), np.int32)
     there = [i for i, x in enumerate(items) if not isinstance(x, str) or x.strip()]
-    told = {"total": len(there), "told": f"encoding {facts['modality']}"}
-    log.info("%s: encoding %d items that are not in it", folder, len(there))
+    shown = {"total": len(there), "told": f"encoding {facts['modality']}" * told}
+    if told:
+        log.info("%s: encoding %d items that are not in it", folder, len(there))
     batches = encoder.encode([items[i] for i in there])
     partial = False
-    for batch in fetched(batches, shape=shape, dtype=dtype, **told):
+    for batch in fetched(batches, shape=shape, dtype=dtype, **shown):
         here = np.array(there)[batch.positions]
         found[here] = batch.vectors
         if batch.lengths is not None:

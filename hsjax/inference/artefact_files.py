@@ -1,13 +1,11 @@
 """A trained run -> the folder of an artefact; `hsjax.artefact` reads it."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import jax
-import numpy as np
 from jax import export
 
 from hsjax.artefact.document import (
@@ -28,6 +26,7 @@ from hsjax.inference.artefact_inputs import (
     text_inputs,
 )
 from hsjax.inference.artefact_program import Program, make_program
+from hsjax.inference.calibration import kept_calibration
 from hsjax.inference.export_folder import check_free
 from hsjax.inference.fingerprint import parameters_hash
 from hsjax.inference.predict import Run, load_run
@@ -66,7 +65,8 @@ def export_artefact(
     encoders = stored_encoders(run.config, workdir)
     texts, picture = text_inputs(run, encoders), picture_input(run, encoders)
     rows = rows or run.config.eval.batch_size
-    program = make_program(run, encoders, input_shapes(rows, texts, picture))
+    shapes = input_shapes(rows, texts, picture)
+    program = make_program(run, encoders, shapes, temperatures=len(temperature))
     exported, told = _lowered(program)
     names = _write(output, workdir, run, program, exported)
     names += _write_tokenizers(output, texts, encoders, run)
@@ -141,31 +141,16 @@ def _write_tokenizers(output: Path, texts, encoders, run: Run) -> list[str]:
 
 
 def _temperature(workdir: Path, run: Run) -> tuple[float, ...]:
-    """Of each level, by the run's calibration; 1 without one."""
-    path, levels = workdir / CALIBRATION, run.tree.num_levels
-    if not path.is_file():
-        return (1.0,) * levels
-    try:
-        found = json.loads(path.read_text())
-        temperature = tuple(map(float, found["temperature"]))
-        maps, step = found.get("maps"), found.get("step", run.step)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CatalogueError(f"{path} is no calibration: {error!r}") from None
-    if step != run.step:
+    """Of each level, by the run's own calibration; 1 without one: no bit changes."""
+    known = kept_calibration(workdir, "", run.step)
+    if known is None:
+        return (1.0,) * run.tree.num_levels
+    if known.maps:
         raise CatalogueError(
-            f"{path} is of step {step}, the best one is {run.step}: calibrate again"
+            f"{workdir / CALIBRATION} has isotonic maps, and an artefact holds"
+            " temperatures alone: calibrate by --kind=temperature"
         )
-    if (
-        maps
-        or len(temperature) != levels
-        or not all(0 < t < np.inf for t in temperature)
-    ):
-        raise CatalogueError(
-            f"{path} is no list of {levels} temperatures, one for each level, which is"
-            " all that an artefact holds: calibrate by temperature, or take the file"
-            " away"
-        )
-    return temperature
+    return known.temperature
 
 
 def _described(arrays: Mapping) -> dict[str, list]:

@@ -15,13 +15,14 @@ import numpy as np
 
 from hsjax.artefact.document import CONFIDENCE, LEVEL, TEMPERATURE
 from hsjax.batch import IMAGE
-from hsjax.evaluation.collect import make_answer
+from hsjax.evaluation.answer import make_answer
 from hsjax.expected_cost import COST
 from hsjax.hierarchy import node_log_probs
 from hsjax.inference.artefact_encoders import StoredEncoder, encoded
 from hsjax.inference.predict import Run
 from hsjax.models.build import Outputs
 from hsjax.sharding import parameter_names
+from hsjax.temperature import tempered
 
 
 class Program(NamedTuple):
@@ -41,12 +42,15 @@ def make_program(
     run: Run,
     encoders: Mapping[str, StoredEncoder],
     inputs: Mapping[str, jax.ShapeDtypeStruct],
+    *,
+    temperatures: int,
 ) -> Program:
     """The whole of a run.
 
     Args:
       encoders: modality -> what made the features that stand for it.
       inputs: raw modalities with `has_MODALITY`; temperature and confidence join them.
+      temperatures: how many, see `tempered`.
     """
     variables = {
         "model": run.params,
@@ -61,21 +65,16 @@ def make_program(
         params, stats = found["model"], found["stats"]
         batch = _batch(found["encoders"], encoders, inputs)
         outputs, _ = run.model.apply(params, stats, batch)
-        outputs = _divided(outputs, inputs[TEMPERATURE])
+        logits = tempered(outputs.logits, run.tree, inputs[TEMPERATURE])
+        outputs = outputs._replace(logits=tuple(logits))
         return _answers(run, outputs, batch, inputs[CONFIDENCE])
 
     own = {
-        TEMPERATURE: jax.ShapeDtypeStruct((run.tree.num_levels,), np.float32),
+        TEMPERATURE: jax.ShapeDtypeStruct((temperatures,), np.float32),
         CONFIDENCE: jax.ShapeDtypeStruct((), np.float32),
     }
     arrays = map(np.asarray, leaves)
     return Program(call, dict(zip(names, arrays, strict=True)), {**inputs, **own})
-
-
-def _divided(outputs: Outputs, temperature: jax.Array) -> Outputs:
-    """Logits by the temperature of their level; 1 changes no bit."""
-    pairs = zip(outputs.logits, temperature, strict=True)
-    return outputs._replace(logits=tuple(x.astype(jnp.float32) / t for x, t in pairs))
 
 
 def _answers(run: Run, outputs: Outputs, batch: Mapping, confidence: jax.Array) -> dict:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from hsjax.atomic import file_hash
+from hsjax.inference.calibration import calibration_path
 from hsjax.inference.predict import Run
 from hsjax.sharding import parameter_names
 
@@ -34,6 +35,19 @@ def run_facts(workdir: Path | str, run: Run) -> dict[str, str | int]:
         "parameters": parameters_hash((run.params, run.stats)),
         **{name: file_hash(path) for name, path in files.items() if path.is_file()},
     }
+
+
+def answer_facts(
+    workdir: Path, *, calibration: Path | str, cost_matrix: Path | str
+) -> dict[str, str]:
+    """Hashes of the files that change what a run answers, where there are any.
+
+    Args:
+      calibration: of `calibration_path`; cost_matrix: a file, '' = the run's own.
+    """
+    files = {"calibration": calibration_path(workdir, calibration)}
+    files["cost_matrix"] = Path(cost_matrix) if cost_matrix else None
+    return {name: file_hash(path) for name, path in files.items() if path}
 
 
 def parameters_hash(tree) -> str:

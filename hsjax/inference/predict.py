@@ -1,12 +1,10 @@
 """A trained run, loaded from its workdir alone, answers for any records."""
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tokenizers import Tokenizer
@@ -18,23 +16,24 @@ from hsjax.data.groups import group_keys
 from hsjax.data.prepare import batch_spec, examples_of
 from hsjax.data.records import CatalogueError, Record
 from hsjax.data.run_stores import located
-from hsjax.data.stored_records import StoredRecords
 from hsjax.data.tree_labels import encode_labels
+from hsjax.evaluation.answer import PREFIX, make_answer
 from hsjax.evaluation.collect import (
     collect_predictions,
     describe_rows,
-    make_answer,
     without_classes,
 )
 from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.predictions import Predictions
+from hsjax.evaluation.tree_calibration import TreeCalibration
 from hsjax.features.labels import kept_labels
 from hsjax.features.live import encode_missing
-from hsjax.inference.products import read_products
+from hsjax.inference.calibration import NONE, kept_calibration
+from hsjax.inference.parameters import best_parameters, read_tokenizer, vocabulary
+from hsjax.inference.products import check_records, read_products
 from hsjax.models.build import Model, build_model
-from hsjax.sharding import jit_whole, make_mesh, replicated
+from hsjax.sharding import jit_whole, make_mesh
 from hsjax.taxonomy import Taxonomy
-from hsjax.train.checkpoint import Checkpoints
 from hsjax.train.config import read_config
 from hsjax.train.devices import set_up_jax
 from hsjax.train.kept import kept_published, kept_stores
@@ -46,9 +45,10 @@ class Run(NamedTuple):
 
     Attributes:
       step: of the checkpoint; params, stats: of the best one.
-      answer: `answer(params, stats, batch, confidence=None)`, compiled at the first
-        batch and then kept.
+      answer: `answer(params, stats, batch, **asked)`, see `make_answer`, compiled at
+        the first batch and then kept.
       costs: of mistakes, which `cost` answers by; None = that is not asked.
+      calibration: of all probabilities; None = they are as the model states them.
     """
 
     config: ConfigDict
@@ -61,6 +61,7 @@ class Run(NamedTuple):
     stats: dict
     answer: Callable
     costs: PairCosts | None = None
+    calibration: TreeCalibration | None = None
 
     def records(
         self,
@@ -90,9 +91,11 @@ class Run(NamedTuple):
         records: Sequence,
         *,
         groups: np.ndarray | None = None,
-        confidence: float | None = None,
+        confidence: float | np.ndarray | None = None,
+        prefixes: np.ndarray | None = None,
         progress: str = "",
         encode: EncodeMissing = encode_missing,
+        **beside,
     ) -> Predictions:
         """Answers for every record, in order; with blanks where no head was trained.
 
@@ -102,39 +105,57 @@ class Run(NamedTuple):
           records: what `records` gives.
           groups: (N,) for intervals and retrieval; None = computed from the records.
           confidence: also answer with the deepest node of at least this probability, in
-            `Predictions.confident`; above 0.5 there is only one.
+            `Predictions.confident`; above 0.5 there is only one. An array: of least
+            probabilities of each level before any isotonic map.
+          prefixes: (N, L) ids of what is known of the path already, -1 below it.
           progress: what the progress bar says, '' = none.
           encode: makes what feature stores lack, see `features_of`.
+          beside: set_least, stakes of `make_answer`; found in `Predictions.asked`.
 
         Raises:
           CatalogueError: there are no records, or something else was given.
           ValueError: the confidence is no probability above 0.
         """
-        _check_asked(records, confidence)
-        config, tree = self.config, self.tree
+        check_records(records)
+        config, tree, asked = self.config, self.tree, self._asked(confidence) | beside
         outside = encode_labels(records, tree)[1]
         groups = group_keys(records) if groups is None else groups
-        asked = {} if confidence is None else {"confidence": float(confidence)}
         rows = describe_rows(
             records, groups=groups, outside=outside, levels=tree.num_levels
         )
         predictions, _ = collect_predictions(
             lambda batch: self.answer(self.params, self.stats, batch, **asked),
-            self.feed(records, groups=groups, encode=encode),
+            self.feed(records, groups=groups, prefixes=prefixes, encode=encode),
             rows=rows,
             tree=tree,
             main=config.eval.decode,
             costs=self.costs,
             told=progress,
         )
-        trained = config.objective.classification
-        return predictions if trained else without_classes(predictions)
+        if not config.objective.classification:
+            return without_classes(predictions)
+        known = self.calibration
+        return known.mapped(predictions) if known else predictions
+
+    def _asked(self, confidence: float | np.ndarray | None) -> dict:
+        """What goes to `answer` beside the batch: arrays, so that one program does."""
+        known, asked = self.calibration, {}
+        if known is not None:
+            asked["temperatures"] = np.array(known.temperature, np.float32)
+        if confidence is None:
+            return asked
+        if np.ndim(confidence) == 0:
+            if not 0 < confidence <= 1:
+                raise ValueError(f"confidence is {confidence}; it lies in 0 < p <= 1")
+            confidence = known.least_stated(confidence) if known else confidence
+        return asked | {"confidence": np.asarray(confidence, np.float32)}
 
     def feed(
         self,
         records: Sequence[Record],
         *,
         groups: np.ndarray,
+        prefixes: np.ndarray | None = None,
         encode: EncodeMissing = encode_missing,
     ) -> Feed:
         """The batches of records, as the model takes them; see `predict`."""
@@ -147,22 +168,8 @@ class Run(NamedTuple):
             spec=self.spec,
             encode=encode,
         )
-        return Feed(self.config, examples, make_mesh())
-
-
-def _check_asked(records, confidence: float | None) -> None:
-    """See `Run.predict` for what is raised."""
-    listed = isinstance(records, Sequence)
-    stored = isinstance(records, StoredRecords)  # not to be read for that
-    if not listed or not (stored or all(isinstance(x, Record) for x in records)):
-        raise CatalogueError(
-            "predict answers records; make them of dicts or of a file first:"
-            " run.predict(run.records(...))"
-        )
-    if not records:
-        raise CatalogueError("there are no records to answer")
-    if confidence is not None and not 0 < confidence <= 1:
-        raise ValueError(f"confidence is {confidence}; it lies in 0 < p <= 1")
+        beside = {} if prefixes is None else {PREFIX: prefixes.astype(np.int32)}
+        return Feed(self.config, examples, make_mesh(), beside=beside)
 
 
 def run_config(
@@ -185,6 +192,8 @@ def load_run(
     features: Mapping[str, Path | str] = MappingProxyType({}),
     answering: bool = True,
     cost_matrix: Path | str = "",
+    calibration: Path | str = NONE,
+    decode: str = "",
 ) -> Run:
     """The best checkpoint of a workdir; jax is set up as its config says.
 
@@ -192,24 +201,26 @@ def load_run(
       features: modality -> folder, of feature stores that have moved.
       answering: False = parameters alone are wanted: feature stores may be gone.
       cost_matrix: file of costs of mistakes, see `read_costs`; '' = the run's own.
+      calibration: of `calibration_path`; decode: the answer, '' = by the run's own.
 
     Raises:
       WorkdirError: no workdir of a run.
       FileNotFoundError: no checkpoint yet.
-      CatalogueError: a baseline, a store that is gone or is not the run's, or costs
-        that cannot be read.
+      CatalogueError: a baseline, a store that is gone or is another, costs or a
+        calibration that cannot be read, or one of another model.
     """
     workdir = Path(workdir)
     config = run_config(workdir, features) if answering else read_config(workdir)
     if config.task == "baseline":
         told = "a baseline, which keeps no model: hsjax.evaluate asks it"
         raise CatalogueError(f"{workdir} is {told}")
+    with config.unlocked():
+        config.eval.decode = decode or config.eval.decode
     set_up_jax(config)
     tree = Taxonomy.load(workdir / "taxonomy.json")
-    path = workdir / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(path)) if path.exists() else None
-    kept = kept_stores(workdir)
-    spec = batch_spec(config, tree, {m: x["facts"]["shape"] for m, x in kept.items()})
+    tokenizer = read_tokenizer(workdir)
+    stores = kept_stores(workdir).items()
+    spec = batch_spec(config, tree, {m: x["facts"]["shape"] for m, x in stores})
     model = build_model(
         config,
         spec,
@@ -223,25 +234,5 @@ def load_run(
     asked = {"main": config.eval.decode, "topk": config.eval.topk, "costs": costs}
     answer = jit_whole(make_answer(model.apply, tree, **asked), make_mesh())
     fitted = (step, params, stats, answer, costs)
+    fitted += (kept_calibration(workdir, calibration, step),)
     return Run(config, tree, tokenizer, spec, model, *fitted)
-
-
-def best_parameters(workdir: Path, config, model: Model, spec: BatchSpec):
-    """(step, params, stats) of the best checkpoint, averages where there are any."""
-    sharding = replicated(make_mesh())
-    shapes = jax.eval_shape(model.init, jax.random.key(0), spec.padding(2))
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
-    )
-    with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
-        if config.train.ema:
-            step, found = checkpoints.restore_parameters({"ema": like})
-            return step, *found["ema"]
-        fields = {"params": like[0]} | ({"stats": like[1]} if like[1] else {})
-        step, found = checkpoints.restore_parameters(fields)
-        return step, found["params"], found.get("stats", {})
-
-
-def vocabulary(tokenizer: Tokenizer | None) -> int:
-    """Rows of the embedding table: a multiple of 8, which accelerators like."""
-    return -(-tokenizer.get_vocab_size() // 8) * 8 if tokenizer else 0

@@ -29,6 +29,7 @@ from hsjax.data.quarantine import (
 )
 from hsjax.data.records import Record, load_records
 from hsjax.data.sources import SYNTHETIC, column_names
+from hsjax.data.stored_records import StoredRecords
 from hsjax.data.tree_labels import fit_labels
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
@@ -129,6 +130,19 @@ def read_products(
     if path is not None:
         notes.write(path)
     return records
+
+
+def check_records(records) -> None:
+    """CatalogueError: nothing to answer, or something else than records."""
+    listed = isinstance(records, Sequence)
+    stored = isinstance(records, StoredRecords)  # not to be read for that
+    if not listed or not (stored or all(isinstance(x, Record) for x in records)):
+        raise CatalogueError(
+            "predict answers records; make them of dicts or of a file first:"
+            " run.predict(run.records(...))"
+        )
+    if not records:
+        raise CatalogueError("there are no records to answer")
 
 
 def _log(name: str, notes: Quarantine) -> None:

@@ -1,7 +1,8 @@
 """Blocks of products get their answers: known ones at once, the others by the model."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,27 +11,16 @@ import pyarrow as pa
 from hsjax.data.columns import model_columns
 from hsjax.data.content import content_key
 from hsjax.data.record import Record
+from hsjax.evaluation.predictions import Predictions
 from hsjax.inference.predict import Run
-from hsjax.prediction.answers import answer_table, renumbered
+from hsjax.prediction.answers import Beside, answer_table, renumbered
 from hsjax.prediction.blocks import Block
 from hsjax.prediction.known import Known
+from hsjax.prediction.prefixes import read_prefixes
+from hsjax.prediction.question import Question, Terms
 
+HAS_CODE = "it has a code: the model was not asked"
 TOGETHER = 16  # blocks that wait for a batch to be full, at most
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What is asked of a catalogue.
-
-    Attributes:
-      confidence: also the deepest node of at least this probability; None = not asked.
-      embeddings: also the unit vectors of text and picture.
-      shard: (number, of how many): this process answers every `of`-th part.
-    """
-
-    confidence: float | None = None
-    embeddings: bool = False
-    shard: tuple[int, int] = (0, 1)
 
 
 class _Waiting(NamedTuple):
@@ -50,10 +40,14 @@ class Answering:
 
     Attributes:
       answered, known: products that the model was asked for, and was not.
+
     """
 
-    def __init__(self, run: Run, question: Question, known: Known) -> None:
-        self.run, self.question, self._known = run, question, known
+    def __init__(
+        self, run: Run, question: Question, terms: Terms, known: Known
+    ) -> None:
+        self.run, self.question, self.terms = run, question, terms
+        self._known = known
         self.answered = self.known = 0
 
     def __call__(self, blocks: Iterable[Block]) -> Iterator[tuple[Block, pa.Table]]:
@@ -70,7 +64,8 @@ class Answering:
 
     def _looked_up(self, block: Block) -> _Waiting:
         records, held = block.records, None
-        contents = np.array([content_key(record) for record in records], object)
+        columns = self.question.columns
+        contents = np.array([answer_key(x, columns) for x in records], object)
         found = np.zeros(len(records), bool)
         if len(self._known) and records:
             found, held = self._known.find(contents)
@@ -84,7 +79,6 @@ class Answering:
         records = [record for one in waiting for record in one.asked]
         contents = [content for one in waiting for content in one.contents]
         table, first = self.ask(records, contents), 0
-        self.answered += len(records)
         for one in waiting:
             own = table.slice(first, len(one.asked))
             first += len(one.asked)
@@ -95,14 +89,58 @@ class Answering:
         """What the model says of products; without any, the columns alone."""
         if not records:
             alone = nobody(model_columns(self.run.config))
-            return self.ask([alone], [""]).slice(0, 0)
-        q = self.question
-        predictions = self.run.predict(
-            records, groups=np.arange(len(records)), confidence=q.confidence
-        )
+            return self._asked([alone], [""]).slice(0, 0)
+        table = self._asked(records, contents)
+        self.answered += len(records) - table["reason"].to_pylist().count(HAS_CODE)
+        return table
+
+    def _asked(self, records: Sequence[Record], contents: Sequence[str]) -> pa.Table:
+        q, terms, tree = self.question, self.terms, self.run.tree
+        said = {c: [x.extra.get(c, "") for x in records] for c in q.columns}
+        prefixes, reasons = None, [""] * len(records)
+        if q.prefix:
+            prefixes, reasons = read_prefixes(said[q.prefix], tree, terms.own)
+        if q.policy == "fill_missing":
+            pairs = zip(said[q.current], reasons, strict=True)
+            reasons = [HAS_CODE if code else reason for code, reason in pairs]
+        predictions = self._predicted(records, prefixes, reasons)
         if not q.embeddings:
             predictions = replace(predictions, embeddings={})
-        return answer_table(predictions, self.run.tree, contents)
+        beside = Beside(reasons, said.get(q.current), q.policy, terms.own)
+        return answer_table(predictions, tree, contents, beside)
+
+    def _predicted(
+        self, records: Sequence[Record], prefixes, reasons: Sequence[str]
+    ) -> Predictions:
+        """The model is asked only where there is no reason not to be."""
+        wanted = [i for i, reason in enumerate(reasons) if not reason]
+        asked, terms = [records[i] for i in wanted], self.terms
+        place = np.full(len(records), len(wanted))
+        place[wanted] = np.arange(len(wanted))
+        if len(wanted) < len(records):  # one row stands in for all the others
+            asked.append(nobody(model_columns(self.run.config)))
+        if prefixes is not None:
+            free = np.full((len(asked) - len(wanted), prefixes.shape[1]), -1, np.int32)
+            prefixes = np.concatenate([prefixes[wanted], free])
+        found = self.run.predict(
+            asked,
+            groups=np.arange(len(asked)),
+            confidence=terms.confidence,
+            prefixes=prefixes,
+            set_least=terms.set_least,
+            stakes=terms.stakes,
+        ).select(place)
+        names = np.array([record.id for record in records], object)
+        return replace(found, row=np.array([x.row for x in records]), id=names)
+
+
+def answer_key(record: Record, columns: Sequence[str]) -> str:
+    """What decides an answer: the `content_key`, and what these columns say."""
+    key = content_key(record)
+    if not columns:
+        return key
+    said = [key, *(record.extra.get(column, "") for column in columns)]
+    return hashlib.sha1(repr(said).encode()).hexdigest()
 
 
 def nobody(columns: Iterable[str]) -> Record:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,26 +11,48 @@ from jaxtyping import Bool
 from hsjax.data.record import Record
 from hsjax.evaluation.arrow_lists import as_column, as_lists, counts_of
 from hsjax.evaluation.predictions import Predictions, deepest
+from hsjax.prediction.asked_columns import asked_columns, ours
 from hsjax.prediction.known import CONTENT
+from hsjax.prediction.policies import filed_codes
+from hsjax.prediction.prefixes import Own
 from hsjax.taxonomy import Taxonomy
 
 NOTHING = "nothing to classify: neither text nor picture that the model reads"
 
 
+class Beside(NamedTuple):
+    """What is known of N products, beside the model's answers.
+
+    Attributes:
+      reasons: why there is no answer, '' = there is.
+      current: the codes that they have, '' = none; None = not asked.
+      policy: of `filed_codes`; own: own code of a node -> its path.
+    """
+
+    reasons: Sequence[str]
+    current: Sequence[str] | None
+    policy: str
+    own: Own
+
+
 def answer_table(
-    predictions: Predictions, tree: Taxonomy, contents: Sequence[str]
+    predictions: Predictions, tree: Taxonomy, contents: Sequence[str], beside: Beside
 ) -> pa.Table:
     """Answers as columns, by the names of predictions.parquet where it has them.
 
     row, id; pred and name of the deepest node; pred_levelK, name_levelK, prob_levelK of
     each level, '' and 0 where the path has ended; log_prob of the whole path; the best
-    paths with their probabilities; pred_confident where that is asked; has_MODALITY;
-    stage; reason, why there is no answer; the content_key; embeddings, where asked.
+    paths with their probabilities; what else was asked for, see `asked_columns`;
+    has_MODALITY; stage; reason, why there is no answer; the content_key; embeddings,
+    where asked.
 
     Args:
       contents: of each row.
     """
-    p = refused(predictions)
+    given = zip(beside.reasons, _seen(predictions), strict=True)
+    reasons = [why or ("" if seen else NOTHING) for why, seen in given]
+    answered = np.array([not why for why in reasons], bool)
+    p = refused(predictions, answered)
     codes, names = p.decoded[p.main], [_names(tree, k) for k in range(tree.num_levels)]
     called = [[names[k][code] for code in codes[:, k]] for k in range(tree.num_levels)]
     called = np.array(called, object).T.reshape(codes.shape)
@@ -44,11 +67,16 @@ def answer_table(
     kept = counts_of(p.topk_codes)
     columns["topk_codes"] = as_lists(p.topk_codes, kept)
     columns["topk_probs"] = as_lists(p.topk_probs.astype(np.float32), kept)
-    if p.confident is not None:
-        columns["pred_confident"] = p.confident
+    columns |= asked_columns(p, tree, answered)
+    if beside.current is not None:
+        columns["current"] = np.array(beside.current, object)
+    if beside.policy or "action" in columns:
+        known = beside.current or [""] * len(p)
+        filed = filed_codes(beside.policy, known, ours(p, columns), tree, beside.own)
+        columns["code"] = filed
     columns |= {f"has_{name}": values for name, values in p.present.items()}
     columns["stage"] = p.stage
-    columns["reason"] = np.where(_seen(p), "", NOTHING).astype(object)
+    columns["reason"] = np.array(reasons, object)
     columns[CONTENT] = np.array(contents, object)
     table = {name: as_column(values) for name, values in columns.items()}
     for name, vectors in p.embeddings.items():
@@ -68,9 +96,9 @@ def renumbered(answers: pa.Table, records: Sequence[Record]) -> pa.Table:
     return answers
 
 
-def refused(predictions: Predictions) -> Predictions:
-    """No answer where the model sees nothing: a guess would be the classes' shares."""
-    p, seen = predictions, _seen(predictions)
+def refused(predictions: Predictions, answered: Bool[np.ndarray, "N"]) -> Predictions:
+    """No answer where there is a reason: a guess would be the classes' shares."""
+    p, seen = predictions, answered
     if seen.all():
         return p
     main = np.where(seen[:, None], p.decoded[p.main], "")

@@ -1,6 +1,6 @@
 """A catalogue in blocks of rows: what is in memory is one block, not the catalogue."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +39,7 @@ class Blocks:
       size: row numbers of a block.
       wanted: is the block of this number to be read?
       image_root: folder of image paths, '' = the folder of the file.
+      carried: further columns, for `Record.extra`.
 
     Attributes:
       data: the data group as the file is read by; see `mapped_columns`.
@@ -56,6 +57,7 @@ class Blocks:
         size: int,
         wanted: Callable[[int], bool],
         image_root: Path | str = "",
+        carried: Sequence[str] = (),
     ) -> None:
         if image_root and not Path(image_root).is_dir():
             raise CatalogueError(f"--image_root={image_root}: there is no such folder")
@@ -64,6 +66,8 @@ class Blocks:
         self._looked_up = -1, False  # the last block that was asked about
         data, _ = mapped_columns(config, source, self.notes, labelled=False)
         data.columns.update(label=(), group="")
+        more = dict.fromkeys((*data.columns.metadata, *carried))
+        data.columns.metadata = tuple(more)
         data.label_map, data.image_root = "", str(image_root)
         pictures, stored = sees_pictures(config), stored_pictures(config)
         data.image.cache = stored is None  # those of a block are decoded once

@@ -8,20 +8,29 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
+from hsjax.data.columns import missing_column
 from hsjax.data.quarantine import CatalogueError, nothing_usable
-from hsjax.inference.fingerprint import run_facts
+from hsjax.data.sources import column_names
+from hsjax.expected_cost import COST
+from hsjax.inference.fingerprint import answer_facts, run_facts
 from hsjax.inference.predict import Run, load_run
-from hsjax.prediction.answering import Answering, Question
+from hsjax.prediction.answering import Answering
+from hsjax.prediction.audit_record import keep_audit
 from hsjax.prediction.blocks import Blocks
 from hsjax.prediction.known import Known
 from hsjax.prediction.output import assemble, check_output, quarantine_path
 from hsjax.prediction.parts import Parts
+from hsjax.prediction.question import Question, terms_of
 from hsjax.prediction.source import Unchanged, check_apart, source_facts
 from hsjax.progress import progress
 
 log = logging.getLogger("hsjax")
 
-FORMAT = 1
+FORMAT = 2
+UNCALIBRATED = (
+    "probabilities are as the model states them: python -m hsjax.calibrate --run={}"
+    " makes them honest"
+)
 ROWS = 1024  # of a part, at least: what a cut-off may cost, and what is in memory
 T = TypeVar("T")
 
@@ -34,6 +43,7 @@ class Done(NamedTuple):
       answered, known: products that the model was asked for here, and was not.
       missing: parts that are not there yet; flaws: notes in the quarantine.
       seconds: from the first block to the last; 0 = nothing was left to do.
+      note: a sentence on the answers.
     """
 
     rows: int
@@ -42,6 +52,7 @@ class Done(NamedTuple):
     missing: int
     flaws: int
     seconds: float
+    note: str = ""
 
     def told(self, output: Path) -> str:
         """Sentences for the user."""
@@ -58,7 +69,8 @@ class Done(NamedTuple):
             )
         if self.flaws:
             said += f"; {self.flaws:,} flaws, see {quarantine_path(output)}"
-        return f"{output}: {self.rows:,} products; {said}"
+        told = f"{output}: {self.rows:,} products; {said}"
+        return f"{told}\n{self.note}" if self.note else told
 
 
 def predict_catalogue(
@@ -69,6 +81,8 @@ def predict_catalogue(
     *,
     image_root: Path | str = "",
     features: Mapping[str, Path | str] = MappingProxyType({}),
+    calibration: Path | str = "",
+    cost_matrix: Path | str = "",
 ) -> Done:
     """Answers every product of a file, a block of rows at a time.
 
@@ -85,27 +99,43 @@ def predict_catalogue(
       question: None = the answers alone, by one process.
       image_root: folder of image paths, '' = the folder of the file.
       features: modality -> folder, of feature stores of the run that have moved.
+      calibration: of `calibration_path`.
+      cost_matrix: file of costs of mistakes, of which answers are to expect the least.
 
     Raises:
       CatalogueError: an unreadable file, a missing column, no usable row, a file that
-        changes meanwhile, an output that cannot be, a run that knows no classes.
+        changes meanwhile, an impossible output, a run without classes; see `terms_of`.
       WorkdirError: no workdir of a run.
     """
     source, output, q = Path(source), Path(output), question or Question()
-    _check(source, output)
-    run, unchanged = load_run(workdir, features=features), Unchanged(source)
-    if not run.config.objective.classification:
-        raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
-    blocks, parts = _opened(run, run_facts(workdir, run), source, output, q, image_root)
-    told = {"answered": 0, "known": 0, "seconds": 0.0}
+    _check(source, output, q)
+    files = {"calibration": calibration, "cost_matrix": cost_matrix}
+    run, facts = _loaded(Path(workdir), features, files)
+    unchanged, terms = Unchanged(source), terms_of(run, q)
+    blocks, parts = _opened(run, facts, source, output, q, image_root)
+    note = "" if run.calibration else UNCALIBRATED.format(workdir)
+    told = {"answered": 0, "known": 0, "seconds": 0.0, "note": note}
     if parts.missing() != []:
-        start, known = time.perf_counter(), Known(parts.earlier())
-        answering = Answering(run, q, known)
+        start = time.perf_counter()
+        answering = Answering(run, q, terms, Known(parts.earlier()))
         _answer_all(blocks, answering, parts)
         _end(parts, blocks, unchanged=unchanged())
-        told = {"answered": answering.answered, "known": answering.known}
+        told |= {"answered": answering.answered, "known": answering.known}
         told["seconds"] = time.perf_counter() - start
-    return _finished(parts, source, output, **told)
+    done = _finished(parts, source, output, **told)
+    if not done.missing:
+        asked = {"question": q, "image_root": image_root, "features": features}
+        keep_audit(run, facts, (workdir, source, output), done.known, **asked)
+    return done
+
+
+def _loaded(workdir: Path, features: Mapping, files: Mapping) -> tuple[Run, dict]:
+    """A run that answers by these files, and what decides its answers."""
+    decode = COST if files["cost_matrix"] else ""
+    run = load_run(workdir, features=features, decode=decode, **files)
+    if not run.config.objective.classification:
+        raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
+    return run, run_facts(workdir, run) | answer_facts(workdir, **files)
 
 
 def _opened(run: Run, facts: Mapping, source: Path, output: Path, q, image_root):
@@ -118,22 +148,28 @@ def _opened(run: Run, facts: Mapping, source: Path, output: Path, q, image_root)
         size=size,
         wanted=lambda number: number % of == own and not parts.has(number),
         image_root=image_root,
+        carried=q.columns,
     )
-    asked = {"confidence": q.confidence, "embeddings": q.embeddings}
     parts = Parts(
         output.with_name(f"{output.name}.parts"),
-        answering={"format": FORMAT, "run": facts, **asked},
+        answering={"format": FORMAT, "run": facts, **q.facts()},
         reading={**source_facts(blocks.data), "rows_per_part": size},
     )
     return blocks, parts
 
 
-def _check(source: Path, output: Path) -> None:
+def _check(source: Path, output: Path, q: Question) -> None:
     """Raises CatalogueError: what can be seen before anything is loaded."""
     check_output(output)
     if not source.exists():
         raise CatalogueError(f"--input={source}: there is no such file")
     check_apart(source, output)
+    if q.columns:
+        names = column_names(source, wanted=q.columns)
+        for flag in ("prefix", "current"):
+            column = getattr(q, flag)
+            if column and column not in names:
+                raise missing_column(source, column, f"--{flag}", names)
 
 
 def _end(parts: Parts, blocks: Blocks, *, unchanged: bool) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished, remove_cut_off
+from hsjax.data.cells import safe_cell
 from hsjax.data.quarantine import QUARANTINE_COLUMNS, CatalogueError
 from hsjax.prediction.parts import Parts
 from hsjax.progress import progress
@@ -29,7 +30,8 @@ def check_output(path: Path) -> None:
 def assemble(parts: Parts, output: Path) -> int:
     """All parts as one file, and the notes beside it, of which it gives the number.
 
-    A list is JSON in a CSV, which has no lists; what is not there is blank.
+    A list is JSON in a CSV, which has no lists; what is not there is blank, and no text
+    is a formula: see `safe_cell`.
     """
     remove_cut_off(output.parent, f"{output.name}.*")
     with finished(quarantine_path(output)) as partial:
@@ -48,7 +50,7 @@ def _notes(path: Path, notes: Iterator[tuple]) -> int:
         writer = csv.writer(file)
         writer.writerow(QUARANTINE_COLUMNS)
         for note in notes:
-            writer.writerow(note)
+            writer.writerow([safe_cell(x) for x in note])
             count += 1
     return count
 
@@ -69,7 +71,7 @@ def _csv(path: Path, tables: Iterator[pa.Table]) -> None:
         writer = csv.writer(file)
         for table in tables:
             if not file.tell():
-                writer.writerow(table.column_names)
+                writer.writerow([safe_cell(name) for name in table.column_names])
             for row in _rows(table):
                 writer.writerow([_cell(value) for value in row.values()])
 
@@ -96,7 +98,7 @@ def _plain(value):
 def _cell(value):
     if isinstance(value, list):
         return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else value
+    return "" if value is None else safe_cell(value)
 
 
 WRITERS: dict[str, Callable[[Path, Iterator[pa.Table]], None]] = {

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,14 +13,17 @@ PICTURES = 5_000_000  # characters of all pictures together
 SIZES = ((96, 85), (96, 75), (96, 60), (96, 45), (72, 45), (48, 40))
 
 
-def thumbnails(images: Mapping[int, UInt8[np.ndarray, "_ _ 3"]]) -> dict[int, str]:
+def thumbnails(
+    images: Mapping[int, UInt8[np.ndarray, "_ _ 3"]],
+    sizes: Sequence[tuple[int, int]] = SIZES,
+) -> dict[int, str]:
     """Data URIs of JPEGs of at most 96 pixels, by the same keys.
 
-    All have the best of `SIZES` with which they fit in 5 MB together.
+    All have the best of `sizes` with which they fit in 5 MB together.
     """
-    small = {row: _shrunk(Image.fromarray(x), SIZES[0][0]) for row, x in images.items()}
+    small = {row: _shrunk(Image.fromarray(x), sizes[0][0]) for row, x in images.items()}
     found: dict[int, str] = {}
-    for side, quality in SIZES:
+    for side, quality in sizes:
         found = {row: _jpeg(_shrunk(x, side), quality) for row, x in small.items()}
         if _length(found.values()) <= PICTURES:
             break

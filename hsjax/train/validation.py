@@ -7,7 +7,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from hsjax.data.examples import Examples
-from hsjax.evaluation.collect import Rows, collect_predictions, make_answer
+from hsjax.evaluation.answer import make_answer
+from hsjax.evaluation.collect import Rows, collect_predictions
 from hsjax.evaluation.feed import Feed
 from hsjax.evaluation.metrics import add_digit_names, score
 from hsjax.models.build import Model

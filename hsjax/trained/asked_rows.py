@@ -142,7 +142,7 @@ def other_rows(
 
 
 def kept_back(
-    rows: AskedRows, count: int, source: str
+    rows: AskedRows, count: int, source: str, flag: str = "fit_rows"
 ) -> tuple[Integer[np.ndarray, "F"], Integer[np.ndarray, "A"]]:
     """Some labelled rows to fit on, and those to answer: no group has both.
 
@@ -156,7 +156,7 @@ def kept_back(
     labelled = np.array([bool(r.path) for r in rows.records])
     if labelled.sum() <= count:
         raise CatalogueError(
-            f"--fit_rows={count:,}: {source} has {labelled.sum():,} labelled rows, and"
+            f"--{flag}={count:,}: {source} has {labelled.sum():,} labelled rows, and"
             " some must be left to answer"
         )
     names = {}  # group -> the least name, whatever the order of the file
@@ -170,7 +170,7 @@ def kept_back(
             left -= int(sizes[group])
     if left == count:
         raise CatalogueError(
-            f"--fit_rows={count:,}: every group of {source} has more rows than that"
+            f"--{flag}={count:,}: every group of {source} has more rows than that"
         )
     fit = np.isin(rows.groups, taken) & labelled
     return np.flatnonzero(fit), np.flatnonzero(~fit)

@@ -12,6 +12,7 @@ from hsjax.data.run_stores import places_of_each
 from hsjax.data.sources import SYNTHETIC
 from hsjax.data.stored_records import selected
 from hsjax.inference.adapt import OF_FEATURES, adapted, check_adaptation
+from hsjax.inference.calibration import NONE
 from hsjax.inference.label_texts import check_zero_shot
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.train.config import gives_classes, read_config
@@ -27,6 +28,7 @@ def load_members(
     zero_shot: str,
     features: Mapping[str, Path | str],
     cost_matrix: str = "",
+    calibration: Path | str = NONE,
     prefix: str = "",
     **asked,
 ) -> list[Member]:
@@ -34,7 +36,7 @@ def load_members(
 
     Args:
       features: modality -> folder of stores that have moved; each run takes its own.
-      cost_matrix: see `load_run`; of one trained run alone.
+      cost_matrix, calibration: see `load_run`; of one trained run alone.
       prefix: of the flags --input and --part that name the rows, for messages.
       asked: source, part, corrupt and output, as of `evaluate_run`; by, confidence and
         zero_shot, too.
@@ -49,10 +51,12 @@ def load_members(
         _check_asked(config, asked, confidence, prefix)
     if len(workdirs) > 1:
         alone = {"zero_shot": zero_shot, "cost_matrix": cost_matrix}
+        alone["calibration"] = "" if str(calibration) == NONE else calibration
         check_ensemble(workdirs, configs, alone)
     members = []
     for (folder, own), config in zip(pairs, configs, strict=True):
-        run = _loaded(config, folder, zero_shot, own, cost_matrix)
+        files = {"cost_matrix": cost_matrix, "calibration": calibration}
+        run = _loaded(config, folder, zero_shot, own, files)
         column = "" if members else by  # of the first, who reads the labels
         options = {"by": column, "flag": f"{prefix}part"}
         members.append(_read(config, run, folder, **options, **asked))
@@ -102,17 +106,19 @@ def _check_asked(config, asked: Mapping, confidence: float | None, prefix: str) 
         )
 
 
-def _loaded(
-    config, workdir: Path, zero_shot: str, features, cost_matrix: str
-) -> Run | None:
-    """The trained run, None of a baseline; can it be asked for these?"""
+def _loaded(config, workdir: Path, zero_shot: str, features, files) -> Run | None:
+    """The trained run, None of a baseline; can it be asked for these?
+
+    Args: files: cost_matrix and calibration, as of `load_run`.
+    """
     baseline = config.task == "baseline"
-    if baseline and cost_matrix:
+    if baseline and files["cost_matrix"]:
         raise CatalogueError(
             f"--cost_matrix: {workdir} is a baseline, which has one decode"
         )
-    options = {"features": features, "cost_matrix": cost_matrix}
-    run = None if baseline else load_run(workdir, **options)
+    if baseline and str(files["calibration"]) != NONE:
+        raise CatalogueError(f"--calibration: {workdir} is a baseline, which has none")
+    run = None if baseline else load_run(workdir, features=features, **files)
     check_zero_shot(run, zero_shot)
     return run
 

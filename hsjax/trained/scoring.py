@@ -16,6 +16,7 @@ from hsjax.evaluation.metrics import answered
 from hsjax.evaluation.parts import FILES, Parts, parts_by, write_parts
 from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.features.live import Encoded
+from hsjax.inference.calibration import NONE
 from hsjax.inference.label_texts import (
     label_vectors,
     zero_shot_results,
@@ -50,13 +51,14 @@ def evaluate_run(
     by: str = "",
     adapt: str = "",
     cost_matrix: str = "",
+    calibration: Path | str = NONE,
 ) -> None:
     """Scores a run, or several as one, on another file or a part of its own catalogue.
 
     Of another file every row is answered, repeated ones, too, and scored where it has a
-    label. A part of its own has the run's own rows. `features`: modality -> folder of
-    stores that moved; `by`: column of the scored file, whose values each have a report
-    of their own; `adapt`: first moved to these rows' statistics; `cost_matrix`: a file.
+    label. A part of its own has the run's own rows. `by`: column of the scored file,
+    whose values each have a report of their own; `adapt`: first moved to these rows'
+    statistics; `features`, `cost_matrix`, `calibration`: see `load_run`.
 
     Args:
       workdir: several are an ensemble, see `ensemble_predictions`.
@@ -69,21 +71,20 @@ def evaluate_run(
     workdirs = [workdir] if isinstance(workdir, Path) else [*workdir]
     asked = {"source": source, "part": part, "corrupt": corrupt, "output": output}
     whole = {"confidence": confidence, "zero_shot": zero_shot, "features": features}
-    members = load_members(workdirs, by=by, cost_matrix=cost_matrix, **whole, **asked)
+    files = {"cost_matrix": cost_matrix, "calibration": calibration}
+    members = load_members(workdirs, by=by, **files, **whole, **asked)
     first, rows = members[0], members[0].rows
     check_labelled(rows, source, {"zero_shot": zero_shot, "by": by})
     parts = _parts(rows, by, output)
-    members, damage = _damaged(members, corrupt, seed)
     encode = Encoded()  # what stores lack, once for both
-    members, damage = _adapted(members, adapt, damage, encode)
+    members, damage = _adapted(*_damaged(members, corrupt, seed), adapt, encode)
     predictions = _answers(members, confidence, encode)
     rows.write_flaws(output)
     context = _context(members, asked | {"seed": seed}, damage)
     if rows.unlabelled:
         return write_unscored(output, predictions, rows.unlabelled, context)
     labels = label_vectors(first.model, zero_shot) if zero_shot else None
-    known = first.workdir, first.config, first.model, labels
-    write = functools.partial(_write_scored, *known)
+    write = functools.partial(_write_scored, first, labels)
     told = write_parts(output, predictions, parts, context, write) if parts else {}
     write(output, predictions, context | told)
 
@@ -101,6 +102,10 @@ def _context(members: Sequence[Member], asked: Mapping, damage: str) -> dict:
         **catalogue_entries(first.rows.facts, first.rows.quarantine),
     }
     several = len(members) > 1
+    if first.run and first.run.calibration:
+        known = first.run.calibration
+        told = f"Calibrated ({known.kind}) on {known.rows:,} rows ({known.fitted})."
+        context["sections"] = {**context["sections"], "Stated probabilities": told}
     return context | (told_members(members, context, damage) if several else {})
 
 
@@ -110,16 +115,16 @@ def _parts(rows: AskedRows, by: str, output: Path) -> Parts | None:
     return parts_by(by, values, output) if by else None
 
 
-def _write_scored(
-    workdir: Path, config, model, labels, output: Path, predictions, context
-) -> None:
+def _write_scored(member: Member, labels, output: Path, predictions, context) -> None:
     """The report, with `labels` also of leaves by the text of their label."""
-    known = {"tree": model.tree, "train_counts": read_train_counts(workdir)}
+    model, counts = member.model, read_train_counts(member.workdir)
+    known = {"tree": model.tree, "train_counts": counts}
     if labels:
         known["more"], told = zero_shot_results(model, predictions, labels)
         sections = {**context["sections"], "Zero-shot": told}
         context = {**context, "sections": sections}
-    write_results(output, predictions, config=config, context=context, **known)
+    known |= {"config": member.config, "context": context}
+    write_results(output, predictions, **known)
 
 
 def _answers(
@@ -157,7 +162,7 @@ def _damaged(
     return found, damage
 
 
-def _adapted(members: Sequence[Member], kind: str, told: str, encode: Encoded):
+def _adapted(members: Sequence[Member], told: str, kind: str, encode: Encoded):
     """All moved to the statistics of the rows, and what is told of it besides."""
     if not kind:
         return members, told

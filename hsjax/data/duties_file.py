@@ -1,0 +1,64 @@
+"""What is at stake in a code: a file with the columns code, duty and penalty."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hsjax.data.columns import check_table
+from hsjax.data.cost_file import FieldError, read_amount
+from hsjax.data.fields import as_text
+from hsjax.data.named_nodes import node_places, read_code
+from hsjax.data.quarantine import CatalogueError, Quarantine
+from hsjax.data.sources import read_rows
+from hsjax.spelling import meant
+from hsjax.taxonomy import Taxonomy
+from hsjax.tree.codes import TaxonomyError
+
+COLUMNS = ("code", "duty", "penalty")
+
+
+def read_duties(
+    path: Path | str, tree: Taxonomy, *, own: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[float, float]]:
+    """Code of a node -> duty of a product there, and penalty where it is misdeclared.
+
+    Codes are written as in labels; what is said of an inner node is of all below it
+    that have no line of their own.
+
+    Args:
+      own: own code of a node -> its path, see `own_codes`.
+
+    Raises:
+      CatalogueError: no such file or column; with row and column: no such code, an
+        amount that is no number of 0 or more, or a code that stands there twice.
+    """
+    check_table(path, COLUMNS, "--duties")
+    flaws, found = Quarantine(), {}
+    for row, values in read_rows(path, flaws):
+        try:
+            code = _code(as_text(values["code"]), tree, own)
+            amounts = tuple(read_amount(values, column) for column in COLUMNS[1:])
+        except FieldError as error:
+            raise CatalogueError(f"{path}, row {row}, {error}") from None
+        if code in found:
+            raise CatalogueError(
+                f"{path}, row {row}, column code: {code!r} stands there already; keep"
+                " one of them"
+            )
+        found[code] = amounts
+    for _, row, column, _, reason, _ in flaws.rows:
+        raise CatalogueError(f"{path}, row {row}, column {column or 'any'}: {reason}")
+    return found
+
+
+def _code(text: str, tree: Taxonomy, own: Mapping[str, Sequence[str]]) -> str:
+    """The code of a node; FieldError: it is none."""
+    try:
+        code = read_code(text, tree.separator, own) if text else ""
+    except TaxonomyError as error:
+        raise FieldError(f"column code: {error}") from None
+    places = node_places(tree)
+    if code not in places:
+        known = sorted(places.keys() | own.keys())
+        told = f"{text!r} is no node of the tree.{meant(code, known)}"
+        raise FieldError(f"column code: {told}")
+    return code

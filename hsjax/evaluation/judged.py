@@ -1,0 +1,86 @@
+"""What a calibration is fitted on and judged by, of rows whose label is known.
+
+The predictions are those of an answer with `truth`: see `make_answer`.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from hsjax.evaluation.calibration import fit_calibration
+from hsjax.evaluation.certainty import Certainty, certainty
+from hsjax.evaluation.measures import answers, calibrated_rows
+from hsjax.evaluation.predictions import Predictions, deepest
+from hsjax.taxonomy import Taxonomy
+from hsjax.tree.node_codes import node_codes
+
+FEWEST = 2  # rows of an isotonic map
+
+
+def judged_nodes(
+    p: Predictions, tree: Taxonomy
+) -> tuple[Bool[np.ndarray, "N L"], Bool[np.ndarray, "N L"]]:
+    """Of the most probable node of each level: is the truth known so deep, is it that?
+
+    A STOP child stands for its parent, as its code does.
+    """
+    judged, right = (np.zeros(p.truth.shape, bool) for _ in range(2))
+    rows = np.arange(len(p))
+    for level, best in enumerate(p.asked["best"].T):
+        codes = node_codes(tree, tree.ancestors[level][best])
+        depth = np.maximum((codes != "").sum(axis=1) - 1, 0)
+        truth = p.truth[rows, depth]
+        judged[:, level] = p.complete | (truth != "")
+        right[:, level] = truth == deepest(codes)
+    return judged, right
+
+
+def certainty_of(
+    p: Predictions, tree: Taxonomy, threshold: np.ndarray | None = None
+) -> Certainty:
+    """How many are right at each threshold, see `certainty`."""
+    return certainty(p.asked["best_prob"], *judged_nodes(p, tree), threshold)
+
+
+def leaf_rows(p: Predictions, tree: Taxonomy) -> Bool[np.ndarray, "N"]:
+    """Rows whose true leaf is known, be it in the tree or not."""
+    labels = p.asked["labels"]
+    depth = np.maximum((labels >= 0).sum(axis=1) - 1, 0)
+    ends = labels[np.arange(len(labels)), depth]
+    leaf = np.zeros(len(labels), bool)
+    for level, of in enumerate(tree.leaf):
+        here = (depth == level) & (ends >= 0)
+        leaf[here] = of[ends[here]]
+    return leaf | p.outside
+
+
+def true_leaf_probs(p: Predictions, tree: Taxonomy) -> Float[np.ndarray, "K"]:
+    """p(true leaf) of the `leaf_rows`, 0 where the tree does not have it."""
+    rows = leaf_rows(p, tree)
+    probs = np.exp(p.asked["label_log_probs"].astype(np.float32).sum(axis=1))
+    return np.where(p.outside, 0.0, probs)[rows].astype(np.float64)
+
+
+def sets_cover(p: Predictions, tree: Taxonomy, least: float) -> Bool[np.ndarray, "K"]:
+    """Of the `leaf_rows`: is the true leaf in the set of this probability?"""
+    rows = leaf_rows(p, tree)
+    best = p.topk_codes[:, 0] == deepest(p.truth)  # is always in the set
+    return (true_leaf_probs(p, tree) >= least) | (best & ~p.outside)[rows]
+
+
+def level_maps(p: Predictions) -> tuple[dict, ...]:
+    """Isotonic maps of the stated probability of each level's answered node."""
+    found = []
+    for level in range(p.num_levels):
+        rows = calibrated_rows(p, level)
+        right = (answers(p)[:, level] == p.truth[:, level])[rows]
+        kind = "isotonic" if len(rows) >= FEWEST else "none"
+        found.append(fit_calibration(kind, p.prob[rows, level], right))
+    return tuple(found)
+
+
+def label_loss(p: Predictions, level: int) -> float:
+    """Mean -log p(true node | its parent); nan without labels there."""
+    known = p.asked["labels"][:, level] >= 0
+    if not known.any():
+        return float("nan")
+    return float(-p.asked["label_log_probs"][known, level].mean(dtype=np.float64))

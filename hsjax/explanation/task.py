@@ -1,0 +1,119 @@
+"""Evidence for chosen products of a catalogue, as files: see `write_evidence`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hsjax.atomic import finished, write_atomically
+from hsjax.data.content import content_key
+from hsjax.data.quarantine import CatalogueError
+from hsjax.explanation.asked import Asked
+from hsjax.explanation.chosen import chosen_rows, read_chosen
+from hsjax.explanation.evidence import Evidence
+from hsjax.explanation.page import SHOWN, write_page
+from hsjax.explanation.precedents import open_precedents
+from hsjax.explanation.sanity import sanity
+from hsjax.explanation.shown import shown_pictures
+from hsjax.inference.fingerprint import run_facts
+from hsjax.inference.predict import Run, load_run
+from hsjax.prediction.answering import Answering, Question
+from hsjax.prediction.audit_record import audit_record, write_audit
+from hsjax.prediction.known import Known
+from hsjax.progress import progress
+
+JSONL, PAGE = "evidence.jsonl", "evidence.html"
+ANSWERS, AUDIT = "answers.parquet", "audit.json"
+
+
+class Wish(NamedTuple):
+    """Which products, and what of them.
+
+    Attributes:
+      rows, ids, first: that are asked about, see `chosen_rows`.
+      precedents: how many by text, by image and by both; 0 = none, and the training
+        part is not needed.
+      image_root: folder of image paths, '' = the folder of the file.
+      sanity: are the attributions to be put to the test, see `sanity`?
+    """
+
+    rows: Sequence[int] = ()
+    ids: Sequence[str] = ()
+    first: int = 0
+    precedents: int = 5
+    image_root: str = ""
+    sanity: bool = False
+
+
+def write_evidence(
+    workdir: Path | str,
+    source: Path | str,
+    output: Path | str,
+    wish: Wish,
+    *,
+    features: Mapping[str, Path | str] = MappingProxyType({}),
+) -> list[dict]:
+    """Writes evidence.jsonl, evidence.html, answers.parquet and audit.json.
+
+    Args:
+      workdir: of a trained run; source: a catalogue with its columns.
+      features: modality -> folder, of feature stores of the run that have moved.
+
+    Returns:
+      What stands in evidence.jsonl.
+
+    Raises:
+      CatalogueError: an unreadable file, no such row or id, a run that knows no
+        classes, an output that is something else.
+      WorkdirError: no workdir of a run, or its catalogue has changed since.
+    """
+    workdir, source, output = Path(workdir), Path(source), Path(output)
+    if output.is_file() or (output / "config.json").exists():
+        raise CatalogueError(f"--output={output} is something else: name a new folder")
+    run = load_run(workdir, features=features)
+    if not run.config.objective.classification:
+        raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
+    facts, asked = run_facts(workdir, run), _asked(run, source, wish)
+    answers = answers_of(asked)
+    precedents = None
+    if wish.precedents:
+        precedents = open_precedents(workdir, run, facts["parameters"])
+    evidence = Evidence(asked, precedents, wish.precedents)
+    bar = progress(answers.to_pylist(), "evidence", unit="products")
+    found = [evidence(place, answer) for place, answer in enumerate(bar)]
+    tested = sanity(asked).told() if wish.sanity else ""
+    output.mkdir(parents=True, exist_ok=True)
+    _write(output / JSONL, found)
+    with finished(output / ANSWERS) as partial:
+        pq.write_table(answers, partial)
+    told = {"image_root": wish.image_root, "features": features}
+    places, also = (workdir, source, output / ANSWERS), [output / JSONL]
+    audit = audit_record(run, facts, places, also=also, **told)
+    write_audit(audit, output / AUDIT)
+    shown = found[:SHOWN]
+    write_page(output / PAGE, shown, shown_pictures(asked, shown), audit, tested)
+    return found
+
+
+def _asked(run: Run, source: Path, wish: Wish) -> Asked:
+    """The products that are wished for."""
+    wanted = {"rows": wish.rows, "ids": wish.ids, "first": wish.first}
+    rows = chosen_rows(run.config, source, **wanted)
+    how = {"image_root": wish.image_root, "whole": not wish.first}
+    return Asked(run, read_chosen(run.config, source, rows, **how))
+
+
+def _write(path: Path, found: Sequence[Mapping]) -> None:
+    lines = (json.dumps(x, ensure_ascii=False, allow_nan=False) for x in found)
+    text = "".join(f"{line}\n" for line in lines)
+    write_atomically(path, text.encode("utf-8", "replace").decode())
+
+
+def answers_of(asked: Asked) -> pa.Table:
+    """The `answer_table` of the products, as predict has it."""
+    contents = [content_key(record) for record in asked.records]
+    return Answering(asked.run, Question(), Known([])).ask(asked.records, contents)

@@ -1,0 +1,155 @@
+"""Can the answers of an audit record be had again, bit for bit?"""
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from hsjax.data.content import content_key
+from hsjax.data.quarantine import CatalogueError
+from hsjax.explanation.chosen import chosen_rows, read_chosen
+from hsjax.inference.fingerprint import run_facts
+from hsjax.inference.predict import Run, load_run
+from hsjax.prediction.answering import Answering, Question
+from hsjax.prediction.audit_record import audit_record, read_audit
+from hsjax.prediction.known import Known
+from hsjax.prediction.output import WRITERS
+from hsjax.prediction.written import answer_rows
+
+AGAIN = 100  # rows, where none are named
+PARTS = ("model", "taxonomy", "input", "output", "batch", "environment")
+PLACES = ("workdir", "path")  # no part of an answer
+
+
+class Verified(NamedTuple):
+    """What came of asking again.
+
+    Attributes:
+      rows: that were answered again; equal: of them, those that are as they were.
+      gap: the largest difference of a number of theirs.
+      changed: what is otherwise than it was, by its name: (then, now).
+      exact: does the output have every bit? A CSV has 6 digits of a number.
+    """
+
+    rows: int
+    equal: int
+    gap: float
+    changed: Mapping[str, tuple[str, str]]
+    exact: bool
+
+    @property
+    def same(self) -> bool:
+        return self.equal == self.rows and not self.changed
+
+    def told(self) -> str:
+        """Sentences for the user."""
+        lines = [
+            f"{name} is another: {then} -> {now}"
+            for name, (then, now) in self.changed.items()
+        ]
+        how = "bit for bit" if self.exact else "in all digits that the output has"
+        lines.append(f"{self.equal:,} of {self.rows:,} answers are the same, {how}")
+        if self.equal < self.rows:
+            lines[-1] += f"; a number differs by {self.gap:.2g} at most"
+        return "\n".join(lines)
+
+
+def verify(
+    path: Path,
+    *,
+    rows: Sequence[int] = (),
+    ids: Sequence[str] = (),
+    first: int = 0,
+    workdir: Path | str | None = None,
+    source: Path | str | None = None,
+    features: Mapping[str, Path | str] = MappingProxyType({}),
+) -> Verified:
+    """Answers rows of an audit record again, and compares them with its output.
+
+    Args:
+      path: of the record, beside its output.
+      rows, ids, first: which of its rows; none named = the first 100 of the catalogue.
+      workdir, source, features: where they lie now, None and {} = where they lay.
+
+    Raises:
+      CatalogueError: no such record, its output or catalogue is gone, it has no such
+        rows.
+      WorkdirError: no workdir of a run.
+    """
+    record = read_audit(path)
+    asked, output = record["asked"], _output(path, record)
+    workdir = Path(workdir or record["model"]["workdir"])
+    source = Path(source or record["input"]["path"])
+    run = load_run(workdir, features=features or asked.get("features") or {})
+    first = first if rows or ids or first else AGAIN
+    chosen = chosen_rows(run.config, source, rows=rows, ids=ids, first=first)
+    before = _before(output, {*chosen})
+    now = _again(run, source, asked, before, output.suffix)
+    pairs = [(before[row], now[row]) for row in before]
+    today = audit_record(run, run_facts(workdir, run), (workdir, source, output))
+    return Verified(
+        rows=len(pairs),
+        equal=sum(repr(a) == repr(b) for a, b in pairs),  # nan is like nan
+        gap=max(_gap(*pair) for pair in pairs),
+        changed=changed(record, today),
+        exact=output.suffix == ".parquet",
+    )
+
+
+def changed(before: Mapping, now: Mapping) -> dict[str, tuple[str, str]]:
+    """What differs between two records of the same answers, by its name."""
+    return {
+        f"{part} {name}": (str(then)[:60], str(now[part].get(name))[:60])
+        for part in PARTS
+        for name, then in before[part].items()
+        if name not in PLACES and then != now[part].get(name)
+    }
+
+
+def _output(path: Path, record: Mapping) -> Path:
+    """The output beside its record, or where it lay then."""
+    then = Path(record["output"]["path"])
+    found = path.parent / then.name
+    return found if found.is_file() else then
+
+
+def _before(output: Path, rows: set[int]) -> dict[int, dict]:
+    found = {x["row"]: x for x in answer_rows(output) if x["row"] in rows}
+    if not found:
+        raise CatalogueError(f"{output} has none of the rows that are asked for")
+    return found
+
+
+def _again(
+    run: Run, source: Path, asked: Mapping, rows, suffix: str
+) -> dict[int, dict]:
+    """The answers of rows, written and read as those of the output were."""
+    root = asked.get("image_root", "")
+    records = read_chosen(run.config, source, [*rows], image_root=root)
+    question = {k: v for k, v in asked.get("question", {}).items() if k != "shard"}
+    answering = Answering(run, Question(**question), Known([]))
+    table = answering.ask(records, [content_key(x) for x in records])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"again{suffix}"
+        WRITERS[suffix](path, iter([table]))
+        return {x["row"]: x for x in answer_rows(path)}
+
+
+def _gap(before: Mapping, now: Mapping) -> float:
+    """The largest difference of a number; inf where a text differs."""
+    return max(
+        (_between(value, now.get(name)) for name, value in before.items()), default=0.0
+    )
+
+
+def _between(a, b) -> float:
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return max(map(_between, a, b), default=0.0)
+    if repr(a) == repr(b):
+        return 0.0
+    try:
+        return abs(float(a) - float(b))
+    except (TypeError, ValueError):
+        return math.inf

@@ -1,0 +1,140 @@
+"""What answers were made of, and by what, so that they can be made again."""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hsjax.atomic import file_hash, write_atomically
+from hsjax.data.prepared import MANIFEST, is_prepared
+from hsjax.data.quarantine import CatalogueError
+from hsjax.inference.predict import Run
+from hsjax.sharding import batch_pieces, make_mesh
+from hsjax.train.config import config_hash, read_config
+from hsjax.train.environment import environment
+
+Places = tuple[Path | str, Path | str, Path | str]  # workdir, catalogue, output
+
+FORMAT = 1
+CALIBRATION = "calibration.json"  # of a workdir
+NOTE = (
+    "What these answers were made of and by, so that they can be made again. A code is"
+    " a suggestion of a statistical model and no legal ruling: who declares goods"
+    " answers for their classification."
+)
+
+
+def audit_path(output: Path) -> Path:
+    """Of the record beside an output."""
+    return output.with_name(f"{output.name}.audit.json")
+
+
+def audit_record(
+    run: Run,
+    facts: Mapping,
+    places: Places,
+    *,
+    also: Sequence[Path] = (),
+    earlier: Mapping | None = None,
+    **asked,
+) -> dict:
+    """All that decides an answer, as hashes, and what it takes to ask again.
+
+    Args:
+      facts: `run_facts` of the run.
+      places: its workdir, the catalogue, and the output, which is there.
+      also: other files that were made of them; their hashes stand by their names.
+      earlier: what is to be known of an output of which answers were taken over.
+      asked: what else the answers hang on; dataclasses and paths become JSON.
+    """
+    workdir, source, output = (Path(x).resolve() for x in places)
+    calibration = workdir / CALIBRATION
+    return {
+        "format": FORMAT,
+        "note": NOTE,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.orig_argv),
+        "model": {
+            "workdir": str(workdir),
+            **facts,
+            "config": config_hash(read_config(workdir)),
+            "calibration": file_hash(calibration) if calibration.is_file() else None,
+        },
+        "taxonomy": {"edition": run.tree.edition, "sha256": run.tree.hash},
+        "input": {"path": str(source), "sha256": source_hash(source)},
+        "output": {"path": str(output), "sha256": file_hash(output)},
+        "also": {path.name: file_hash(path) for path in also},
+        "earlier": earlier,
+        "asked": json.loads(json.dumps(asked, default=_plain)),
+        "batch": batch_facts(run),
+        "environment": environment(),
+    }
+
+
+def _plain(value):
+    """What JSON has no word for."""
+    if dataclasses.is_dataclass(value):
+        return dataclasses.asdict(value)
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def keep_audit(run: Run, facts: Mapping, places: Places, kept: int, **asked) -> None:
+    """Writes the record beside an output, unless it is there already.
+
+    Args:
+      kept: answers that were taken over from an earlier output, whose record gives way
+        to this one and is named in it by its hash.
+      asked: see `audit_record`.
+    """
+    output, earlier = Path(places[2]), None
+    path = audit_path(output)
+    if path.is_file():
+        earlier = {"audit": file_hash(path), "kept": kept}
+        with contextlib.suppress(CatalogueError):
+            if read_audit(path)["output"]["sha256"] == file_hash(output):
+                return
+    write_audit(audit_record(run, facts, places, earlier=earlier, **asked), path)
+
+
+def source_hash(source: Path) -> str:
+    """sha256 of a file; of a prepared folder, of its manifest, which has the rest."""
+    return file_hash(source / MANIFEST if is_prepared(source) else source)
+
+
+def batch_facts(run: Run) -> dict:
+    """Rows of the padded batch that every product is answered in, and its shapes."""
+    pieces = batch_pieces(make_mesh())
+    rows = -(-run.config.eval.batch_size // pieces) * pieces
+    shapes = {k: list(shape) for k, (shape, _) in run.spec.shapes(rows).items()}
+    return {"rows": rows, "shapes": shapes}
+
+
+def write_audit(record: Mapping, path: Path) -> None:
+    """The record as JSON, for `read_audit`."""
+    write_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_audit(path: Path) -> dict:
+    """What `write_audit` wrote.
+
+    Raises:
+      CatalogueError: there is no such file, or it is no such record.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CatalogueError(f"{path}: no audit record to read: {error}") from None
+    if not isinstance(found, dict) or "model" not in found:
+        raise CatalogueError(
+            f"{path} is no audit record: predict writes OUTPUT.audit.json"
+        )
+    if found.get("format") != FORMAT:
+        raise CatalogueError(
+            f"{path}: format {found.get('format')!r}, not {FORMAT}: it is of another"
+            " version of hsjax"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Answers before people: what they look at first, and what they decide."""

@@ -1,0 +1,131 @@
+"""A review of a file of answers: a queue, decisions, and labels for the next run."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from hsjax.atomic import file_hash
+from hsjax.data.nomenclature import node_paths
+from hsjax.data.quarantine import CatalogueError
+from hsjax.prediction.audit_record import audit_path, read_audit, source_hash
+from hsjax.prediction.known import CONTENT
+from hsjax.prediction.output import check_output
+from hsjax.prediction.written import answer_rows
+from hsjax.reviewing.decisions import REJECT, Answer, read_decisions
+from hsjax.reviewing.labelled import labelled_rows, write_labelled
+from hsjax.reviewing.queue import ranked, write_queue
+from hsjax.reviewing.record import decided, merge, record_path
+from hsjax.taxonomy import Taxonomy
+from hsjax.train.config import read_config
+
+
+class Reviewed(NamedTuple):
+    """The answers that are reviewed, and where they come from.
+
+    Attributes:
+      answers: by row; path: their file.
+      workdir: of the run that gave them; source: their catalogue, None = not known.
+    """
+
+    path: Path
+    answers: dict[int, Answer]
+    workdir: Path
+    source: Path | None
+
+
+def open_review(
+    path: Path, *, workdir: Path | str | None = None, source: Path | str | None = None
+) -> Reviewed:
+    """Answers with what their audit record says of them.
+
+    Args:
+      workdir, source: in place of what it says; needed where there is no record.
+
+    Raises:
+      CatalogueError: no answers, others than the record is about, or another catalogue;
+        or there is no record, and no workdir was given.
+    """
+    answers = {
+        x["row"]: Answer(x["row"], x["id"], x["pred"], x.get(CONTENT) or "")
+        for x in answer_rows(path)
+    }
+    audit = audit_path(path)
+    if not audit.is_file():
+        if workdir is None:
+            raise CatalogueError(
+                f"{audit}: there is no audit record, which says what run gave these"
+                " answers: name it with --run=WORKDIR"
+            )
+        return Reviewed(path, answers, Path(workdir), source and Path(source))
+    record = read_audit(audit)
+    if record["output"]["sha256"] != file_hash(path):
+        raise CatalogueError(
+            f"{path} is not what {audit.name} is about: it was changed since; write it"
+            " again with the command that stands there"
+        )
+    workdir = Path(workdir or record["model"]["workdir"])
+    source = Path(source or record["input"]["path"])
+    if source.exists() and source_hash(source) != record["input"]["sha256"]:
+        raise CatalogueError(f"{source} has changed since it was answered: run predict")
+    return Reviewed(path, answers, workdir, source)
+
+
+def queue(reviewed: Reviewed, output: Path, *, limit: int = 0) -> str:
+    """Writes the queue of answers that nobody has decided about; what became of it.
+
+    Args:
+      limit: so many at most, 0 = all.
+
+    Raises:
+      CatalogueError: an output that cannot be.
+    """
+    if output.suffix != ".csv":
+        raise CatalogueError(f"--output={output}: a queue is a .csv")
+    check_output(output)
+    done = decided(record_path(reviewed.path), reviewed.answers)
+    waiting = ranked(answer_rows(reviewed.path), done)
+    shown = waiting[:limit] if limit else waiting
+    write_queue(shown, output)
+    told = f"{output}: {len(shown):,} answers to look at, the dearest first"
+    return f"{told}; {len(done):,} are decided" if done else told
+
+
+def take_in(reviewed: Reviewed, file: Path) -> str:
+    """Merges a file of decisions into the record; what became of it.
+
+    Raises:
+      CatalogueError: see `read_decisions` and `read_record`.
+    """
+    tree, own = Taxonomy.load(reviewed.workdir / "taxonomy.json"), {}
+    if read_config(reviewed.workdir).data.columns.label_kind == "node":
+        own = node_paths(tree)
+    decisions = read_decisions(file, reviewed.answers, tree, own)
+    added, replaced = merge(decisions, reviewed.path, tree, file=file)
+    told = f"{record_path(reviewed.path)}: {added:,} decisions added"
+    if replaced:
+        told += f", of which {replaced:,} take the place of earlier ones"
+    if again := len(decisions) - added:
+        told += f"; {again:,} were there already"
+    return told
+
+
+def export(reviewed: Reviewed, output: Path) -> str:
+    """Writes accepted and overridden answers as labelled rows; what became of it.
+
+    Raises:
+      CatalogueError: the catalogue is not known or gone, nothing was decided, a code
+        that its label columns cannot say.
+    """
+    if reviewed.source is None or not reviewed.source.exists():
+        told = reviewed.source or "of these answers"
+        raise CatalogueError(f"the catalogue {told} is gone: name it with --input=FILE")
+    entries = decided(record_path(reviewed.path), reviewed.answers)
+    codes = {r: x["code"] for r, x in entries.items() if x["decision"] != REJECT}
+    if not codes:
+        raise CatalogueError(
+            f"{record_path(reviewed.path)}: nothing was accepted or overridden yet"
+        )
+    config = read_config(reviewed.workdir)
+    tree = Taxonomy.load(reviewed.workdir / "taxonomy.json")
+    names, rows = labelled_rows(config, tree, reviewed.source, codes)
+    write_labelled(output, names, rows, source=reviewed.source)
+    return f"{output}: {len(rows):,} labelled rows"

@@ -36,3 +36,17 @@ def load(workdir, *, features=None, cost_matrix="", calibration="none"):
 
     files = {"cost_matrix": cost_matrix, "calibration": calibration}
     return load_run(workdir, features=features or {}, **files)
+
+
+def load_artefact(folder):
+    """A folder of `python -m hsjax.export --artefact` as an `Artefact`.
+
+    `load_artefact(folder).predict([{"title": "red boots"}])` answers, without config,
+    flax or any other code that trained the run.
+
+    Raises:
+      ArtefactError: it is no artefact, is not whole, or is for other platforms.
+    """
+    from hsjax.artefact.loaded import open_artefact
+
+    return open_artefact(folder)

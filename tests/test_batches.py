@@ -23,7 +23,7 @@ from hsjax.data.batches import (
 )
 from hsjax.data.examples import Augmentation, Examples, assemble
 from hsjax.data.rare_words import rare_words
-from hsjax.data.text import Tokens
+from hsjax.data.tokens import Tokens
 
 TREE = ragged_tree(0)
 N, LENGTH = 29, 6

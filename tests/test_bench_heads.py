@@ -18,12 +18,12 @@ from hsjax.data.prepare import read_catalogue
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import load_records
 from hsjax.data.store import add_part, start_store
-from hsjax.evaluation.collect import node_codes
 from hsjax.timing import times_faster
 from hsjax.train.devices import set_up_jax
 from hsjax.train.workdir import ConfigError
 from hsjax.trained.opening import resolved
 from hsjax.trained.training_data import scored_rows
+from hsjax.tree.node_codes import node_codes
 
 SIZE = 24
 HEADS = {

@@ -13,7 +13,7 @@ from hsjax.data.corrupt_swap import Donors
 from hsjax.data.corrupt_text import TEXT_DAMAGE
 from hsjax.data.damaged_pictures import damage_look
 from hsjax.data.groups import group_keys
-from hsjax.data.image import decode_image
+from hsjax.data.pixels import decode_image
 from hsjax.data.records import CatalogueError
 from hsjax.data.synthetic import make_records
 from hsjax.evaluation.predictions import read_predictions

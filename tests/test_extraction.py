@@ -22,12 +22,12 @@ from encoders import (
 from runs import ROOT, sentence, train_run
 
 from hsjax.data.features import text_key
-from hsjax.data.image import decode_image
+from hsjax.data.pixels import decode_image
 from hsjax.data.records import CatalogueError
 from hsjax.data.store import FeatureStore
 from hsjax.data.store_parts import as_stored
-from hsjax.data.text import tokenize
 from hsjax.data.tokenizer_folder import load_tokenizer
+from hsjax.data.tokens import tokenize
 from hsjax.features.encoded_batches import AHEAD, EncodedBatch, encode_texts
 from hsjax.features.fill import fill_store
 from hsjax.features.frozen_encoder import FrozenEncoder

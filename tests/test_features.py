@@ -15,14 +15,14 @@ from runs import TEXT, report, run_config, sentence, train_run
 
 from hsjax.atomic import write_atomically
 from hsjax.data.features import features_of, text_key
-from hsjax.data.image import decode_image
+from hsjax.data.pixels import decode_image
 from hsjax.data.prepare import read_catalogue
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import CatalogueError, load_records
 from hsjax.data.run_stores import described_stores
 from hsjax.data.store import FeatureStore, add_part, open_store, start_store
-from hsjax.data.text import tokenize
 from hsjax.data.tokenizer_folder import load_tokenizer
+from hsjax.data.tokens import tokenize
 from hsjax.features.fill import fill_store
 from hsjax.features.reduce import check_training, fit_pca, load_reduction
 from hsjax.models.published_files import write_tensors

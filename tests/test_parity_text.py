@@ -13,9 +13,9 @@ import pytest
 from goldens import CLIPS, TEXTS, Golden, read_golden, write_golden, write_layout
 from tiny import bitwise_equal, drawn
 
-from hsjax.data.text import tokenize
 from hsjax.data.tokenizer_folder import load_tokenizer
 from hsjax.data.tokenizer_training import train_tokenizer
+from hsjax.data.tokens import tokenize
 from hsjax.models.depth import Execution
 from hsjax.models.families import Family
 from hsjax.models.published_files import read_published

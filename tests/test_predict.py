@@ -15,7 +15,6 @@ import hsjax
 from hsjax.data.records import CatalogueError
 from hsjax.decodes import confident_path
 from hsjax.evaluation.answer import make_answer
-from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.predictions import (
     deepest,
     read_predictions,
@@ -24,6 +23,7 @@ from hsjax.evaluation.predictions import (
 from hsjax.inference.products import read_products
 from hsjax.models.build import Outputs
 from hsjax.trained.scoring import evaluate_run
+from hsjax.tree.node_codes import node_codes
 
 
 @pytest.fixture(scope="module")

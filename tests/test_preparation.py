@@ -18,11 +18,12 @@ from runs import fit_run, metric_lines, prepare_run, run_config, sentence, train
 from hsjax.data import preparation
 from hsjax.data.batches import evaluation_batches, prefetched, training_batches
 from hsjax.data.examples import Augmentation
+from hsjax.data.fields import as_text
 from hsjax.data.preparation import prepare_catalogue
 from hsjax.data.prepare import examples_of, read_catalogue
 from hsjax.data.prepared import open_prepared
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.sources import column_names, read_rows
 from hsjax.data.stored_records import StoredRecords
 from hsjax.data.stream import stream_records
 from hsjax.data.web import FetchError

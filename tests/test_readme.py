@@ -226,11 +226,22 @@ def test_every_command_of_the_readme_runs(folder, bert, resnet):
     assert ran >= 8
     write_goods(folder, "unlabelled.csv", seed=2, labelled=False)
     readme = (ROOT / "README.md").read_text()
-    (script,) = re.findall(r"```python\n(import hsjax.*?)```", readme, re.DOTALL)
-    script += "print(len(answers.id), answers.topk_codes[0], answers.confident[:3])"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True
+    scripts = re.findall(r"```python\n(import hsjax.*?)```", readme, re.DOTALL)
+    printed = (
+        "print(len(answers), answers.topk_codes[0], answers.notes)",
+        "print(len(answers.id), answers.topk_codes[0], answers.confident[:3])",
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.startswith("15"), done.stdout  # 150 products and their repeats
+    told = []
+    for script, last in zip(scripts, printed, strict=True):
+        done = subprocess.run(
+            [sys.executable, "-c", script + last],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        told.append(done.stdout)
+    assert told[0].startswith("1 "), told  # its photo is not there
+    assert "boots.jpg" in told[0]
+    assert told[1].startswith("15"), told  # 150 products and their repeats
     assert (folder / "flaws.csv").is_file()

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from configs.base import get_config
-from hsjax.data.image import ImageError, decode_image
+from hsjax.data.pixels import ImageError, decode_image
 from hsjax.data.quarantine import NO_PICTURE, RENAMED, REPAIRED
 from hsjax.data.records import CatalogueError, Quarantine, load_records
 

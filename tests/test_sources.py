@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hsjax.data.fields import as_text
 from hsjax.data.quarantine import REPAIRED
 from hsjax.data.records import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.sources import column_names, read_rows
 
 
 def read(path, **options):

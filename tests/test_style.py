@@ -41,7 +41,7 @@ COMMANDS = (
 )
 # who may import what, by the longest name that matches; its own group always
 ARROWS = {
-    "hsjax": ("hsjax.inference",),  # `hsjax.load`
+    "hsjax": ("hsjax.inference", "hsjax.artefact"),  # `hsjax.load`, `load_artefact`
     **{f"hsjax.{name}": EVERYTHING for name in COMMANDS},
     "hsjax.tasks": (
         "hsjax.batch",
@@ -77,9 +77,9 @@ ARROWS = {
         "hsjax.sweep",
         "hsjax.taxonomy",
         "hsjax.tasks",
-        "hsjax.taxonomy",
         "hsjax.train",
         "hsjax.trained",
+        "hsjax.tree.node_codes",
     ),
     "hsjax.prediction": (
         "hsjax.data",
@@ -92,6 +92,7 @@ ARROWS = {
         "hsjax.taxonomy",
         "hsjax.train",
         "hsjax.tree.codes",
+        "hsjax.tree.node_codes",
     ),
     "hsjax.explanation": (
         "hsjax.batch",
@@ -182,9 +183,16 @@ ARROWS = {
         *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.taxonomy"),
         *("hsjax.hierarchy", "hsjax.batch", "hsjax.sharding", "hsjax.train.checkpoint"),
         *("hsjax.train.devices", "hsjax.train.config"),  # a run is loaded by its files
+        "hsjax.train.environment",  # and exported with its versions
         "hsjax.train.kept",
         "hsjax.tree.costs",
+        *("hsjax.artefact", "hsjax.expected_cost", "hsjax.temperature"),  # exported
         "hsjax.features",  # a run on cached features answers for any product
+    ),
+    # answers without the code that trained a run: fields and the tree, no more
+    "hsjax.artefact": (
+        *("hsjax.data.fields", "hsjax.data.pixels", "hsjax.data.tokens"),
+        *("hsjax.taxonomy", "hsjax.tree.node_codes"),
     ),
     "hsjax.features": (
         *("hsjax.evaluation", "hsjax.models", "hsjax.data", "hsjax.taxonomy"),
@@ -200,6 +208,7 @@ ARROWS = {
         *("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
         *("hsjax.filing", "hsjax.leaf_sets", "hsjax.prefix", "hsjax.temperature"),
         *("hsjax.tree.costs", "hsjax.expected_cost", "hsjax.data.records"),
+        "hsjax.tree.node_codes",
         *("hsjax.data.batches", "hsjax.data.examples", "hsjax.sharding"),  # feed
     ),
     "hsjax.models": ("hsjax.hierarchy", "hsjax.taxonomy", "hsjax.batch"),
@@ -279,7 +288,8 @@ def test_import_arrows(name):
 
 def test_every_arrow_is_used():
     drawn = {(group, to) for group, tos in ARROWS.items() for to in tos}
-    found = {("hsjax", "hsjax.inference"), *((g, "hsjax") for g in ARROWS)}
+    found = {("hsjax", to) for to in ARROWS["hsjax"]}
+    found |= {(group, "hsjax") for group in ARROWS}
     for name, path in MODULES.items():
         group = max((g for g in ARROWS if below(name, g)), key=len)
         targets = [*imports(path)]

@@ -12,7 +12,7 @@ import pytest
 from tiny import data_config
 
 from hsjax.data import facts, synthetic
-from hsjax.data.image import decode_image
+from hsjax.data.pixels import decode_image
 from hsjax.data.records import CatalogueError, Quarantine, load_records
 
 

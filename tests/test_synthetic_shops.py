@@ -7,7 +7,7 @@ import pytest
 from tiny import data_config
 
 from hsjax.data import synthetic
-from hsjax.data.image import decode_image
+from hsjax.data.pixels import decode_image
 from hsjax.data.titles import KIND_WORDS, SHOPS, shop_styles
 
 

@@ -9,9 +9,10 @@ import pytest
 from configs.base import get_config
 from hsjax.data.corrupt import corrupt_records
 from hsjax.data.records import CatalogueError, Record
-from hsjax.data.text import drop_tokens, stream_texts, tokenize, tokenize_streams
+from hsjax.data.text import stream_texts, tokenize_streams
 from hsjax.data.tokenizer_folder import load_tokenizer
 from hsjax.data.tokenizer_training import SPECIAL, make_tokenizer, train_tokenizer
+from hsjax.data.tokens import drop_tokens, tokenize
 
 CORPUS = [
     "Women's red-blue cotton T-shirt, size 42 / XL",
@@ -117,7 +118,7 @@ def words_one_by_one(tokenizer, text, length):
 
 @every_kind
 def test_words_of_tokens_are_those_found_one_by_one(tokenizer, monkeypatch):
-    monkeypatch.setattr("hsjax.data.text.TEXTS_AT_ONCE", 7)
+    monkeypatch.setattr("hsjax.data.tokens.TEXTS_AT_ONCE", 7)
     rng = np.random.default_rng(0)
     letters = np.array([*"ab-,\u00e9\u0301\U0001f600\u200b \t\u2003\u3000\x1c\x85"])
     texts = ["".join(rng.choice(letters, n)) for n in rng.integers(0, 40, 60)]

@@ -16,8 +16,9 @@ from hsjax.batch import IMAGE
 from hsjax.benchmarks.peers import check_torch, peer_device
 from hsjax.data.columns import model_columns
 from hsjax.data.features import stores_of
+from hsjax.data.fields import as_text
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, read_rows
+from hsjax.data.sources import read_rows
 from hsjax.hierarchy import leaf_paths
 from hsjax.inference.encoder_files import export_run
 from hsjax.inference.predict import load_run

@@ -21,7 +21,6 @@ from hsjax.data.features import features_of
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.stored_records import selected
 from hsjax.decodes import DECODES
-from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.metrics import score
 from hsjax.sharding import place_batch
 from hsjax.timing import headline, times_faster
@@ -37,6 +36,7 @@ from hsjax.train.start import (
 from hsjax.train.workdir import ConfigError
 from hsjax.trained.opening import model_of, resolved
 from hsjax.trained.training_data import examples_at, scored_rows
+from hsjax.tree.node_codes import node_codes
 
 ITERATIONS = 1000  # of the peer's solver, at most
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hsjax.data.text import StoredTokens, Tokens
+from hsjax.data.text import StoredTokens
+from hsjax.data.tokens import Tokens
 
 WINDOW = 64  # batches; of each, one a bucket at most holds texts of two
 

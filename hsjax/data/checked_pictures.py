@@ -5,13 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hsjax.data.image import (
-    ImageError,
-    decode_image,
-    encoded_bytes,
-    encoded_image,
-    opened_image,
-)
+from hsjax.data.image import encoded_bytes, encoded_image
+from hsjax.data.pixels import ImageError, decode_image, opened_image
 
 
 class CheckedPicture(NamedTuple):

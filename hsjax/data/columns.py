@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hsjax.batch import IMAGE
+from hsjax.data.fields import LONGEST_TEXT
 from hsjax.data.quarantine import REPAIRED, CatalogueError, Quarantine
 from hsjax.data.sources import SYNTHETIC, column_names
 from hsjax.spelling import meant
-
-LONGEST_TEXT = 20_000  # characters; no product has more to say, a torn file has
 
 # of the file that `task=prepare` makes of the built-in catalogue
 _SYNTHETIC_COLUMNS = {

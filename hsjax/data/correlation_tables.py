@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from hsjax.data.columns import check_table
 from hsjax.data.correlation import Correlation, Editions, Pair
+from hsjax.data.fields import as_text
 from hsjax.data.named_nodes import node_places
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, read_rows
+from hsjax.data.sources import read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError, hs_path, split_path

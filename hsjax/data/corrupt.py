@@ -25,7 +25,7 @@ from PIL import Image
 from hsjax.data.corrupt_image import IMAGE_DAMAGE
 from hsjax.data.corrupt_swap import Donors
 from hsjax.data.corrupt_text import TEXT_DAMAGE
-from hsjax.data.image import decode_image
+from hsjax.data.pixels import decode_image
 from hsjax.data.records import CatalogueError, Record
 
 # Name -> strength of severity 1..5. Several damages are done in this order, however

@@ -10,10 +10,11 @@ import numpy as np
 
 from hsjax.atomic import write_atomically
 from hsjax.data.columns import check_table
+from hsjax.data.fields import as_text
 from hsjax.data.named_nodes import read_code
 from hsjax.data.nomenclature import node_paths
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, read_rows
+from hsjax.data.sources import read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError, hs_path

@@ -1,15 +1,13 @@
 """Rows of a file of separated values, where a stray quote costs one row only."""
 
 import csv
-import re
 from collections import deque
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from hsjax.data.fields import BAD_CHARACTERS
 from hsjax.data.quarantine import CatalogueError, Quarantine, refuse_repeated
-
-BAD_CHARACTERS = re.compile("[\0\ud800-\udfff]")
 
 
 def csv_names(path: Path) -> list[str]:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from hsjax.data.columns import check_table
 from hsjax.data.cost_file import FieldError, read_amount
+from hsjax.data.fields import as_text
 from hsjax.data.named_nodes import node_places, read_code
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, read_rows
+from hsjax.data.sources import read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError

@@ -15,7 +15,8 @@ from hsjax.data.rare_words import StoredRareWords
 from hsjax.data.record import Record
 from hsjax.data.store import store_shape
 from hsjax.data.stored_records import StoredRecords
-from hsjax.data.text import StoredTokens, Tokens, drop_tokens
+from hsjax.data.text import StoredTokens
+from hsjax.data.tokens import Tokens, drop_tokens
 from hsjax.taxonomy import Taxonomy
 
 

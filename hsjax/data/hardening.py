@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Integer, Shaped
 
 from hsjax.data.columns import model_columns
+from hsjax.data.fields import as_text
 from hsjax.data.giveaway import GiveAway, Hiding, giveaway_words, without_words
 from hsjax.data.prepare import make_tree, read_parts
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import Record
 from hsjax.data.rewrite import Changes
 from hsjax.data.same_split import SameSplit
-from hsjax.data.sources import as_text
 from hsjax.data.stored_records import selected
 from hsjax.data.text import stream_texts
 from hsjax.data.tree_labels import fit_labels

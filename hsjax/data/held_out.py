@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Bool, Integer, Shaped
 
 from hsjax.data.columns import check_table
+from hsjax.data.fields import as_text
 from hsjax.data.groups import sort_keys
 from hsjax.data.named_nodes import find_nodes
 from hsjax.data.nomenclature import node_paths
 from hsjax.data.records import CatalogueError, Quarantine, Record
-from hsjax.data.sources import as_text, read_rows
+from hsjax.data.sources import read_rows
 from hsjax.data.splits import LEFT_OUT, hash_order, majority_leaves
 from hsjax.data.stored_records import ends_of, labels_of, relabelled, selected
 from hsjax.taxonomy import Taxonomy

@@ -3,8 +3,9 @@
 from collections import Counter
 
 from hsjax.data.columns import check_table, label_kind
+from hsjax.data.fields import UNREADABLE, as_text
 from hsjax.data.quarantine import Quarantine
-from hsjax.data.sources import UNREADABLE, as_text, read_rows
+from hsjax.data.sources import read_rows
 from hsjax.data.stored_records import labels_of
 from hsjax.tree.codes import hs_path, join_levels, split_path
 

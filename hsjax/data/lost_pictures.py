@@ -3,7 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from hsjax.data.image import EMPTY, NOT_FOUND
+from hsjax.data.image import EMPTY
+from hsjax.data.pixels import NOT_FOUND
 from hsjax.data.quarantine import CatalogueError
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from hsjax.atomic import remove_cut_off, write_atomically
 from hsjax.data.checked_pictures import checked_picture
 from hsjax.data.columns import missing_column
-from hsjax.data.image import ImageError
+from hsjax.data.pixels import ImageError
 from hsjax.data.prepared import (
     FORMAT,
     MANIFEST,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hsjax.data.fields import as_text
 from hsjax.data.prepared import StoredPicture
-from hsjax.data.sources import as_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

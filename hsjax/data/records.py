@@ -15,6 +15,7 @@ from hsjax.data.columns import (
     sound_texts,
     wanted_columns,
 )
+from hsjax.data.fields import as_text
 from hsjax.data.image import cores, read_image
 from hsjax.data.labels import LabelError, Labels
 from hsjax.data.lost_pictures import LostPictures
@@ -28,7 +29,7 @@ from hsjax.data.quarantine import (
 )
 from hsjax.data.record import Fields, Record, iso_date
 from hsjax.data.repeats import Repeats
-from hsjax.data.sources import SYNTHETIC, as_text, read_rows
+from hsjax.data.sources import SYNTHETIC, read_rows
 from hsjax.data.stored_reading import stored_records
 from hsjax.progress import progress
 

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 from hsjax.atomic import finished
 from hsjax.data.columns import check_table, missing_column
 from hsjax.data.correlation_tables import COLUMNS
+from hsjax.data.fields import as_text
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, read_rows
+from hsjax.data.sources import read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import join_levels, split_path

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hsjax.data.columns import label_columns, wanted_columns
+from hsjax.data.fields import as_text
 from hsjax.data.parquet import parquet_batches, parquet_schema
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.sources import column_names, read_rows
 
 _ROWS = 256  # made at a time
 _GROUP = 64 * 2**20  # bytes of a row group, which are held until it is written

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Integer, Shaped
 
+from hsjax.data.fields import as_text
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import Record
 from hsjax.data.repeats import repeated_row
-from hsjax.data.sources import as_text, read_rows
+from hsjax.data.sources import read_rows
 
 
 class SameSplit:

@@ -11,9 +11,10 @@ from typing import Any
 from hsjax.atomic import file_hash, finished, write_atomically
 from hsjax.data.array_records import RecordWriter
 from hsjax.data.checked_pictures import CheckedPicture
+from hsjax.data.fields import as_text
 from hsjax.data.prepared import check_sizes, read_shard, shard_path
 from hsjax.data.quarantine import CatalogueError
-from hsjax.data.sources import Row, as_text
+from hsjax.data.sources import Row
 
 _KINDS = {"rows": True, "pictures": False}  # of files: are their records packed?
 _AHEAD = 32  # rows whose pictures are looked at before the row that is written

@@ -8,12 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from hsjax.data.image import (
-    ImageError,
-    decode_image,
-    encoded_bytes,
-    encoded_image,
-)
+from hsjax.data.image import encoded_bytes, encoded_image
+from hsjax.data.pixels import ImageError, decode_image
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import Record
 from hsjax.data.sources import SYNTHETIC, read_rows

@@ -1,44 +1,19 @@
 """Rows of a catalogue, a file or a prepared folder; none is lost in silence."""
 
-import datetime
-import decimal
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from hsjax.data.delimited import BAD_CHARACTERS, csv_names, read_csv
+from hsjax.data.delimited import csv_names, read_csv
+from hsjax.data.fields import BAD_CHARACTERS, UNREADABLE, as_text
 from hsjax.data.parquet import parquet_names, read_parquet
 from hsjax.data.prepared import is_prepared, open_prepared
 from hsjax.data.quarantine import REPAIRED, CatalogueError, Quarantine
 from hsjax.data.tfds_rows import is_tfds, read_tfds, tfds_names
 
 SYNTHETIC = "synthetic"  # data.path of the built-in catalogue, which is no file
-EMPTY_WORDS = frozenset(("nan", "NaN", "NaT", "None", "<NA>", "null", "NULL"))
-UNREADABLE = "\ufffd"
 Row = tuple[int, dict[str, Any]]
-
-
-def as_text(value: Any) -> str:
-    """A field as stripped text: whole numbers without '.0'; None, NaN, 'nan' are ''."""
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace").replace("\0", UNREADABLE)
-    elif isinstance(value, float | decimal.Decimal):
-        if value != value:
-            return ""
-        value = str(int(value)) if _is_whole(value) else str(value)
-    elif isinstance(value, list | tuple):
-        value = " ".join(filter(None, map(as_text, value)))
-    elif isinstance(value, datetime.datetime):
-        value = value.isoformat(sep=" ")
-    text = str(value).strip()
-    return "" if text in EMPTY_WORDS else text
-
-
-def _is_whole(value: float | decimal.Decimal) -> bool:
-    return abs(value) < 1e15 and value == int(value)
 
 
 def read_rows(

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from hsjax.data.columns import LONGEST_TEXT
+from hsjax.data.fields import LONGEST_TEXT
 from hsjax.data.prepared import AT_ONCE, Prepared, StoredPicture
 from hsjax.data.record import Fields, Record, iso_date
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from hsjax.data.drawing import COLOURS, draw_picture, encode_png
 from hsjax.data.facts import LEAVES, LEVEL_DIGITS, draw_facts
 from hsjax.data.facts import bayes_accuracy as bayes_accuracy  # for callers
-from hsjax.data.image import decode_image
+from hsjax.data.pixels import decode_image
 from hsjax.data.records import CatalogueError, Record
 from hsjax.data.titles import BRANDS, pick, shop_styles, write_title
 

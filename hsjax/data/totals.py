@@ -10,7 +10,8 @@ from hsjax.batch import IMAGE, BatchSpec
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.records import Record
 from hsjax.data.stored_records import labels_of
-from hsjax.data.text import TEXTS_AT_ONCE, each_text
+from hsjax.data.text import each_text
+from hsjax.data.tokens import TEXTS_AT_ONCE
 from hsjax.taxonomy import Taxonomy
 
 

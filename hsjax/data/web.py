@@ -15,7 +15,7 @@ import time
 import urllib.parse
 from dataclasses import dataclass
 
-from hsjax.data.image import ImageError
+from hsjax.data.pixels import ImageError
 
 _BLOCK = 64 * 1024  # bytes that are read together
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))  # answers of a busy server

@@ -13,6 +13,7 @@ from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.progress import progress
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.costs import PairCosts, answer_costs
+from hsjax.tree.node_codes import last_codes, level_codes, node_codes
 
 
 class Rows(NamedTuple):
@@ -112,7 +113,6 @@ def _to_predictions(
     codes = {name: node_codes(tree, labels) for name, labels in decoded.items()}
     charged = {} if costs is None else codes
     topk = node_codes(tree, found["topk_paths"])
-    last = np.take_along_axis(topk, _depth(topk)[..., None], axis=-1)[..., 0]
     tops = [
         level_codes(tree, k, found["level_topk"][:, k]) for k in range(tree.num_levels)
     ]
@@ -124,7 +124,7 @@ def _to_predictions(
         # STOP is no class: nothing was answered there
         prob=np.where(codes[main] == "", 0.0, found["prob"]).astype(np.float32),
         log_prob=found["log_prob"],
-        topk_codes=last,
+        topk_codes=last_codes(topk),
         topk_probs=found["topk_probs"],
         level_topk=np.stack(tops, axis=1),
         present={k[4:]: v for k, v in found.items() if k.startswith("has_")},
@@ -156,20 +156,3 @@ def without_classes(predictions: Predictions) -> Predictions:
         level_topk=np.full(p.level_topk.shape, "", object),
         confident=None if p.confident is None else blank[:, 0],
     )
-
-
-def _depth(codes: np.ndarray) -> np.ndarray:
-    """Index of the last node of each path (..., L)."""
-    return np.maximum((codes != "").sum(axis=-1) - 1, 0)
-
-
-def level_codes(tree: Taxonomy, level: int, ids: np.ndarray) -> np.ndarray:
-    """Codes of ids of one level; '' for -1 and for STOP children."""
-    codes = np.where(tree.stop[level], "", tree.codes[level]).astype(object)
-    return np.where(ids >= 0, codes[np.maximum(ids, 0)], "")
-
-
-def node_codes(tree: Taxonomy, labels: np.ndarray) -> np.ndarray:
-    """Codes of (..., L) labels; '' for -1 and for STOP children."""
-    levels = [level_codes(tree, k, labels[..., k]) for k in range(tree.num_levels)]
-    return np.stack(levels, axis=-1)

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float
 
 from hsjax.evaluation.calibration import fit_calibration
 from hsjax.evaluation.certainty import Certainty, certainty
-from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.measures import answers, calibrated_rows
 from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.node_codes import node_codes
 
 FEWEST = 2  # rows of an isotonic map
 

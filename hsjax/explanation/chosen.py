@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hsjax.data.columns import sees_pictures
+from hsjax.data.fields import as_text
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import Loader, Record
-from hsjax.data.sources import SYNTHETIC, as_text, read_rows
+from hsjax.data.sources import SYNTHETIC, read_rows
 from hsjax.inference.products import mapped_columns
 from hsjax.prediction.blocks import NO_LABELS
 from hsjax.spelling import meant

@@ -16,9 +16,10 @@ from PIL import Image
 
 from hsjax.batch import IMAGE
 from hsjax.data.features import stores_of
-from hsjax.data.image import decode_image, opened_image
+from hsjax.data.pixels import decode_image, opened_image
 from hsjax.data.store import ABSENT, open_store
-from hsjax.data.text import stream_texts, tokenize
+from hsjax.data.text import stream_texts
+from hsjax.data.tokens import tokenize
 from hsjax.explanation.asked import Asked, Batch
 from hsjax.features.live import encode_missing
 

@@ -28,7 +28,7 @@ from hsjax.data.content import content_key
 from hsjax.data.prepare import Catalogue, read_catalogue
 from hsjax.data.record import Record
 from hsjax.data.stored_records import selected
-from hsjax.data.text import BETWEEN_COLUMNS
+from hsjax.data.tokens import BETWEEN_COLUMNS
 from hsjax.explanation.space import as_stored, make_vectors, sides_of, space_of
 from hsjax.inference.predict import Run
 from hsjax.progress import progress

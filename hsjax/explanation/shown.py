@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hsjax.data.image import ImageError
+from hsjax.data.pixels import ImageError
 from hsjax.data.record import Record
 from hsjax.explanation.asked import Asked
 from hsjax.explanation.chosen import pictures_of

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32, Integer, UInt8
 from tokenizers import Tokenizer
 
-from hsjax.data.image import ImageError, cores, decode_image, encoded_bytes
+from hsjax.data.image import cores, encoded_bytes
+from hsjax.data.pixels import ImageError, decode_image
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store_parts import as_stored
 from hsjax.models.preprocessing import Preprocessing

@@ -82,6 +82,22 @@ def check_output(output: Path, kind: str) -> None:
     path = output / CARD
     if path.exists() and not path.read_text("utf-8", "replace").startswith(TITLE):
         names.append(CARD)
+    _refuse(output, names)
+
+
+def check_free(output: Path, *own: str) -> None:
+    """Is the folder free, or does it hold one of such an export's own files?
+
+    Raises:
+      PublishedError: it holds something else.
+    """
+    if output.is_dir() and not any((output / name).is_file() for name in own):
+        _refuse(output, sorted(path.name for path in output.iterdir()))
+    elif output.exists() and not output.is_dir():
+        raise PublishedError(f"{output} is a file; --output is a folder")
+
+
+def _refuse(output: Path, names: Sequence[str]) -> None:
     if names:
         raise PublishedError(
             f"{output} holds something else ({names[0]}); take another --output"

@@ -1,6 +1,9 @@
 """Attention of several heads, by XLA or by cuDNN's fused kernels."""
 
+import contextlib
 import re
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,17 @@ from jaxtyping import Array, Bool, Shaped
 ATTENTIONS = ("auto", "xla", "cudnn")
 HALVES = (jnp.bfloat16, jnp.float16)
 WIDEST = 128  # of a head that cuDNN takes on every GPU
+_ANYWHERE = ContextVar("anywhere", default=False)
+
+
+@contextlib.contextmanager
+def for_any_device() -> Iterator[None]:
+    """What is traced inside runs on other machines, too: by XLA alone."""
+    token = _ANYWHERE.set(True)
+    try:
+        yield
+    finally:
+        _ANYWHERE.reset(token)
 
 
 def attend(
@@ -56,7 +70,7 @@ def implementation(
     """
     if asked not in ATTENTIONS:
         raise ValueError(f"attention is {asked!r}; known: {', '.join(ATTENTIONS)}")
-    if asked == "xla" or jax.default_backend() != "gpu":
+    if asked == "xla" or _ANYWHERE.get() or jax.default_backend() != "gpu":
         return "xla"
     width, even = q.shape[-1], not (q.shape[1] % 2 or k.shape[1] % 2)
     half = all(x.dtype in HALVES for x in (q, k))

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,14 @@ class LazyTensors(Mapping):
         """(shape, dtype as safetensors writes it) without reading the tensor."""
         part = self._files[name][1].get_slice(name)
         return tuple(part.get_shape()), part.get_dtype()
+
+    def files(self) -> list[tuple[Path, list[str], dict | None]]:
+        """(path, names of its tensors, its metadata) of each file."""
+        names: dict[Path, list[str]] = {}
+        for name, (path, _) in self._files.items():
+            names.setdefault(path, []).append(name)
+        opened = {path: file for path, file in self._files.values()}
+        return [(path, own, opened[path].metadata()) for path, own in names.items()]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -123,11 +132,16 @@ def find_directory(name: str, *, offline: bool = False) -> Path:
     return Path(found)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    metadata: Mapping[str, str] | None = MappingProxyType({"format": "pt"}),
+) -> None:
     """A safetensors file; whole or not at all, also where two processes write it."""
     arrays = {name: np.array(x, order="C") for name, x in tensors.items()}
     with finished(path) as partial:
-        save_file(arrays, partial, metadata={"format": "pt"})
+        save_file(arrays, partial, metadata=metadata and dict(metadata))
 
 
 _INSTEAD = (

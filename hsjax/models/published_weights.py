@@ -52,7 +52,7 @@ def load_parameters(
         that is not finite.
     """
     settings = family.settings(published.config)
-    entries, names = family.entries(settings), _short_names(family, published)
+    entries, names = family.entries(settings), short_names(family, published)
     _check_names(family, entries, names, published.directory)
     shapes = parameter_shapes(family.module, settings, family.inputs(settings))
     if wrong := shapes.keys() ^ {entry.ours for entry in entries}:
@@ -89,7 +89,7 @@ def to_tensors(
     return tensors
 
 
-def _short_names(family: Family, published: PublishedModel) -> dict[str, str]:
+def short_names(family: Family, published: PublishedModel) -> dict[str, str]:
     """Name without prefix, as of today -> name in the file."""
     short: dict[str, str] = {}
     for full in published.tensors:

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Shaped
 
 from hsjax.data.named_nodes import node_places
 from hsjax.evaluation.arrow_lists import as_lists, counts_of
-from hsjax.evaluation.collect import node_codes
 from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.filing import ACTIONS
 from hsjax.taxonomy import Taxonomy
+from hsjax.tree.node_codes import node_codes
 
 
 def asked_columns(

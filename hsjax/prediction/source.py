@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from hsjax.data.image import ImageError, encoded_image
+from hsjax.data.image import encoded_image
+from hsjax.data.pixels import ImageError
 from hsjax.data.prepared import MANIFEST, described_source, is_prepared
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import read_rows

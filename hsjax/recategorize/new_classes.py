@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from hsjax.atomic import write_atomically
 from hsjax.data.columns import missing_column
+from hsjax.data.fields import as_text
 from hsjax.data.parquet import parquet_schema
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.sources import column_names, read_rows
 from hsjax.evaluation.clusters import cluster_purity, cluster_scores
 from hsjax.evaluation.markdown import table
 from hsjax.evaluation.predictions import read_predictions

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from hsjax.data.cells import plain_cell
 from hsjax.data.columns import missing_column
+from hsjax.data.fields import as_text
 from hsjax.data.named_nodes import node_places, read_code
 from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import as_text, column_names, read_rows
+from hsjax.data.sources import column_names, read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError, hs_path

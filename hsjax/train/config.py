@@ -186,7 +186,10 @@ def read_config(workdir: Path) -> ConfigDict:
     """
     path = Path(workdir) / "config.json"
     if not path.exists():
-        raise WorkdirError(f"{workdir} is no workdir of a run: it has no config.json")
+        told = "it has no config.json"
+        if (Path(workdir) / "artefact.json").exists():
+            told = "it is an artefact, which hsjax.load_artefact reads in Python"
+        raise WorkdirError(f"{workdir} is no workdir of a run: {told}")
     values = json.loads(path.read_text())["config"]
     values = {RENAMED.get(group, group): value for group, value in values.items()}
     config, later = _stored(values, f"{path} lacks the key "), []

@@ -19,7 +19,8 @@ from hsjax.data.columns import model_columns
 from hsjax.data.groups import group_keys
 from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
 from hsjax.data.records import Record
-from hsjax.data.text import BETWEEN_COLUMNS, stream_texts
+from hsjax.data.text import stream_texts
+from hsjax.data.tokens import BETWEEN_COLUMNS
 from hsjax.evaluation.label_audit import (
     TOP,
     FitAndAnswer,

@@ -1,0 +1,33 @@
+"""A field of a row as text."""
+
+import datetime
+import decimal
+import re
+from typing import Any
+
+LONGEST_TEXT = 20_000  # characters; no product has more to say, a torn file has
+EMPTY_WORDS = frozenset(("nan", "NaN", "NaT", "None", "<NA>", "null", "NULL"))
+BAD_CHARACTERS = re.compile("[\0\ud800-\udfff]")
+UNREADABLE = "\ufffd"
+
+
+def as_text(value: Any) -> str:
+    """A field as stripped text: whole numbers without '.0'; None, NaN, 'nan' are ''."""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace").replace("\0", UNREADABLE)
+    elif isinstance(value, float | decimal.Decimal):
+        if value != value:
+            return ""
+        value = str(int(value)) if _is_whole(value) else str(value)
+    elif isinstance(value, list | tuple):
+        value = " ".join(filter(None, map(as_text, value)))
+    elif isinstance(value, datetime.datetime):
+        value = value.isoformat(sep=" ")
+    text = str(value).strip()
+    return "" if text in EMPTY_WORDS else text
+
+
+def _is_whole(value: float | decimal.Decimal) -> bool:
+    return abs(value) < 1e15 and value == int(value)

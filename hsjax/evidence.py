@@ -36,6 +36,9 @@ IMAGE_ROOT = flags.DEFINE_string(
 FEATURES = flags.DEFINE_multi_string(
     "features", [], "MODALITY=DIR of a feature store of the run that has moved."
 )
+CALIBRATION = flags.DEFINE_string(
+    "calibration", "", "calibration.json, or none; default: the run's own, if any."
+)
 SANITY = flags.DEFINE_boolean(
     "sanity", False, "Also compare the attributions with those of a randomised model."
 )
@@ -74,6 +77,7 @@ def _explain(rows: list[int]) -> None:
         precedents=PRECEDENTS.value,
         image_root=IMAGE_ROOT.value,
         sanity=SANITY.value,
+        calibration=CALIBRATION.value,
     )
     places = read_places(FEATURES.value)
     found = write_evidence(RUN.value, INPUT.value, OUTPUT.value, wish, features=places)

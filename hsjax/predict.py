@@ -9,6 +9,7 @@ python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --policy=replac
     --current=COLUMN --precision=0.95
 python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --duties=FILE
     --ask=2 --review=15
+python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --evidence=FOLDER
 python -m hsjax.predict --run=WORKDIR --input=DIR --output=FILE.parquet --embeddings
 python -m hsjax.predict --run=WORKDIR --input=DIR --output=FILE.parquet --shard=0/4
 
@@ -75,6 +76,9 @@ ASK = flags.DEFINE_float(
 )
 REVIEW = flags.DEFINE_float(
     "review", None, "What the look of a person costs.", lower_bound=0.0
+)
+EVIDENCE = flags.DEFINE_string(
+    "evidence", "", "Folder: also why the first 20 products got their codes."
 )
 EMBEDDINGS = flags.DEFINE_boolean(
     "embeddings", False, "Also the unit vectors of text and picture."
@@ -160,6 +164,16 @@ def run() -> None:
             cost_matrix=COST_MATRIX.value,
         )
         print(done.told(Path(OUTPUT.value)))
+        if EVIDENCE.value and not done.missing:
+            from hsjax.explanation.task import FIRST, Wish, write_evidence
+
+            wish = Wish(
+                first=FIRST,
+                image_root=IMAGE_ROOT.value,
+                calibration=CALIBRATION.value,
+            )
+            places = {"features": read_places(FEATURES.value)}
+            write_evidence(RUN.value, INPUT.value, EVIDENCE.value, wish, **places)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ from hsjax.inference.fingerprint import parameters_hash
 from hsjax.inference.predict import load_run
 from hsjax.prediction.audit_record import read_audit
 from hsjax.prediction.catalogue import predict_catalogue
+from hsjax.prediction.question import Question
 from hsjax.train.config import WorkdirError
+from hsjax.trained.calibrating import calibrate_run
 
 HOSTILE = "<script>document.title='x'</script><img src=x onerror=alert(1)> @BODY@ vinyl"
 
@@ -477,6 +479,43 @@ def test_a_new_output_names_the_record_of_the_old_one(workdir, goods, tmp_path):
     assert second["earlier"]["kept"] == 40
     assert len(second["earlier"]["audit"]) == 64
     assert second["output"] != first["output"]
+
+
+def test_a_calibrated_run_is_asked_the_same_question(workdir, goods, tmp_path):
+    """Columns, thresholds and temperatures of a question are in its record."""
+    own = tmp_path / "run"
+    shutil.copytree(workdir, own)
+    calibrate_run(own, features={})
+    rows = pq.read_table(goods).to_pylist()
+    for i, row in enumerate(rows):
+        row["known"] = row["hs_code"][:2] if i % 2 else ""
+    source, output = write_rows(tmp_path / "new.parquet", rows), tmp_path / "c.parquet"
+    question = Question(prefix="known", confidence=0.7)
+    predict_catalogue(own, source, output, question)
+    audit = tmp_path / "c.parquet.audit.json"
+    assert len(read_audit(audit)["model"]["calibration"]) == 64
+    assert verify(audit, first=20).same
+    (own / "calibration.json").unlink()
+    found = verify(audit, first=20)
+    assert "model calibration" in found.changed
+    assert found.equal < found.rows
+
+
+def test_evidence_is_of_the_calibrated_distribution(workdir, goods, tmp_path):
+    own = tmp_path / "run"
+    shutil.copytree(workdir, own)
+    calibrate_run(own, features={})
+    predict_catalogue(own, goods, tmp_path / "codes.parquet")
+    answers = pq.read_table(tmp_path / "codes.parquet").to_pylist()
+    found = write_evidence(own, goods, tmp_path / "why", Wish(first=5, precedents=0))
+    for x, answer in zip(found, answers, strict=False):
+        assert x["answer"]["log_prob"] == pytest.approx(answer["log_prob"], abs=1e-5)
+        for node in x["path"]:
+            assert node["probability"] == answer[f"prob_level{node['level']}"]
+            if node["nearly"]:
+                ours = node["nearly"]["behind"] + node["nearly"]["probability"]
+                assert ours == pytest.approx(node["probability"], abs=1e-5)
+    assert found[0]["precedents"] == {}
 
 
 def test_evidence_has_a_record_too(told):

@@ -44,7 +44,7 @@ def loaded_once():
     """As a user would find the model again for each of 200 files."""
     with pytest.MonkeyPatch.context() as patch:
         once = functools.cache(lambda workdir: load_run(workdir))
-        patch.setattr(catalogue, "load_run", lambda workdir, features: once(workdir))
+        patch.setattr(catalogue, "load_run", lambda workdir, **_: once(workdir))
         yield
 
 

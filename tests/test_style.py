@@ -107,6 +107,7 @@ ARROWS = {
         "hsjax.recategorize.thumbnails",
         "hsjax.sharding",
         "hsjax.taxonomy",
+        "hsjax.temperature",
         "hsjax.train",
     ),
     "hsjax.reviewing": (

@@ -162,8 +162,8 @@ def _decided(part: Part, tree: Taxonomy, least: float | None) -> list[str]:
         return [DASH] * 3
     found = certainty_of(part.after, tree, np.array([least]))
     deep = int((part.after.asked["best_prob"][:, -1] >= least).sum())
-    counts = ((found.decided[0], found.rows), (deep, found.rows))
-    counts += ((found.right[0], found.judged[0]),)
+    counts = ((int(found.decided[0]), found.rows), (deep, found.rows))
+    counts += ((int(found.right[0]), int(found.judged[0])),)
     return [_share(*pair) for pair in counts]
 
 

@@ -13,8 +13,9 @@ from hsjax.data.prepare import examples_of
 from hsjax.data.record import Record
 from hsjax.decodes import DECODES
 from hsjax.features.live import encode_missing
-from hsjax.hierarchy import label_log_probs, node_log_probs
+from hsjax.hierarchy import Logits, label_log_probs, node_log_probs
 from hsjax.inference.predict import Run
+from hsjax.temperature import tempered
 
 ROWS = 16  # of a batch: variants of a product, not a catalogue
 Batch = dict[str, np.ndarray]
@@ -47,11 +48,9 @@ class Asked:
         places = np.arange(len(records))
         self.batch: Batch = assemble(self.examples, places, places)
         decode = DECODES[run.config.eval.decode]
-        self._nodes = jax.jit(functools.partial(_nodes, run.model.apply, run.tree))
-        self._paths = jax.jit(
-            functools.partial(_paths, run.model.apply, run.tree, decode)
-        )
-        self._score = jax.jit(functools.partial(_score, run.model.apply, run.tree))
+        self._nodes = jax.jit(functools.partial(_nodes, self.logits, run.tree))
+        self._paths = jax.jit(functools.partial(_paths, self.logits, run.tree, decode))
+        self._score = jax.jit(functools.partial(_score, self.logits, run.tree))
         self.labels = self._in_turn(self._paths, self.batch)
         self.nodes = self._by_id(self._in_turn(self._nodes, self.batch))
 
@@ -66,6 +65,15 @@ class Asked:
     def said(self, program: Callable) -> dict[str, np.ndarray]:
         """What `program(params, stats, batch)` makes of all products."""
         return self._in_turn(jax.jit(program), self.batch)
+
+    def logits(self, params, stats, batch) -> Logits:
+        """At the temperatures of the run's calibration, where it has one."""
+        outputs, _ = self.run.model.apply(params, stats, batch)
+        known = self.run.calibration
+        if known is None:
+            return outputs.logits
+        heat = jnp.asarray(known.temperature, jnp.float32)
+        return tempered(outputs.logits, self.tree, heat)
 
     def one(self, place: int) -> Batch:
         """The batch of a product alone."""
@@ -112,20 +120,17 @@ def _filled(x: np.ndarray, rows: int) -> np.ndarray:
     return np.concatenate([x, np.repeat(x[:1], rows, axis=0)])
 
 
-def _nodes(apply, tree, params, stats, batch):
-    outputs, _ = apply(params, stats, batch)
-    return node_log_probs(outputs.logits, tree)
+def _nodes(logits, tree, params, stats, batch):
+    return node_log_probs(logits(params, stats, batch), tree)
 
 
-def _paths(apply, tree, decode, params, stats, batch):
-    outputs, _ = apply(params, stats, batch)
-    return decode(outputs.logits, tree)
+def _paths(logits, tree, decode, params, stats, batch):
+    return decode(logits(params, stats, batch), tree)
 
 
-def _score(apply, tree, params, stats, batch):
-    outputs, _ = apply(params, stats, batch)
-    labels = jnp.asarray(batch["answer"])
-    return label_log_probs(outputs.logits, labels, tree).sum(axis=1)
+def _score(logits, tree, params, stats, batch):
+    found = logits(params, stats, batch)
+    return label_log_probs(found, jnp.asarray(batch["answer"]), tree).sum(axis=1)
 
 
 def without_modality(asked: Asked, place: int) -> dict[str, dict[str, float]]:

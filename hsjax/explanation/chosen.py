@@ -55,12 +55,14 @@ def read_chosen(
     rows: Collection[int],
     *,
     image_root: Path | str = "",
+    carried: Sequence[str] = (),
     whole: bool = True,
 ) -> list[Record]:
     """These rows of a catalogue, in order, with pictures as they are encoded.
 
     Args:
       image_root: folder of image paths, '' = the folder of the file.
+      carried: further columns, for `Record.extra`.
       whole: False = rows beyond the last one of the file may be named.
 
     Raises:
@@ -72,6 +74,7 @@ def read_chosen(
     notes, wanted = Quarantine(), {*rows}
     data, _ = mapped_columns(config, source, notes, labelled=False)
     data.columns.update(label=(), group="")
+    data.columns.metadata = tuple(dict.fromkeys((*data.columns.metadata, *carried)))
     data.label_map, data.image_root = "", str(image_root)
     data.image.cache, data.rows = False, max(wanted)
     looks = {"seen": sees_pictures(config), "stored": ()}

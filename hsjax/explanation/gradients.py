@@ -150,9 +150,9 @@ class Gradients:
                 table = params[tower][name]
                 params[tower][name] = table.at[: len(own)].set(own)
         batch = batch if pixels is None else {**batch, IMAGE: pixels}
-        outputs, _ = self.asked.run.model.apply(params, stats, batch)
+        logits = self.asked.logits(params, stats, batch)
         labels = jnp.asarray(batch["answer"])
-        return label_log_probs(outputs.logits, labels, self.asked.tree).sum()
+        return label_log_probs(logits, labels, self.asked.tree).sum()
 
     def _summed(self, params, stats, batch, rows, base, points, weights):
         """Weighted sum of the gradients at these points between b, 0, and x, 1."""

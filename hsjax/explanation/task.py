@@ -6,11 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished, write_atomically
-from hsjax.data.content import content_key
 from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.asked import Asked
 from hsjax.explanation.chosen import chosen_rows, read_chosen
@@ -19,14 +17,14 @@ from hsjax.explanation.page import SHOWN, write_page
 from hsjax.explanation.precedents import open_precedents
 from hsjax.explanation.sanity import sanity
 from hsjax.explanation.shown import shown_pictures
-from hsjax.inference.fingerprint import run_facts
-from hsjax.inference.predict import Run, load_run
-from hsjax.prediction.answering import Answering, Question
+from hsjax.inference.predict import Run
+from hsjax.prediction.answering import answers_of
 from hsjax.prediction.audit_record import audit_record, write_audit
-from hsjax.prediction.known import Known
+from hsjax.prediction.catalogue import answering_run
 from hsjax.progress import progress
 
 JSONL, PAGE = "evidence.jsonl", "evidence.html"
+FIRST = 20  # products that predict asks evidence of
 ANSWERS, AUDIT = "answers.parquet", "audit.json"
 
 
@@ -39,6 +37,7 @@ class Wish(NamedTuple):
         part is not needed.
       image_root: folder of image paths, '' = the folder of the file.
       sanity: are the attributions to be put to the test, see `sanity`?
+      calibration: of `calibration_path`.
     """
 
     rows: Sequence[int] = ()
@@ -47,6 +46,7 @@ class Wish(NamedTuple):
     precedents: int = 5
     image_root: str = ""
     sanity: bool = False
+    calibration: Path | str = ""
 
 
 def write_evidence(
@@ -74,11 +74,10 @@ def write_evidence(
     workdir, source, output = Path(workdir), Path(source), Path(output)
     if output.is_file() or (output / "config.json").exists():
         raise CatalogueError(f"--output={output} is something else: name a new folder")
-    run = load_run(workdir, features=features)
-    if not run.config.objective.classification:
-        raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
-    facts, asked = run_facts(workdir, run), _asked(run, source, wish)
-    answers = answers_of(asked)
+    files = {"calibration": wish.calibration, "cost_matrix": ""}
+    run, facts = answering_run(workdir, features, files)
+    asked = _asked(run, source, wish)
+    answers = answers_of(run, asked.records)
     precedents = None
     if wish.precedents:
         precedents = open_precedents(workdir, run, facts["parameters"])
@@ -90,7 +89,7 @@ def write_evidence(
     _write(output / JSONL, found)
     with finished(output / ANSWERS) as partial:
         pq.write_table(answers, partial)
-    told = {"image_root": wish.image_root, "features": features}
+    told = {"image_root": wish.image_root, "features": features, **files}
     places, also = (workdir, source, output / ANSWERS), [output / JSONL]
     audit = audit_record(run, facts, places, also=also, **told)
     write_audit(audit, output / AUDIT)
@@ -111,9 +110,3 @@ def _write(path: Path, found: Sequence[Mapping]) -> None:
     lines = (json.dumps(x, ensure_ascii=False, allow_nan=False) for x in found)
     text = "".join(f"{line}\n" for line in lines)
     write_atomically(path, text.encode("utf-8", "replace").decode())
-
-
-def answers_of(asked: Asked) -> pa.Table:
-    """The `answer_table` of the products, as predict has it."""
-    contents = [content_key(record) for record in asked.records]
-    return Answering(asked.run, Question(), Known([])).ask(asked.records, contents)

@@ -7,15 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from hsjax.data.content import content_key
 from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.chosen import chosen_rows, read_chosen
-from hsjax.inference.fingerprint import run_facts
-from hsjax.inference.predict import Run, load_run
-from hsjax.prediction.answering import Answering, Question
+from hsjax.inference.predict import Run
+from hsjax.prediction.answering import answers_of
 from hsjax.prediction.audit_record import audit_record, read_audit
-from hsjax.prediction.known import Known
+from hsjax.prediction.catalogue import answering_run
 from hsjax.prediction.output import WRITERS
+from hsjax.prediction.question import Question
 from hsjax.prediction.written import answer_rows
 
 AGAIN = 100  # rows, where none are named
@@ -82,13 +81,15 @@ def verify(
     asked, output = record["asked"], _output(path, record)
     workdir = Path(workdir or record["model"]["workdir"])
     source = Path(source or record["input"]["path"])
-    run = load_run(workdir, features=features or asked.get("features") or {})
+    files = {name: asked.get(name, "") for name in ("calibration", "cost_matrix")}
+    stores = features or asked.get("features") or {}
+    run, facts = answering_run(workdir, stores, files)
     first = first if rows or ids or first else AGAIN
     chosen = chosen_rows(run.config, source, rows=rows, ids=ids, first=first)
     before = _before(output, {*chosen})
     now = _again(run, source, asked, before, output.suffix)
     pairs = [(before[row], now[row]) for row in before]
-    today = audit_record(run, run_facts(workdir, run), (workdir, source, output))
+    today = audit_record(run, facts, (workdir, source, output))
     return Verified(
         rows=len(pairs),
         equal=sum(repr(a) == repr(b) for a, b in pairs),  # nan is like nan
@@ -126,11 +127,11 @@ def _again(
     run: Run, source: Path, asked: Mapping, rows, suffix: str
 ) -> dict[int, dict]:
     """The answers of rows, written and read as those of the output were."""
-    root = asked.get("image_root", "")
-    records = read_chosen(run.config, source, [*rows], image_root=root)
-    question = {k: v for k, v in asked.get("question", {}).items() if k != "shard"}
-    answering = Answering(run, Question(**question), Known([]))
-    table = answering.ask(records, [content_key(x) for x in records])
+    told = {k: v for k, v in asked.get("question", {}).items() if k != "shard"}
+    question = Question(**told)
+    how = {"image_root": asked.get("image_root", ""), "carried": question.columns}
+    records = read_chosen(run.config, source, [*rows], **how)
+    table = answers_of(run, records, question)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"again{suffix}"
         WRITERS[suffix](path, iter([table]))

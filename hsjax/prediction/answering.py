@@ -17,7 +17,7 @@ from hsjax.prediction.answers import Beside, answer_table, renumbered
 from hsjax.prediction.blocks import Block
 from hsjax.prediction.known import Known
 from hsjax.prediction.prefixes import read_prefixes
-from hsjax.prediction.question import Question, Terms
+from hsjax.prediction.question import Question, Terms, terms_of
 
 HAS_CODE = "it has a code: the model was not asked"
 TOGETHER = 16  # blocks that wait for a batch to be full, at most
@@ -132,6 +132,19 @@ class Answering:
         ).select(place)
         names = np.array([record.id for record in records], object)
         return replace(found, row=np.array([x.row for x in records]), id=names)
+
+
+def answers_of(
+    run: Run, records: Sequence[Record], question: Question | None = None
+) -> pa.Table:
+    """The rows of `answer_table` of some products, as the output has them.
+
+    Raises:
+      CatalogueError: see `terms_of`.
+    """
+    q = question or Question()
+    answering = Answering(run, q, terms_of(run, q), Known([]))
+    return answering.ask(records, [answer_key(x, q.columns) for x in records])
 
 
 def answer_key(record: Record, columns: Sequence[str]) -> str:

@@ -20,7 +20,6 @@ from hsjax.train.environment import environment
 Places = tuple[Path | str, Path | str, Path | str]  # workdir, catalogue, output
 
 FORMAT = 1
-CALIBRATION = "calibration.json"  # of a workdir
 NOTE = (
     "What these answers were made of and by, so that they can be made again. A code is"
     " a suggestion of a statistical model and no legal ruling: who declares goods"
@@ -45,14 +44,13 @@ def audit_record(
     """All that decides an answer, as hashes, and what it takes to ask again.
 
     Args:
-      facts: `run_facts` of the run.
+      facts: `run_facts` and `answer_facts` of the run.
       places: its workdir, the catalogue, and the output, which is there.
       also: other files that were made of them; their hashes stand by their names.
       earlier: what is to be known of an output of which answers were taken over.
       asked: what else the answers hang on; dataclasses and paths become JSON.
     """
     workdir, source, output = (Path(x).resolve() for x in places)
-    calibration = workdir / CALIBRATION
     return {
         "format": FORMAT,
         "note": NOTE,
@@ -60,9 +58,9 @@ def audit_record(
         "command": shlex.join(sys.orig_argv),
         "model": {
             "workdir": str(workdir),
+            "calibration": None,
             **facts,
             "config": config_hash(read_config(workdir)),
-            "calibration": file_hash(calibration) if calibration.is_file() else None,
         },
         "taxonomy": {"edition": run.tree.edition, "sha256": run.tree.hash},
         "input": {"path": str(source), "sha256": source_hash(source)},

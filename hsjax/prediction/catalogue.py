@@ -88,9 +88,8 @@ def predict_catalogue(
 
     OUTPUT.parts keeps what was answered. The same call goes on where it was cut off;
     when the file or a picture has changed, the model is asked only for products that
-    are new or changed, for which 16 bytes of each known product are in memory; when
-    nothing has, nothing is done. Several processes may share the parts, and the last of
-    them writes the output.
+    are new or changed, for which 16 bytes of each known product are in memory. Several
+    processes may share the parts; the last writes the output and its audit record.
 
     Args:
       workdir: of a trained run; source: a catalogue with its columns, a file or a
@@ -99,8 +98,7 @@ def predict_catalogue(
       question: None = the answers alone, by one process.
       image_root: folder of image paths, '' = the folder of the file.
       features: modality -> folder, of feature stores of the run that have moved.
-      calibration: of `calibration_path`.
-      cost_matrix: file of costs of mistakes, of which answers are to expect the least.
+      calibration: of `calibration_path`; cost_matrix: file of costs of mistakes.
 
     Raises:
       CatalogueError: an unreadable file, a missing column, no usable row, a file that
@@ -110,27 +108,40 @@ def predict_catalogue(
     source, output, q = Path(source), Path(output), question or Question()
     _check(source, output, q)
     files = {"calibration": calibration, "cost_matrix": cost_matrix}
-    run, facts = _loaded(Path(workdir), features, files)
+    run, facts = answering_run(Path(workdir), features, files)
     unchanged, terms = Unchanged(source), terms_of(run, q)
     blocks, parts = _opened(run, facts, source, output, q, image_root)
     note = "" if run.calibration else UNCALIBRATED.format(workdir)
-    told = {"answered": 0, "known": 0, "seconds": 0.0, "note": note}
-    if parts.missing() != []:
-        start = time.perf_counter()
-        answering = Answering(run, q, terms, Known(parts.earlier()))
-        _answer_all(blocks, answering, parts)
-        _end(parts, blocks, unchanged=unchanged())
-        told |= {"answered": answering.answered, "known": answering.known}
-        told["seconds"] = time.perf_counter() - start
-    done = _finished(parts, source, output, **told)
+    told = _answered(run, q, terms, blocks, parts, unchanged)
+    done = _finished(parts, source, output, note=note, **told)
+    asked = {"question": q, "image_root": image_root, "features": features, **files}
     if not done.missing:
-        asked = {"question": q, "image_root": image_root, "features": features}
         keep_audit(run, facts, (workdir, source, output), done.known, **asked)
     return done
 
 
-def _loaded(workdir: Path, features: Mapping, files: Mapping) -> tuple[Run, dict]:
-    """A run that answers by these files, and what decides its answers."""
+def _answered(run: Run, q, terms, blocks, parts: Parts, unchanged) -> dict:
+    """Answers what is missing; what `Done` tells of it."""
+    if parts.missing() == []:
+        return {"answered": 0, "known": 0, "seconds": 0.0}
+    start = time.perf_counter()
+    answering = Answering(run, q, terms, Known(parts.earlier()))
+    _answer_all(blocks, answering, parts)
+    _end(parts, blocks, unchanged=unchanged())
+    told = {"answered": answering.answered, "known": answering.known}
+    return {**told, "seconds": time.perf_counter() - start}
+
+
+def answering_run(workdir: Path, features: Mapping, files: Mapping) -> tuple[Run, dict]:
+    """A run that answers by these files, and what decides its answers.
+
+    Args:
+      files: calibration and cost_matrix, see `predict_catalogue`.
+
+    Raises:
+      CatalogueError: a run without classes, files that cannot be read.
+      WorkdirError: no workdir of a run.
+    """
     decode = COST if files["cost_matrix"] else ""
     run = load_run(workdir, features=features, decode=decode, **files)
     if not run.config.objective.classification:

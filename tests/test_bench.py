@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from tiny import ragged_tree, random_logits
 
 from hsjax.benchmarks import loader
 from hsjax.benchmarks.decode import segment_path
+from hsjax.benchmarks.decoder import decoders
 from hsjax.benchmarks.embed import SENTENCES, bench_embed, largest_difference
 from hsjax.benchmarks.loader import bench_loader, timed_rounds, torch_loader
 from hsjax.data.examples import assemble
+from hsjax.data.pixels import ImageError
 from hsjax.data.quarantine import CatalogueError
 from hsjax.decodes import DECODES, exact_path
 from hsjax.timing import headline, is_noisy, summary, times_faster
@@ -77,6 +80,20 @@ def test_the_loader_beside_torchs(shop, monkeypatch):
     assert rates[2] < 2 * min(rates[:2])
     assert found["ratio"] == found["beside_torch"]["times_faster"]
     assert found["peer"] > 0
+
+
+def test_the_limit_of_a_loader_is_of_processes_that_decode():
+    """One picture that cannot be read: the processes do look at all of them."""
+    config = run_config({"data.rows": 60, "model.modalities": ("image",)})
+    examples = prepare_run(config).parts.train
+    with decoders(examples, pictures=50) as decode:
+        assert min(decode() for _ in range(2)) > 1
+    broken = replace(examples, images=[b"no picture"] * len(examples))
+    with (
+        pytest.raises(ImageError, match="not an image"),
+        decoders(broken, pictures=50) as decode,
+    ):
+        decode()
 
 
 def test_torch_is_given_the_very_examples(shop):

@@ -51,7 +51,6 @@ def bench_embed(config, *, items: int, rounds: int) -> dict:
       ConfigError: PyTorch is not installed.
       CatalogueError: no items, or whatever extraction refuses.
     """
-    check_torch("embed")
     c, encoder = config.extract, open_encoder(config)
     if c.states:
         raise CatalogueError("bench embed compares one vector an item, not states")
@@ -60,6 +59,7 @@ def bench_embed(config, *, items: int, rounds: int) -> dict:
             f"bench embed knows how PyTorch pools by {' and '.join(KNOWN)}, not by"
             f" {encoder.facts['pool']}"
         )
+    check_torch("embed")
     unique = list(_unique(config).values())
     if not unique:
         raise CatalogueError(f"{config.data.path} has no {c.modality} to encode")

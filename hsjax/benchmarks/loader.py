@@ -4,6 +4,7 @@ The peer is torch's DataLoader with two worker processes, over the same examples
 by the same code one at a time: the same tokens, pictures decoded alike, nothing random.
 """
 
+import contextlib
 import itertools
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
+from hsjax.benchmarks.decoder import decoders
 from hsjax.benchmarks.peers import check_torch
 from hsjax.data.batches import WINDOW, prefetched, training_batches
 from hsjax.data.examples import Augmentation, Examples, assemble
@@ -34,7 +36,8 @@ def bench_loader(config, *, rounds: int) -> dict:
     """Examples per second of the loader alone, the step alone, and both together.
 
     `ours`, `peer`, `ratio` and `spread` are of the loader beside torch's DataLoader,
-    whose workers are started before the clock.
+    started before the clock; `of_decoder` is its share of what processes decode
+    that do nothing else.
 
     Raises:
       ConfigError: PyTorch is not installed.
@@ -65,11 +68,10 @@ def bench_loader(config, *, rounds: int) -> dict:
     def timed(batches: Iterator, work: Callable) -> tuple[dict, float]:
         return timed_rounds(batches, work, rows=data.batch_size, rounds=rounds)
 
-    batch = order[0]
     for each in _of_every_length(config, order):
         train(each)  # compiles
     loader, _ = timed(stream(), lambda batch: None)
-    alone, _ = timed(itertools.repeat(batch), train)
+    alone, _ = timed(itertools.repeat(order[0]), train)
     together, waiting = timed(stream(), train)
     return {
         **_beside_torch(config, examples, rounds=rounds),
@@ -107,17 +109,24 @@ def _beside_torch(config, examples: Examples, *, rounds: int) -> dict:
     )
     # what either side has made ahead while the other one was at work
     ahead = data.prefetch + 2 * data.workers + 2 * THREADS
-    times = [], []
-    for turn in range(rounds + 1):  # the first warms up
-        for side, seconds in zip(sides, times, strict=True):
-            deque(itertools.islice(side, ahead), maxlen=0)
-            start = time.perf_counter()
-            deque(itertools.islice(side, TURN), maxlen=0)
-            if turn:
-                seconds.append(time.perf_counter() - start)
+    times, limits, items = ([], []), [], TURN * data.batch_size
+    seen = decoders(examples, pictures=items) if examples.spec.image else None
+    with seen or contextlib.nullcontext(lambda: np.nan) as decode:
+        for turn in range(rounds + 1):  # the first warms up
+            for side, seconds in zip(sides, times, strict=True):
+                deque(itertools.islice(side, ahead), maxlen=0)
+                start = time.perf_counter()
+                deque(itertools.islice(side, TURN), maxlen=0)
+                if turn:
+                    seconds.append(time.perf_counter() - start)
+            limits.append(decode())
     found, told = compared(*times), f"torch's DataLoader, {THREADS} workers"
-    first = headline("loader", TURN * data.batch_size, found, peer_is=told)
-    return first | {"batches_per_turn": TURN, "beside_torch": found}
+    first = headline("loader", items, found, peer_is=told)
+    first |= {"batches_per_turn": TURN, "beside_torch": found}
+    if seen:
+        shares = np.divide(items, times[0]) / limits[1:]
+        first |= {"decoder": summary(limits[1:]), "of_decoder": summary(shares)}
+    return first
 
 
 def torch_loader(examples: Examples, batch_size: int):

@@ -10,6 +10,7 @@ python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --policy=replac
 python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --duties=FILE
     --ask=2 --review=15
 python -m hsjax.predict --run=WORKDIR --input=FILE --output=FILE --evidence=FOLDER
+python -m hsjax.predict --cascade=DIR --input=FILE --output=FILE
 python -m hsjax.predict --run=WORKDIR --input=DIR --output=FILE.parquet --embeddings
 python -m hsjax.predict --run=WORKDIR --input=DIR --output=FILE.parquet --shard=0/4
 
@@ -26,7 +27,10 @@ from absl import app, flags
 
 from hsjax.main import start
 
-RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.", required=True)
+RUN = flags.DEFINE_string("run", None, "Workdir of a trained run.")
+CASCADE = flags.DEFINE_string(
+    "cascade", "", "In place of --run: folder of a cascade that hsjax.cascade fitted."
+)
 INPUT = flags.DEFINE_string(
     "input", None, "Catalogue with the run's columns.", required=True
 )
@@ -112,6 +116,12 @@ def check_flags() -> None:
     """
     from hsjax.prediction.question import POLICIES
 
+    if bool(RUN.value) == bool(CASCADE.value):
+        raise app.UsageError("give --run=WORKDIR, or --cascade=DIR")
+    one = (PRECISION, COVERAGE, CALIBRATION, PREFIX, COST_MATRIX, DUTIES, EVIDENCE)
+    for flag in (*one, EMBEDDINGS):
+        if CASCADE.value and flag.value not in (None, "", False):
+            raise app.UsageError(f"--{flag.name} asks one run: give --run")
     sure = [f for f in (MIN_CONFIDENCE, PRECISION) if f.value is not None]
     if len(sure) > 1:
         raise app.UsageError("--min_confidence and --precision: give one")
@@ -162,6 +172,7 @@ def run() -> None:
             features=read_places(FEATURES.value),
             calibration=CALIBRATION.value,
             cost_matrix=COST_MATRIX.value,
+            cascade=CASCADE.value,
         )
         print(done.told(Path(OUTPUT.value)))
         if EVIDENCE.value and not done.missing:

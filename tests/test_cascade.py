@@ -50,6 +50,7 @@ from hsjax.evaluation.cascade_report import (
 from hsjax.evaluation.intervals import resamples
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.predictions import Predictions, read_predictions
+from hsjax.explanation.verifying import verify
 from hsjax.features import encoded_batches, live
 from hsjax.inference.cascade import (
     check_stages,
@@ -59,6 +60,11 @@ from hsjax.inference.cascade import (
 )
 from hsjax.inference.cascade_fit import Wish, check_truth, fit_cascade
 from hsjax.inference.cascade_told import told_cascade
+from hsjax.prediction.answers import UNSURE
+from hsjax.prediction.audit_record import audit_path
+from hsjax.prediction.cascaded import open_cascade
+from hsjax.prediction.catalogue import STATED, predict_catalogue
+from hsjax.prediction.question import Question
 from hsjax.train.workdir import write_config
 from hsjax.trained import cascade_cost
 from hsjax.trained.asked_rows import AskedRows, kept_back
@@ -541,6 +547,56 @@ def test_the_command_fits_reports_and_answers_other_files(runs, shop, tmp_path):
     same = read_predictions(tmp_path / "b/predictions.parquet")
     assert (same.stage == found.stage).all()
     assert (same.decoded[MAIN] == found.decoded[MAIN]).all()
+
+
+def check_answers(found, whole):
+    """Of a table of `predict`, beside the predictions of `hsjax.cascade`."""
+    assert found["stage"] == whole.stage.tolist()
+    for k in range(whole.num_levels):
+        assert found[f"pred_level{k + 1}"] == whole.decoded[MAIN][:, k].tolist()
+        assert found[f"prob_level{k + 1}"] == pytest.approx(whole.prob[:, k], abs=1e-5)
+    columns = ("stage", "reason", "pred", "pred_confident", "decided_level")
+    for stage, why, pred, sure, level in zip(*map(found.get, columns), strict=True):
+        assert why == (UNSURE if stage == "none" else "")
+        assert bool(pred) == (stage != "none")
+        assert pred.startswith(sure)
+        assert (level == 0) == (sure == "")
+
+
+def test_predict_answers_by_a_cascade_what_the_cascade_answers(runs, shop, tmp_path):
+    """Product by product, in parts; the audit record brings the same answers again."""
+    names, folder = f"--run={runs / 'svm'},{runs / 'both'}", tmp_path / "a"
+    output, question = tmp_path / "codes.parquet", Question(confidence=0.4)
+    wishes = {"strong": ["--threshold=0.5"], "none": ["--threshold=0.5", "--abstain=1"]}
+    for stage, wish in wishes.items():
+        words = (names, *wish, f"--input={shop}", f"--output={folder}")
+        code, told = cascade(*words)
+        assert code == 0, told
+        whole = read_predictions(folder / "predictions.parquet")
+        done = predict_catalogue(None, shop, output, question, cascade=folder)
+        assert STATED in done.told(output)
+        assert done.answered == len(whole)  # of another cascade: all anew
+        found = pq.read_table(output).to_pydict()
+        assert {*found["stage"]} == {"cheap", stage}
+        check_answers(found, whole)
+        assert verify(audit_path(output), first=30).same
+    again = predict_catalogue(None, shop, output, question, cascade=folder)
+    assert again.answered == 0
+
+
+def test_a_cheap_stage_that_looks_at_pictures_is_not_for_predict(runs, tmp_path):
+    known = fitted()._replace(runs=(str(runs / "both"), str(runs / "both")))
+    write_cascade(known, tmp_path)
+    with pytest.raises(CatalogueError, match="looks at pictures"):
+        open_cascade(tmp_path, {})
+    known = known._replace(runs=(str(runs / "svm"), str(runs / "svm")))
+    write_cascade(known, tmp_path)
+    with pytest.raises(CatalogueError, match="is a baseline; hsjax.cascade"):
+        open_cascade(tmp_path, {})
+    known = known._replace(runs=(str(runs / "svm"), str(runs / "both")))
+    write_cascade(known, tmp_path)
+    with pytest.raises(CatalogueError, match="no longer the runs"):
+        open_cascade(tmp_path, {})
 
 
 def test_wishes_are_fitted_on_a_file_and_files_without_labels_are_answered(

@@ -82,6 +82,8 @@ ARROWS = {
         "hsjax.tree.node_codes",
     ),
     "hsjax.prediction": (
+        "hsjax.baselines",  # of a cascade
+        "hsjax.batch",
         "hsjax.data",
         "hsjax.evaluation",
         "hsjax.expected_cost",
@@ -91,6 +93,7 @@ ARROWS = {
         "hsjax.sharding",
         "hsjax.taxonomy",
         "hsjax.train",
+        "hsjax.trained",
         "hsjax.tree.codes",
         "hsjax.tree.node_codes",
     ),

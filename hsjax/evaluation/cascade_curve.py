@@ -170,6 +170,8 @@ def merged(
         found[abstained] = empty
         return found
 
+    asked = cheap.confident is not None
+    sure = joined(cheap.confident, strong.confident, "") if asked else None
     stage = np.full(len(cheap), STAGES[0], object)
     stage[escalated], stage[abstained] = STAGES[1], STAGES[2]
     return Predictions(
@@ -190,4 +192,5 @@ def merged(
         stage=stage,
         main=MAIN,
         separator=cheap.separator,
+        confident=sure,
     )

@@ -12,6 +12,7 @@ from hsjax.explanation.chosen import chosen_rows, read_chosen
 from hsjax.inference.predict import Run
 from hsjax.prediction.answering import answers_of
 from hsjax.prediction.audit_record import audit_record, read_audit
+from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.catalogue import answering_run
 from hsjax.prediction.output import WRITERS
 from hsjax.prediction.question import Question
@@ -83,7 +84,7 @@ def verify(
     source = Path(source or record["input"]["path"])
     files = {name: asked.get(name, "") for name in ("calibration", "cost_matrix")}
     stores = features or asked.get("features") or {}
-    run, facts = answering_run(workdir, stores, files)
+    run, facts = answering_run(workdir, stores, files, asked.get("cascade") or "")
     first = first if rows or ids or first else AGAIN
     chosen = chosen_rows(run.config, source, rows=rows, ids=ids, first=first)
     before = _before(output, {*chosen})
@@ -124,7 +125,7 @@ def _before(output: Path, rows: set[int]) -> dict[int, dict]:
 
 
 def _again(
-    run: Run, source: Path, asked: Mapping, rows, suffix: str
+    run: Run | Cascaded, source: Path, asked: Mapping, rows, suffix: str
 ) -> dict[int, dict]:
     """The answers of rows, written and read as those of the output were."""
     told = {k: v for k, v in asked.get("question", {}).items() if k != "shard"}

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
+from hsjax.data.columns import model_columns
 from hsjax.data.cost_file import costs_of_run
 from hsjax.data.features import EncodeMissing
 from hsjax.data.groups import group_keys
@@ -62,6 +63,11 @@ class Run(NamedTuple):
     answer: Callable
     costs: PairCosts | None = None
     calibration: TreeCalibration | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of text that it reads."""
+        return model_columns(self.config)
 
     def records(
         self,

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hsjax.data.columns import model_columns
 from hsjax.data.content import content_key
 from hsjax.data.record import Record
 from hsjax.evaluation.predictions import Predictions
 from hsjax.inference.predict import Run
 from hsjax.prediction.answers import Beside, answer_table, renumbered
 from hsjax.prediction.blocks import Block
+from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.known import Known
 from hsjax.prediction.prefixes import read_prefixes
 from hsjax.prediction.question import Question, Terms, terms_of
@@ -44,7 +44,7 @@ class Answering:
     """
 
     def __init__(
-        self, run: Run, question: Question, terms: Terms, known: Known
+        self, run: Run | Cascaded, question: Question, terms: Terms, known: Known
     ) -> None:
         self.run, self.question, self.terms = run, question, terms
         self._known = known
@@ -88,7 +88,7 @@ class Answering:
     def ask(self, records: Sequence[Record], contents: Sequence[str]) -> pa.Table:
         """What the model says of products; without any, the columns alone."""
         if not records:
-            alone = nobody(model_columns(self.run.config))
+            alone = nobody(self.run.columns)
             return self._asked([alone], [""]).slice(0, 0)
         table = self._asked(records, contents)
         self.answered += len(records) - table["reason"].to_pylist().count(HAS_CODE)
@@ -118,7 +118,7 @@ class Answering:
         place = np.full(len(records), len(wanted))
         place[wanted] = np.arange(len(wanted))
         if len(wanted) < len(records):  # one row stands in for all the others
-            asked.append(nobody(model_columns(self.run.config)))
+            asked.append(nobody(self.run.columns))
         if prefixes is not None:
             free = np.full((len(asked) - len(wanted), prefixes.shape[1]), -1, np.int32)
             prefixes = np.concatenate([prefixes[wanted], free])
@@ -135,7 +135,7 @@ class Answering:
 
 
 def answers_of(
-    run: Run, records: Sequence[Record], question: Question | None = None
+    run: Run | Cascaded, records: Sequence[Record], question: Question | None = None
 ) -> pa.Table:
     """The rows of `answer_table` of some products, as the output has them.
 

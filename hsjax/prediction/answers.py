@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from hsjax.data.record import Record
 from hsjax.evaluation.arrow_lists import as_column, as_lists, counts_of
+from hsjax.evaluation.cascade_curve import STAGES
 from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.prediction.asked_columns import asked_columns, ours
 from hsjax.prediction.known import CONTENT
@@ -18,6 +19,7 @@ from hsjax.prediction.prefixes import Own
 from hsjax.taxonomy import Taxonomy
 
 NOTHING = "nothing to classify: neither text nor picture that the model reads"
+UNSURE = "left to people: no stage of the cascade is sure enough"
 
 
 class Beside(NamedTuple):
@@ -49,8 +51,8 @@ def answer_table(
     Args:
       contents: of each row.
     """
-    given = zip(beside.reasons, _seen(predictions), strict=True)
-    reasons = [why or ("" if seen else NOTHING) for why, seen in given]
+    given = zip(beside.reasons, _refusals(predictions), strict=True)
+    reasons = [known or why for known, why in given]
     answered = np.array([not why for why in reasons], bool)
     p = refused(predictions, answered)
     codes, names = p.decoded[p.main], [_names(tree, k) for k in range(tree.num_levels)]
@@ -113,8 +115,11 @@ def refused(predictions: Predictions, answered: Bool[np.ndarray, "N"]) -> Predic
     )
 
 
-def _seen(predictions: Predictions) -> Bool[np.ndarray, "N"]:
-    return np.any(list(predictions.present.values()), axis=0)
+def _refusals(p: Predictions) -> list[str]:
+    """Why no model has answered, '' = one has."""
+    seen = np.any(list(p.present.values()), axis=0)
+    unsure = np.where(p.stage == STAGES[-1], UNSURE, "")
+    return np.where(seen, unsure, NOTHING).tolist()
 
 
 def _names(tree: Taxonomy, level: int) -> dict[str, str]:

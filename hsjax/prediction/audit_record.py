@@ -13,6 +13,7 @@ from hsjax.atomic import file_hash, write_atomically
 from hsjax.data.prepared import MANIFEST, is_prepared
 from hsjax.data.quarantine import CatalogueError
 from hsjax.inference.predict import Run
+from hsjax.prediction.cascaded import Cascaded
 from hsjax.sharding import batch_pieces, make_mesh
 from hsjax.train.config import config_hash, read_config
 from hsjax.train.environment import environment
@@ -33,7 +34,7 @@ def audit_path(output: Path) -> Path:
 
 
 def audit_record(
-    run: Run,
+    run: Run | Cascaded,
     facts: Mapping,
     places: Places,
     *,
@@ -80,7 +81,9 @@ def _plain(value):
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-def keep_audit(run: Run, facts: Mapping, places: Places, kept: int, **asked) -> None:
+def keep_audit(
+    run: Run | Cascaded, facts: Mapping, places: Places, kept: int, **asked
+) -> None:
     """Writes the record beside an output, unless it is there already.
 
     Args:
@@ -103,7 +106,7 @@ def source_hash(source: Path) -> str:
     return file_hash(source / MANIFEST if is_prepared(source) else source)
 
 
-def batch_facts(run: Run) -> dict:
+def batch_facts(run: Run | Cascaded) -> dict:
     """Rows of the padded batch that every product is answered in, and its shapes."""
     pieces = batch_pieces(make_mesh())
     rows = -(-run.config.eval.batch_size // pieces) * pieces

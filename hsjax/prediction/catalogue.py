@@ -17,6 +17,7 @@ from hsjax.inference.predict import Run, load_run
 from hsjax.prediction.answering import Answering
 from hsjax.prediction.audit_record import keep_audit
 from hsjax.prediction.blocks import Blocks
+from hsjax.prediction.cascaded import Cascaded, open_cascade
 from hsjax.prediction.known import Known
 from hsjax.prediction.output import assemble, check_output, quarantine_path
 from hsjax.prediction.parts import Parts
@@ -31,6 +32,7 @@ UNCALIBRATED = (
     "probabilities are as the model states them: python -m hsjax.calibrate --run={}"
     " makes them honest"
 )
+STATED = "probabilities are those that each stage of the cascade states"
 ROWS = 1024  # of a part, at least: what a cut-off may cost, and what is in memory
 T = TypeVar("T")
 
@@ -74,7 +76,7 @@ class Done(NamedTuple):
 
 
 def predict_catalogue(
-    workdir: Path | str,
+    workdir: Path | str | None,
     source: Path | str,
     output: Path | str,
     question: Question | None = None,
@@ -83,6 +85,7 @@ def predict_catalogue(
     features: Mapping[str, Path | str] = MappingProxyType({}),
     calibration: Path | str = "",
     cost_matrix: Path | str = "",
+    cascade: Path | str = "",
 ) -> Done:
     """Answers every product of a file, a block of rows at a time.
 
@@ -99,6 +102,7 @@ def predict_catalogue(
       image_root: folder of image paths, '' = the folder of the file.
       features: modality -> folder, of feature stores of the run that have moved.
       calibration: of `calibration_path`; cost_matrix: file of costs of mistakes.
+      cascade: folder of a fitted cascade, which answers in place of a run.
 
     Raises:
       CatalogueError: an unreadable file, a missing column, no usable row, a file that
@@ -108,19 +112,22 @@ def predict_catalogue(
     source, output, q = Path(source), Path(output), question or Question()
     _check(source, output, q)
     files = {"calibration": calibration, "cost_matrix": cost_matrix}
-    run, facts = answering_run(Path(workdir), features, files)
+    run, facts = answering_run(workdir, features, files, cascade)
     unchanged, terms = Unchanged(source), terms_of(run, q)
     blocks, parts = _opened(run, facts, source, output, q, image_root)
     note = "" if run.calibration else UNCALIBRATED.format(workdir)
+    if cascade:
+        workdir, note = run.workdir, STATED
     told = _answered(run, q, terms, blocks, parts, unchanged)
     done = _finished(parts, source, output, note=note, **told)
     asked = {"question": q, "image_root": image_root, "features": features, **files}
+    asked["cascade"] = cascade
     if not done.missing:
         keep_audit(run, facts, (workdir, source, output), done.known, **asked)
     return done
 
 
-def _answered(run: Run, q, terms, blocks, parts: Parts, unchanged) -> dict:
+def _answered(run: Run | Cascaded, q, terms, blocks, parts: Parts, unchanged) -> dict:
     """Answers what is missing; what `Done` tells of it."""
     if parts.missing() == []:
         return {"answered": 0, "known": 0, "seconds": 0.0}
@@ -132,16 +139,25 @@ def _answered(run: Run, q, terms, blocks, parts: Parts, unchanged) -> dict:
     return {**told, "seconds": time.perf_counter() - start}
 
 
-def answering_run(workdir: Path, features: Mapping, files: Mapping) -> tuple[Run, dict]:
+def answering_run(
+    workdir: Path | str | None,
+    features: Mapping,
+    files: Mapping,
+    cascade: Path | str = "",
+) -> tuple[Run | Cascaded, dict]:
     """A run that answers by these files, and what decides its answers.
 
     Args:
       files: calibration and cost_matrix, see `predict_catalogue`.
+      cascade: folder of one that answers in place of the run, see `open_cascade`.
 
     Raises:
       CatalogueError: a run without classes, files that cannot be read.
       WorkdirError: no workdir of a run.
     """
+    if cascade:
+        return open_cascade(Path(cascade), features)
+    workdir = Path(workdir)
     decode = COST if files["cost_matrix"] else ""
     run = load_run(workdir, features=features, decode=decode, **files)
     if not run.config.objective.classification:
@@ -149,7 +165,9 @@ def answering_run(workdir: Path, features: Mapping, files: Mapping) -> tuple[Run
     return run, run_facts(workdir, run) | answer_facts(workdir, **files)
 
 
-def _opened(run: Run, facts: Mapping, source: Path, output: Path, q, image_root):
+def _opened(
+    run: Run | Cascaded, facts: Mapping, source: Path, output: Path, q, image_root
+):
     """(the blocks that this process answers, the parts that are there)."""
     batch, (own, of) = run.config.eval.batch_size, q.shard
     size = -(-ROWS // batch) * batch

@@ -15,6 +15,7 @@ from hsjax.data.quarantine import CatalogueError
 from hsjax.filing import Stakes
 from hsjax.hierarchy import leaf_paths
 from hsjax.inference.predict import Run
+from hsjax.prediction.cascaded import Cascaded
 from hsjax.taxonomy import Taxonomy
 
 POLICIES = ("suggest", "fill_missing", "replace")
@@ -78,7 +79,7 @@ class Terms(NamedTuple):
     own: Mapping[str, Sequence[str]]
 
 
-def terms_of(run: Run, question: Question) -> Terms:
+def terms_of(run: Run | Cascaded, question: Question) -> Terms:
     """What is asked, with the thresholds of the run's calibration.
 
     Raises:

@@ -41,7 +41,10 @@ LOOKED = 256  # rows of the file that are looked through for them
 
 
 class Stage(NamedTuple):
-    """A run, and its `answer(records, groups, told)`; `told` is for a progress bar."""
+    """A run, and its `answer(records, groups, told, confidence)`.
+
+    `told` is for a progress bar; `confidence` as of `Run.predict`.
+    """
 
     member: Member
     answer: Callable[..., Predictions]
@@ -52,13 +55,15 @@ def open_stages(members: Sequence[Member]) -> list[Stage]:
     encode = Encoded()
 
     def trained(run) -> Callable:
-        return lambda records, groups, told="": run.predict(
-            records, groups=groups, progress=told, encode=encode
+        return lambda records, groups, told="", confidence=None: run.predict(
+            records, groups=groups, confidence=confidence, progress=told, encode=encode
         )
 
     def fitted(member: Member) -> Callable:
         answer = fitted_baseline(member.config, member.catalogue)
-        return lambda records, groups, told="": answer(records, groups)
+        return lambda records, groups, told="", confidence=None: answer(
+            records, groups, confidence
+        )
 
     return [Stage(m, trained(m.run) if m.run else fitted(m)) for m in members]
 

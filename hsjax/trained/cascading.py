@@ -24,7 +24,7 @@ from hsjax.trained.reports import catalogue_entries, write_results
 from hsjax.trained.scoring import write_unscored
 
 
-def _version(member: Member) -> str:
+def run_version(member: Member) -> str:
     """By which a run that is trained anew is known, wherever its stores lie now."""
     step = f"step {member.run.step}, " if member.run else ""
     kept = json.loads((member.workdir / "config.json").read_text())
@@ -65,8 +65,8 @@ def run_cascade(
     asked |= {"features": features, "output": output}
     check_stages(workdirs, features)
     members = load_members(workdirs, source=source, part=part, **asked)
-    versions, notes = tuple(map(_version, members)), []
-    _check_same(known, versions)
+    versions, notes = tuple(map(run_version, members)), []
+    check_same(known, versions)
     asked |= {"source": fit_source, "part": fit_part, "prefix": "fit_"}
     if fit_rows:
         members, on = _kept_back(members, fit_rows, source)
@@ -130,7 +130,7 @@ def _fit_rows(
     return found
 
 
-def _check_same(known: Cascade | None, versions) -> None:
+def check_same(known: Cascade | None, versions: tuple[str, str]) -> None:
     """CatalogueError where a run of a known cascade is another now."""
     if known is not None and known.versions != versions:
         raise CatalogueError(

@@ -8,6 +8,7 @@ import pytest
 from hostile import KINDS, SECRET, make
 from runs import run_config, train_run
 
+from hsjax.data.cells import write_csv
 from hsjax.data.quarantine import CatalogueError
 from hsjax.inference.predict import load_run
 from hsjax.prediction import catalogue
@@ -86,3 +87,24 @@ def test_no_traceback_no_escape_no_lost_row(seeing, tmp_path, kind):
             audit_path(output).name,
         }
     assert answered or kind == "junk"
+
+
+def test_no_csv_has_a_formula_and_none_is_half_written(tmp_path):
+    path = tmp_path / "told.csv"
+    write_csv(path, ["=id", "words"], [["=1+1", -2.5], ["+a", "boot"]])
+    with path.open(newline="", encoding="utf-8") as file:
+        assert [*csv.reader(file)] == [
+            ["'=id", "words"],
+            ["'=1+1", "-2.5"],
+            ["'+a", "boot"],
+        ]
+
+    def rows():
+        yield ["new", "row"]
+        raise OSError("disk full")
+
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="disk full"):
+        write_csv(path, ["id", "words"], rows())
+    assert path.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [path]

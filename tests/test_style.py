@@ -212,6 +212,7 @@ ARROWS = {
         *("hsjax.decodes", "hsjax.hierarchy", "hsjax.taxonomy"),
         *("hsjax.filing", "hsjax.leaf_sets", "hsjax.prefix", "hsjax.temperature"),
         *("hsjax.tree.costs", "hsjax.expected_cost", "hsjax.data.records"),
+        "hsjax.data.cells",  # of its tables
         "hsjax.tree.node_codes",
         *("hsjax.data.batches", "hsjax.data.examples", "hsjax.sharding"),  # feed
     ),

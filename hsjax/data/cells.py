@@ -6,7 +6,12 @@ an apostrophe it is text. So is one that begins with an apostrophe and would be 
 formula without it: what is written can be told from what was there before.
 """
 
+import csv
 import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hsjax.atomic import finished
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
@@ -29,3 +34,17 @@ def plain_cell(text: str) -> str:
     ['=1+1', "'=1+1", "'tis", '=1']
     """
     return text[1:] if text[:1] == "'" and _FORMULA.match(text) else text
+
+
+def write_csv(
+    path: Path | str, header: Sequence[str], rows: Iterable[Sequence]
+) -> None:
+    """A CSV file in UTF-8, whole or not at all, of which no cell is a formula."""
+    with (
+        finished(path) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow([safe_cell(name) for name in header])
+        for row in rows:
+            writer.writerow([safe_cell(cell) for cell in row])

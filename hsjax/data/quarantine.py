@@ -1,13 +1,12 @@
 """Mistakes in a catalogue: those that stop a run, and those kept as notes."""
 
 import contextlib
-import csv
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hsjax.data.cells import safe_cell
+from hsjax.data.cells import write_csv
 
 log = logging.getLogger("hsjax")
 
@@ -58,11 +57,8 @@ class Quarantine:
         return dict(Counter(keys).most_common())
 
     def write(self, path) -> None:
-        with Path(path).open("w", encoding="utf-8", newline="") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(QUARANTINE_COLUMNS)
-            for note in sorted(self.rows, key=lambda note: note[:2]):
-                writer.writerow([safe_cell(x) for x in note])
+        notes = sorted(self.rows, key=lambda note: note[:2])
+        write_csv(path, QUARANTINE_COLUMNS, notes)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """What a cascade is worth: a table, a curve and a plot."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from hsjax.atomic import finished
+from hsjax.data.cells import write_csv
 from hsjax.evaluation.calibration import calibrated
 from hsjax.evaluation.cascade_curve import METRICS, NEVER, Curve, Reached, mean_cost
 from hsjax.evaluation.markdown import DASH, signed, table
-from hsjax.evaluation.plots import BLUE, GREY, ORANGE
+from hsjax.evaluation.plots import BLUE, GREY, ORANGE, save_figure
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # escalated, of a table's lines
 DIGITS = range(4, 17)  # decimals of a threshold: as few as tell it from others
@@ -185,12 +184,9 @@ def write_curve(
 ) -> None:
     """Every point as CSV, shares from 0 to 1; `threshold` is `stated`, calibrated."""
     cost, stated = mean_cost(curve.escalated, costs), curve.threshold
-    with finished(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        columns = (shown(calibration, stated), stated, curve.escalated, cost)
-        columns += (curve.f1, curve.accuracy)
-        writer.writerows(zip(*(x.tolist() for x in columns), strict=True))
+    columns = (shown(calibration, stated), stated, curve.escalated, cost)
+    columns += (curve.f1, curve.accuracy)
+    write_csv(path, COLUMNS, zip(*(x.tolist() for x in columns), strict=True))
 
 
 def plot_cascade(
@@ -219,4 +215,4 @@ def plot_cascade(
     axes.set_ylabel(f"{METRICS[metric]}, %")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path)

@@ -1,9 +1,10 @@
 """A comparison of rows as Markdown and CSV."""
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from hsjax.atomic import write_atomically
+from hsjax.data.cells import write_csv
 from hsjax.evaluation.comparison_plot import plot_comparison
 from hsjax.evaluation.comparison_rows import Comparison, Figure
 from hsjax.evaluation.comparison_tables import mean_cell, scale_of, shown_bounds
@@ -56,11 +57,8 @@ def write_comparison(
 def write_table(stem: Path, text: str, columns: Sequence[str], rows: Iterable) -> None:
     """STEM.md and STEM.csv, with their folder."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    beside(stem, "md").write_text(text)
-    with beside(stem, "csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
+    write_atomically(beside(stem, "md"), text)
+    write_csv(beside(stem, "csv"), columns, rows)
 
 
 def beside(stem: Path, ending: str) -> Path:

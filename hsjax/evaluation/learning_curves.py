@@ -21,7 +21,7 @@ from hsjax.evaluation.curve_lines import (
 )
 from hsjax.evaluation.intervals import MIN_RUNS, seed_interval, share_bounds
 from hsjax.evaluation.markdown import DASH, table
-from hsjax.evaluation.plots import SERIES
+from hsjax.evaluation.plots import SERIES, save_figure
 
 COLUMNS = ("row", "metric", "axis", "x", "runs", "mean", "low", "high")
 
@@ -179,7 +179,7 @@ def plot_lines(lines: Lines, panels: Panels, path: Path, *, axis: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     shown, names = axes_of[0].get_legend_handles_labels()
     figure.legend(shown, names, loc="outside lower center", ncols=min(len(names), 5))
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path)
 
 
 def _line(axes, points, number: int, label: str, scale: float) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from hsjax.evaluation.plots import DASHES, MARKERS, SERIES
+from hsjax.evaluation.plots import DASHES, MARKERS, SERIES, save_figure
 
 MOST_ACROSS = 3
 
@@ -41,7 +41,7 @@ class Panels:
             lines, names = self.axes[0].get_legend_handles_labels()
             across = min(len(names), 4)
             self.figure.legend(lines, names, loc=f"outside {legend}", ncols=across)
-        self.figure.savefig(path, dpi=130)
+        save_figure(self.figure, path)
 
 
 def line_style(number: int) -> dict:

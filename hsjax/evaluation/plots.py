@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hsjax.atomic import finished
 from hsjax.evaluation.curve_lines import TERMS
 from hsjax.evaluation.measures import answers, calibrated_rows
 from hsjax.evaluation.predictions import Predictions
@@ -21,6 +22,12 @@ SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
 MARKERS = "osD^vP"
 DASHES = ("-", "--", "-.", ":", "--", "-.")
 BIN_ROWS = 20  # fewer rows say little about a share
+
+
+def save_figure(figure: Figure, path: Path | str) -> None:
+    """A PNG file, whole or as it was before."""
+    with finished(path) as partial:
+        figure.savefig(partial, dpi=130, format="png")
 
 
 def plot_curves(
@@ -52,7 +59,7 @@ def plot_curves(
             label = f"best, step {best_step:,}"
             axes.axvline(best_step, color=GREY, linestyle=":", label=label)
         _finish(axes)
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path)
 
 
 def plot_reliability(predictions: Predictions, path: Path | str) -> None:
@@ -83,7 +90,7 @@ def plot_reliability(predictions: Predictions, path: Path | str) -> None:
         axes.set(title=title, xlim=limits, ylim=limits, aspect="equal")
         axes.set(xlabel="stated probability", ylabel="share that is right")
         _finish(axes)
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path)
 
 
 def plot_confusion(
@@ -129,7 +136,7 @@ def plot_confusion(
         title += f"; {limit} of {len(classes)} classes, those with most mistakes"
     axes.set(xlabel="answer", ylabel="truth", title=title)
     figure.colorbar(image, ax=axes, shrink=0.8)
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path)
 
 
 def _losses(axes: Axes, rows: Sequence[Mapping], term: str) -> None:

@@ -1,12 +1,12 @@
 """Robustness as a table per modality, a CSV of everything and a panel per damage."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hsjax.atomic import write_atomically
+from hsjax.data.cells import write_csv
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.comparison_tables import scale_of, shown_bounds
 from hsjax.evaluation.intervals import MIN_RUNS, seed_interval, told_bounds
@@ -53,10 +53,7 @@ def write_robustness(
         raise CatalogueError(f"--metric={metric}: measured are {', '.join(names)}")
     against = differences(cells, facts)
     output.mkdir(parents=True, exist_ok=True)
-    with (output / "robustness.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(_lines(values, against, facts))
+    write_csv(output / "robustness.csv", COLUMNS, _lines(values, against, facts))
     plot_robustness(values, output / "robustness.png", metric=metric, facts=facts)
     text = robustness_markdown(values, against, metric=metric, facts=facts)
     write_atomically(output / "robustness.md", text)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from hsjax.atomic import write_atomically
+
 PADDING = ("[PAD]", "<pad>", "<|endoftext|>")
 # what a tokenizer is told of its special tokens
 SPECIAL = {
@@ -38,4 +40,4 @@ def write_tokenizer(directory: Path, tokenizer: Tokenizer, *, length: int) -> No
         **{kind: token for kind, token in special.items() if token},
     }
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (directory / "tokenizer_config.json").write_text(text, "utf-8")
+    write_atomically(directory / "tokenizer_config.json", text)

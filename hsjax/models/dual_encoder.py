@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from hsjax.atomic import write_atomically
 from hsjax.batch import IMAGE
 from hsjax.models.one_tower import KIND, PARTS, families_of
 from hsjax.models.own_families import OWN_IMAGE, OWN_TEXT
@@ -201,4 +202,4 @@ def preprocessor(look: Preprocessing) -> dict:
 
 
 def _write(path: Path, values: Mapping) -> None:
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
+    write_atomically(path, json.dumps(values, indent=2, sort_keys=True) + "\n")

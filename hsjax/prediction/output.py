@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished, remove_cut_off
-from hsjax.data.cells import safe_cell
+from hsjax.data.cells import safe_cell, write_csv
 from hsjax.data.quarantine import QUARANTINE_COLUMNS, CatalogueError
 from hsjax.prediction.parts import Parts
 from hsjax.progress import progress
@@ -34,8 +34,7 @@ def assemble(parts: Parts, output: Path) -> int:
     is a formula: see `safe_cell`.
     """
     remove_cut_off(output.parent, f"{output.name}.*")
-    with finished(quarantine_path(output)) as partial:
-        flaws = _notes(partial, parts.all_notes())
+    flaws = _notes(quarantine_path(output), parts.all_notes())
     tables = (pq.read_table(parts.path(number)) for number in range(parts.count))
     bar = progress(tables, "writing", total=parts.count, unit="parts")
     with finished(output) as partial:
@@ -46,12 +45,13 @@ def assemble(parts: Parts, output: Path) -> int:
 def _notes(path: Path, notes: Iterator[tuple]) -> int:
     """As `Quarantine.write`, of notes that are in order and may be many."""
     count = 0
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(QUARANTINE_COLUMNS)
-        for note in notes:
-            writer.writerow([safe_cell(x) for x in note])
-            count += 1
+
+    def counted() -> Iterator[tuple]:
+        nonlocal count
+        for count, note in enumerate(notes, start=1):  # noqa: B007
+            yield note
+
+    write_csv(path, QUARANTINE_COLUMNS, counted())
     return count
 
 

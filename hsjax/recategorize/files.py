@@ -1,6 +1,5 @@
 """What a discovery leaves behind: clusters of all products, and the review pages."""
 
-import csv
 import hashlib
 import json
 import math
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished, write_atomically
+from hsjax.data.cells import write_csv
 from hsjax.data.records import Record
 from hsjax.data.shown_pictures import shown_pictures
 from hsjax.evaluation.clusters import cluster_purity, drawn_purity
@@ -92,16 +92,14 @@ def write_clusters(workdir: Path, found: Sequence[Found]) -> None:
     columns = {name: sum((p[name] for p in parts), []) for name in COLUMNS}
     with finished(workdir / CLUSTERS) as partial:
         pq.write_table(pa.table(columns), partial)
-    with (
-        finished(workdir / LEFT_OUT) as partial,
-        partial.open("w", encoding="utf-8", newline="") as handle,
-    ):
-        writer = csv.writer(handle)
-        writer.writerow(("row", "id", "node", "reason"))
-        for f in found:
-            for place in np.flatnonzero(f.cascade.keys == "").tolist():
-                record = f.records[place]
-                writer.writerow([record.row, record.id, f.code, _reason(f, place)])
+    write_csv(workdir / LEFT_OUT, ("row", "id", "node", "reason"), _left_out(found))
+
+
+def _left_out(found: Sequence[Found]) -> Iterator[tuple]:
+    for f in found:
+        for place in np.flatnonzero(f.cascade.keys == "").tolist():
+            record = f.records[place]
+            yield record.row, record.id, f.code, _reason(f, place)
 
 
 def _reason(f: Found, place: int) -> str:

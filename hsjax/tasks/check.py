@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 
+from hsjax.atomic import write_atomically
 from hsjax.data.batches import prefetched
 from hsjax.data.cost_file import configured_costs
 from hsjax.data.label_flaws import suspicious_labels
@@ -62,7 +63,7 @@ def write_check(config, workdir: Path, encoders: Encoders) -> None:
     text = f"# Check of {config.data.path}\n\n" + "\n\n".join(
         f"## {title}\n\n{body}" for title, body in sections.items()
     )
-    (workdir / "check.md").write_text(text + "\n")
+    write_atomically(workdir / "check.md", text + "\n")
     print(text)
     print(f"\nall files: {workdir}")
 

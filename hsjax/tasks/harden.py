@@ -5,10 +5,10 @@ models can be seen. The hard variant lacks the words that tell most of the leaf,
 training rows alone have it; everything else is the catalogue as it was.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from hsjax.data.cells import write_csv
 from hsjax.data.columns import checked_required, model_columns
 from hsjax.data.giveaway import GiveAway, Hiding
 from hsjax.data.hardening import Hardening, find_words, read_split
@@ -71,11 +71,8 @@ def _refuse(config, workdir: Path) -> None:
 def write_words(words: Sequence[GiveAway], path: Path) -> None:
     """The words, the most telling one first, in the columns of `WORD_COLUMNS`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(WORD_COLUMNS)
-        for w in words:
-            writer.writerow([w.word, f"{w.bits:.6f}", w.rows, w.leaf, f"{w.share:.4f}"])
+    rows = ([w.word, f"{w.bits:.6f}", w.rows, w.leaf, f"{w.share:.4f}"] for w in words)
+    write_csv(path, WORD_COLUMNS, rows)
 
 
 def told(config, workdir: Path, hardening: Hardening) -> list[str]:

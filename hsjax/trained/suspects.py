@@ -3,7 +3,6 @@
 The model of the folds is fast: TF-IDF and a linear SVM on the texts.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from scipy.special import log_softmax
 from hsjax.atomic import write_atomically
 from hsjax.baselines.svm import SvmBaseline
 from hsjax.batch import IMAGE
+from hsjax.data.cells import write_csv
 from hsjax.data.columns import model_columns
 from hsjax.data.groups import group_keys
 from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
@@ -199,16 +199,17 @@ def linear_answers(
 
 def write_suspects(path: Path, rows: Declared, ranking: Ranking) -> None:
     """A CSV file of `COLUMNS`, the most doubtful label first."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for rank, i in enumerate(ranking.order.tolist(), start=1):
-            label, other = (rows.paths[x[i]] for x in (rows.labels, ranking.suggestion))
-            numbers = ranking.label_prob, ranking.suggestion_prob, ranking.score
-            record, sure = rows.records[i], int(ranking.confident[i])
-            told = [rank, record.row, record.id, label[-1], other[-1]]
-            told += [f"{x[i]:.4g}" for x in numbers]
-            writer.writerow([*told, _shared(label, other), sure, _text(record)])
+
+    def line(rank: int, i: int) -> list:
+        label, other = (rows.paths[x[i]] for x in (rows.labels, ranking.suggestion))
+        numbers = ranking.label_prob, ranking.suggestion_prob, ranking.score
+        record, sure = rows.records[i], int(ranking.confident[i])
+        told = [rank, record.row, record.id, label[-1], other[-1]]
+        told += [f"{x[i]:.4g}" for x in numbers]
+        return [*told, _shared(label, other), sure, _text(record)]
+
+    ranked = enumerate(ranking.order.tolist(), start=1)
+    write_csv(path, COLUMNS, (line(*pair) for pair in ranked))
 
 
 def audit_markdown(

@@ -66,7 +66,7 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
 def run(argv) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-    from hsjax.sweep.lists import check_runs, chosen_runs, read_runs
+    from hsjax.sweep.lists import check_rows_differ, check_runs, chosen_runs, read_runs
     from hsjax.sweep.tables import check_table, make_table
     from hsjax.tasks.registry import user_errors
 
@@ -78,6 +78,7 @@ def run(argv) -> None:
         runs = read_runs(path, SET.value, root)
         wanted = chosen_runs(runs, ONLY.value)
         check_runs(wanted)
+        check_rows_differ(wanted)
         for name in TABLE.value:  # before hours of training
             check_table(path, runs, name)
         failed, of = launch(wanted, root)

@@ -13,7 +13,7 @@ from runs import TEXT, command, prepare_run, run_config
 from tiny import ragged_tree, random_logits
 
 from hsjax.benchmarks import loader
-from hsjax.benchmarks.decode import segment_path
+from hsjax.benchmarks.decode import bench_decode, segment_path
 from hsjax.benchmarks.decoder import decoders
 from hsjax.benchmarks.embed import SENTENCES, bench_embed, largest_difference
 from hsjax.benchmarks.loader import bench_loader, timed_rounds, torch_loader
@@ -62,6 +62,12 @@ def test_the_path_by_segments_is_the_same(depth):
     tree = ragged_tree(depth, depth=depth)
     logits = random_logits(tree, 50, seed=1)
     assert np.array_equal(segment_path(logits, tree), exact_path(logits, tree))
+
+
+def test_a_tree_of_a_run_is_one_for_the_bench_of_decodes(tmp_path):
+    ragged_tree(0).save(tmp_path / "taxonomy.json")
+    found = bench_decode(tmp_path / "taxonomy.json", rows=8, rounds=2)
+    assert found["nodes"] == [*ragged_tree(0).sizes]
 
 
 def few(shop):

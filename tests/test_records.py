@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from configs.base import get_config
+from hsjax.data.groups import content_key, group_keys
 from hsjax.data.pixels import ImageError, decode_image
 from hsjax.data.quarantine import NO_PICTURE, RENAMED, REPAIRED
 from hsjax.data.records import CatalogueError, Quarantine, load_records
@@ -291,6 +292,16 @@ def test_pictures_that_no_model_sees_are_hashed_and_not_decoded(broken, monkeypa
     assert keys == {x.id: x.image_key for x in seen if x.id != "g"}
     truncated = {(7, "image", "truncated image", NO_PICTURE)}
     assert notes(noted) - notes(quarantine) == truncated
+
+
+def test_a_broken_picture_gives_all_models_the_same_groups(broken):
+    """So that text alone is scored on the very rows that text and picture are."""
+    seen, unseen = (load(broken_config(broken), pictures=x)[0] for x in (True, False))
+    one, other = ({x.id: x for x in records} for records in (seen, unseen))
+    assert not one["g"].image_key
+    assert one["g"].broken_key == other["g"].image_key
+    assert [content_key(x) for x in seen] == [content_key(x) for x in unseen]
+    assert group_keys(seen).tolist() == group_keys(unseen).tolist()
 
 
 def test_levels(tmp_path):

@@ -26,7 +26,12 @@ from hsjax.evaluation.intervals import seed_interval
 from hsjax.sweep import tables as sweep_tables
 from hsjax.sweep.discovery_table import are_discoveries
 from hsjax.sweep.lines import OWN, WORD
-from hsjax.sweep.lists import check_runs, read_runs, row_names
+from hsjax.sweep.lists import (
+    check_rows_differ,
+    check_runs,
+    read_runs,
+    row_names,
+)
 from hsjax.sweep.table_files import definition, read_table
 from hsjax.sweep.tables import make_table
 from hsjax.train.workdir import ConfigError
@@ -383,6 +388,41 @@ def test_committed_lists_can_be_read(path: Path, monkeypatch):
     lines = [line for line in path.read_text().splitlines() if line.strip()]
     names = [json.loads(line)["name"] for line in lines]
     assert row_names(runs) == list(dict.fromkeys(n.split("/seed")[0] for n in names))
+
+
+def test_a_catalogue_of_ones_own_leaves_the_models_of_a_list(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    goods = tmp_path / "goods.py"
+    goods.write_text(
+        "from configs import base\n\n\ndef get_config():\n"
+        "    config = base.get_config()\n"
+        "    config.data.path = 'goods.csv'\n"
+        "    config.data.columns.text = ('title', 'brand')\n"
+        "    config.data.columns.label = ('kind',)\n"
+        "    config.data.columns.label_kind = 'path'\n"
+        "    config.model.head.width = 7\n"
+        "    return config\n"
+    )
+    path = ROOT / "configs/fashion/paper_b_head.jsonl"
+    ours = read_runs(path, [f"catalogue={goods}"], Path("runs"))
+    check_rows_differ(ours)
+    for run, theirs in zip(ours, committed_runs(path), strict=True):
+        assert run.config.model == theirs.config.model
+        assert run.config.optim == theirs.config.optim
+        assert run.config.data.path == "goods.csv"
+        assert run.config.data.columns.label == ("kind",)
+        assert run.config.data.columns.group == ""
+        assert run.config.data.features == theirs.config.data.features
+    with pytest.raises(ConfigError, match="true/seed0 and layer_norm/seed0 have the"):
+        check_rows_differ(read_runs(path, [f"config={goods}"], Path("runs")))
+    with pytest.raises(ConfigError, match="not both"):
+        read_runs(path, [f"config={goods}", f"catalogue={goods}"], Path("runs"))
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda p: p.stem)
+def test_no_two_rows_of_a_committed_list_are_one_experiment(path: Path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    check_rows_differ(committed_runs(path))
 
 
 def test_committed_definitions_belong_to_a_list():

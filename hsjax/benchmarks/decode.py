@@ -37,8 +37,9 @@ def bench_decode(taxonomy: Path, *, rows: int, rounds: int) -> dict:
     Raises:
       CatalogueError, TaxonomyError: it cannot be read.
     """
-    settings = {"path": str(taxonomy), "kind": "codes", "edition": "", "stop": "none"}
-    tree = load_taxonomy(ConfigDict({**settings, "digits": (2, 4, 6)}), separator=" > ")
+    settings = {"path": str(taxonomy), "kind": "codes", "stop": "none"}
+    settings |= {"edition": "", "correlation": "", "digits": (2, 4, 6)}
+    tree = load_taxonomy(ConfigDict(settings), separator=" > ")
     keys = jax.random.split(jax.random.key(0), tree.num_levels)
     logits = [
         jax.random.normal(key, (rows, size))

@@ -12,7 +12,7 @@ from hsjax.data.stored_records import StoredRecords
 
 def content_key(record: Record) -> str:
     """sha1 of texts and picture: the same for rows that cannot be told apart."""
-    parts = (*sorted(record.texts.items()), record.image_key)
+    parts = (*sorted(record.texts.items()), record.shown_key)
     return hashlib.sha1(repr(parts).encode()).hexdigest()
 
 

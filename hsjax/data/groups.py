@@ -47,8 +47,8 @@ def _marks(record: Record) -> list[tuple[str, str]]:
         return [("group", record.group)]
     title = _normalised(next(iter(record.texts.values()), ""))
     marks = [("title", title)] if title else []
-    if record.image_key:
-        marks.append(("image", record.image_key))
+    if record.shown_key:
+        marks.append(("image", record.shown_key))
     return marks or [("text", _normalised(" ".join(record.texts.values())))]
 
 

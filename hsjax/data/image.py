@@ -1,5 +1,6 @@
 """Pictures of a catalogue, as its records have them."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Container
@@ -42,6 +43,8 @@ def read_image(
 ):
     """(image, sha1 of its encoded bytes, flaw) of a field; without a flaw it is ''.
 
+    The hash is '' where not even the header can be read.
+
     The image is decoded if `config.data.image.cache`, else the checked bytes, path or
     picture of a prepared catalogue, which was decoded when it was prepared.
 
@@ -51,6 +54,7 @@ def read_image(
       stored: hashes of pictures that were decoded before, and are not wanted again.
       resample: see `decode_image`.
     """
+    data, limit = b"", config_image.max_pixels
     try:
         source = encoded_image(value, root=root)
         if source is None:
@@ -58,12 +62,12 @@ def read_image(
         if isinstance(source, StoredPicture):
             if source.key and source.key in stored:
                 return None, source.key, ""
-            if flaw := source.flaw_at(config_image.max_pixels, seen=seen):
-                return None, "", flaw
+            if flaw := source.flaw_at(limit, seen=seen):
+                return None, source.key_at(limit), flaw
             if not seen or not config_image.cache:
                 return source if seen else None, source.key, ""
         data = encoded_bytes(source)
-        key, limit = hashlib.sha1(data).hexdigest(), config_image.max_pixels
+        key = hashlib.sha1(data).hexdigest()
         if key in stored:
             return None, key, ""
         if not seen:
@@ -72,10 +76,17 @@ def read_image(
         size = {"resize": config_image.resize, "resample": resample}
         pixels = decode_image(data, max_pixels=limit, **size)
     except ImageError as error:
-        return None, "", str(error)
+        return None, _known_by(data, limit), str(error)
     except OSError as error:
         return None, "", f"unreadable image file: {error}"
     return pixels if config_image.cache else source, key, ""
+
+
+def _known_by(data: bytes, limit: int) -> str:
+    """The hash of a broken picture, '' where not even its header can be read."""
+    with contextlib.suppress(ImageError), opened_image(data, max_pixels=limit):
+        return hashlib.sha1(data).hexdigest()
+    return ""
 
 
 def encoded_image(value: Any, *, root: Path) -> bytes | Path | StoredPicture | None:

@@ -108,13 +108,15 @@ def spelled(node: str, separator: str) -> str:
 
     >>> spelled("Women / T-Shirts", " > ") == spelled("women > t shirts", " > ")
     True
+    >>> spelled("Top Wear", " > ") == spelled("Topwear", " > ")
+    True
     """
-    return " ".join(_letters(part) or part for part in node.split(separator))
+    return "".join(_letters(part) or part for part in node.split(separator))
 
 
 def _letters(text: str) -> str:
     kept = (" " if _blank(c) else c for c in unicodedata.normalize("NFKC", text))
-    return " ".join("".join(kept).casefold().split())
+    return "".join("".join(kept).casefold().split())
 
 
 def _blank(c: str) -> bool:

@@ -65,6 +65,11 @@ class StoredPicture:
             return f"image too large: {width} x {height} pixels"
         return self.flaw if seen or not self.key else ""
 
+    def key_at(self, limit: int) -> str:
+        """Its hash, '' where its header cannot be read or says that it is too large."""
+        width, height = self.size
+        return self.key if width * height <= limit else ""
+
     def __str__(self) -> str:
         return f"{self.folder}, picture {self.key}"
 

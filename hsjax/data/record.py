@@ -22,6 +22,8 @@ class Record:
       image: uint8 (H, W, 3) if pictures are cached, else checked bytes, a path or a
         picture of a prepared catalogue; None = absent or not seen.
       image_key: sha1 of the encoded bytes; '' = absent.
+      broken_key: the same of a picture broken behind its header, '' = it is not;
+        a run that decodes no pictures cannot tell, and has it as `image_key`.
       path: node codes of the label, coarsest first; () = no label.
       complete: the product ends at the last node of `path`; False = unknown below it,
         as far as the file tells: see `fit_labels` for what the tree tells.
@@ -46,6 +48,12 @@ class Record:
     extra: Mapping[str, str]
     edition: str = ""
     admissible: tuple[tuple[str, ...], ...] = ()
+    broken_key: str = ""
+
+    @property
+    def shown_key(self) -> str:
+        """Of its picture, sound or not: the same whatever a run reads of a product."""
+        return self.image_key or self.broken_key
 
 
 @dataclass(frozen=True, kw_only=True)

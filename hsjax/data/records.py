@@ -189,11 +189,12 @@ class Loader:
             self.lost.add(flaw)
             if flaw:
                 self.note(record, flaw, column=column, action=NO_PICTURE)
-        record = replace(record, texts=texts, image=image, image_key=key)
+        keys = {"broken_key" if flaw else "image_key": key}
+        record = replace(record, texts=texts, image=image, **keys)
         if reason := lacking(record, self.required):
             self.note(record, reason, action="dropped")
             return None
-        if not key and not any(record.texts.values()):
+        if not record.image_key and not any(record.texts.values()):
             self.note(record, "nothing to classify: neither text nor picture")
         return record
 

@@ -28,7 +28,7 @@ class Repeats:
 
     def repeated(self, record) -> str:
         """Which row this one repeats entirely, in words; '' = none."""
-        content = (record.id, *record.texts.items(), record.image_key, record.path)
+        content = (record.id, *record.texts.items(), record.shown_key, record.path)
         first = self.first.setdefault(_hash(content), record.row)
         if first == record.row:
             return ""
@@ -39,9 +39,9 @@ class Repeats:
 
         A label that ends early does not contradict a longer one.
         """
-        if not record.path or not (record.image_key or any(record.texts.values())):
+        if not record.path or not (record.shown_key or any(record.texts.values())):
             return ""
-        content = (*record.texts.values(), record.image_key)
+        content = (*record.texts.values(), record.shown_key)
         row, path = self.labels.setdefault(_hash(content), (record.row, record.path))
         if all(a == b for a, b in zip(path, record.path, strict=False)):
             return ""

@@ -43,7 +43,7 @@ def stored_records(loader) -> StoredRecords:
         rows.append(record.row)
         label.append(table.number(label_of(record)))
         ids.append(short_hash(record.id))
-        contents.append(short_hash((*record.texts.values(), record.image_key)))
+        contents.append(short_hash((*record.texts.values(), record.shown_key)))
         keys += content_key(record).encode()
     limit = loader.config.image.max_pixels
     records = StoredRecords(

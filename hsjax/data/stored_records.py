@@ -119,16 +119,17 @@ class StoredRecords(Sequence[Record]):
             read["date"] = iso_date(read["date"])
         except ValueError:
             read["date"] = ""
-        read["image"], read["image_key"] = self._picture(values.get(self.fields.image))
+        read |= self._picture(values.get(self.fields.image))
         read["path"], read["complete"], read["admissible"] = label
         return Record(**read)
 
-    def _picture(self, picture) -> tuple[StoredPicture | None, str]:
+    def _picture(self, picture) -> dict[str, StoredPicture | str | None]:
         if not isinstance(picture, StoredPicture):
-            return None, ""
+            return {"image": None, "image_key": ""}
         if picture.flaw_at(self.max_pixels, seen=self.pictures):
-            return None, ""
-        return (picture if self.pictures else None), picture.key
+            broken = picture.key_at(self.max_pixels)
+            return {"image": None, "image_key": "", "broken_key": broken}
+        return {"image": picture if self.pictures else None, "image_key": picture.key}
 
 
 def selected(

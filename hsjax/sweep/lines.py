@@ -20,12 +20,14 @@ class Common(NamedTuple):
     Attributes:
       keys: `data.path=goods.csv`, of the config.
       config: file in place of what the lines say, '' = theirs.
+      catalogue: config file whose catalogue stands in place of theirs, '' = theirs.
       words: `{shops}` -> what it stands for.
     """
 
     keys: tuple[str, ...]
     config: str
     words: Mapping[str, str]
+    catalogue: str = ""
 
 
 def read_common(words: Sequence[str]) -> Common:
@@ -34,7 +36,7 @@ def read_common(words: Sequence[str]) -> Common:
     Raises:
       ConfigError: one that is not understood, or says what stands elsewhere.
     """
-    keys, config, own = [], "", {}
+    keys, files, own = [], {"config": "", "catalogue": ""}, {}
     for word in words:
         key, _, value = word.partition("=")
         if not re.fullmatch(r"([\w.]+|\{[A-Za-z]\w*\})=.*", word):
@@ -43,13 +45,15 @@ def read_common(words: Sequence[str]) -> Common:
             raise ConfigError(f"--set={word}: seeds stand in the lines of the list")
         if key in OWN:
             raise ConfigError(f"--set={word}: --root says it")
-        if key == "config":
-            config = value
+        if key in files:
+            files[key] = value
         elif WORD.fullmatch(key):
             own[key] = value
         else:
             keys.append(word)
-    return Common(tuple(keys), config, own)
+    if all(files.values()):
+        raise ConfigError("--set: config=FILE or catalogue=FILE, not both")
+    return Common(tuple(keys), files["config"], own, files["catalogue"])
 
 
 def read_lines(path: Path) -> list[tuple[str, dict]]:

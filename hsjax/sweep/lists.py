@@ -19,6 +19,11 @@ from hsjax.sweep.lines import Common, filled, flag_text, read_common, read_lines
 from hsjax.train.workdir import ConfigError, WorkdirError, is_done
 from hsjax.trained.opening import resolved
 
+# keys of a config that say what its catalogue is
+CATALOGUE = (
+    *("data.path", "data.columns.", "data.image_root", "data.label_map", "data.split."),
+    *("data.label_source", "data.required", "data.text.streams.", "taxonomy."),
+)
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")  # of folders below the root
 
 
@@ -63,7 +68,8 @@ def read_runs(
 
     Args:
       common: KEY=VALUE for all runs, such as where the catalogue lies; what a line says
-        itself wins. `config=FILE` alone stands in place of what the lines say, and
+        itself wins. `config=FILE` alone stands in place of what the lines say;
+        `catalogue=FILE` takes from a config what `CATALOGUE` names, and no more;
         `{word}=VALUE` is what {word} stands for in their values.
       root: folder of the runs; a list that does not say {root} needs none.
 
@@ -111,6 +117,24 @@ def check_runs(runs: Sequence[Run]) -> None:
                 raise ConfigError(f"{run.name}: {error}") from None
 
 
+def check_rows_differ(runs: Sequence[Run]) -> None:
+    """Is each row another experiment? A table would show an ablation that was none.
+
+    Raises:
+      ConfigError: names two rows whose configs are the same.
+    """
+    first: dict[str, Run] = {}
+    for run in runs:
+        other = first.setdefault(run.config.to_json(), run)
+        if other.row != run.row:
+            raise ConfigError(
+                f"{other.name} and {run.name} have the same config: the rows change"
+                f" what {run.arguments[0].removeprefix('--config=')} has already. With"
+                " --set=catalogue=FILE in place of --set=config=FILE models stay those"
+                " of the list"
+            )
+
+
 def row_names(runs: Sequence[Run], only: Sequence[str] = ()) -> list[str]:
     """The rows of a list, in its order; those that `--only` asks for, in that order.
 
@@ -149,9 +173,10 @@ def _runs_of(
     several = isinstance(seeds, list)
     if several and not seeds:
         raise ConfigError(f"{place}: seed is an empty list: name a seed")
-    overrides = line.get("overrides", {})
+    overrides, file = line.get("overrides", {}), common.config or line.get("config", "")
     told = (
-        f"--config={common.config or line.get('config', '')}",
+        f"--config={file}",
+        *(_catalogue_words(file, common.catalogue, place) if common.catalogue else ()),
         *(f"--config.{word}" for word in common.keys),
         *(f"--config.{k}={flag_text(k, v, place)}" for k, v in overrides.items()),
     )
@@ -174,6 +199,26 @@ def _runs_of(
             )
         )
     return runs
+
+
+def _catalogue_words(file: str, own: str, place: str) -> list[str]:
+    """Flags that give a config the catalogue of another one, where they differ."""
+    theirs, ours = (_leaves(resolve([f"--config={x}"], place)) for x in (file, own))
+    words = []
+    for key, value in ours.items():
+        # a stream that the models do not read is no key of theirs
+        if key in theirs and value != theirs[key] and key.startswith(CATALOGUE):
+            words.append(f"--config.{key}={flag_text(key, value, place)}")
+    return words
+
+
+def _leaves(config: ConfigDict, above: str = "") -> dict:
+    """Dotted key -> value."""
+    found = {}
+    for key, value in config.items():
+        nested = isinstance(value, ConfigDict)
+        found |= _leaves(value, f"{above}{key}.") if nested else {above + key: value}
+    return found
 
 
 def resolve(arguments: Sequence[str], place: str) -> ConfigDict:

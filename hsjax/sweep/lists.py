@@ -16,6 +16,7 @@ from hsjax.models.published_files import PublishedError
 from hsjax.settings.mistakes import mistake
 from hsjax.spelling import meant
 from hsjax.sweep.lines import Common, filled, flag_text, read_common, read_lines
+from hsjax.train.config import flatten
 from hsjax.train.workdir import ConfigError, WorkdirError, is_done
 from hsjax.trained.opening import resolved
 
@@ -203,22 +204,13 @@ def _runs_of(
 
 def _catalogue_words(file: str, own: str, place: str) -> list[str]:
     """Flags that give a config the catalogue of another one, where they differ."""
-    theirs, ours = (_leaves(resolve([f"--config={x}"], place)) for x in (file, own))
+    theirs, ours = (flatten(resolve([f"--config={x}"], place)) for x in (file, own))
     words = []
     for key, value in ours.items():
         # a stream that the models do not read is no key of theirs
         if key in theirs and value != theirs[key] and key.startswith(CATALOGUE):
             words.append(f"--config.{key}={flag_text(key, value, place)}")
     return words
-
-
-def _leaves(config: ConfigDict, above: str = "") -> dict:
-    """Dotted key -> value."""
-    found = {}
-    for key, value in config.items():
-        nested = isinstance(value, ConfigDict)
-        found |= _leaves(value, f"{above}{key}.") if nested else {above + key: value}
-    return found
 
 
 def resolve(arguments: Sequence[str], place: str) -> ConfigDict:

@@ -124,11 +124,11 @@ class MissingKey(WorkdirError, AttributeError):
     """The config of a workdir lacks a key that this version reads."""
 
 
-def flatten(config: dict, prefix: str = "") -> dict:
+def flatten(config: dict | ConfigDict, prefix: str = "") -> dict:
     """`{'train.steps': 10, ...}` from nested groups."""
     flat = {}
     for key, value in config.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict | ConfigDict) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value

@@ -74,6 +74,19 @@ def test_classes_have_names_and_are_marked_outside_the_tree(tmp_path):
     assert "| rows read | 8 |" in text
 
 
+def test_classes_between_the_ends_are_counted(shop, tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "SHOWN", 2)
+    columns = {"data.columns.label": ("hs_code",), "data.columns.id": "id"}
+    config = run_config({**TEXT, **columns}, data__path=str(shop), task="check")
+    text = train_run(config, tmp_path / "run")
+    lines = text[text.index(" in training)") :].splitlines()[2:7]
+    counts = [int(line.split("|")[2].replace(",", "")) for line in lines]
+    left = int(re.search(r"\| \.\.\. (\d+) labels between", lines[2])[1])
+    of = int(re.search(r"label \((\d+) in training", text)[1])
+    assert left == of - 4
+    assert counts[0] >= counts[1] >= counts[2] / left >= counts[3] >= counts[4]
+
+
 def test_labels_that_look_wrong_are_told(tmp_path):
     deep = "Women > Bags > Totes > Special"
     labels = ["Women > Bags > Totes"] * 20 + ["women > bags > totes"] * 2 + [deep]

@@ -147,9 +147,11 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
 FILES = {  # what a config file holds, and what is said of it
     "config.data.label_kind = 'path'": "line 6: no such key: 'label_kind'. Did you mean"
     " config.data.columns.label_kind?",
-    "config.data.columns.imgae = 'photo'": "line 6: no such key: 'imgae'. Did you mean 'image'?",
+    "config.data.columns.imgae = 'photo'": "line 6: no such key: 'imgae'. Did you mean"
+    " 'image'?",
     "config.train.epoch = 3": "line 6: no such key: 'epoch'. Did you mean 'epochs'?",
-    "config.model.text.witdh = 3": "line 6: no such key: 'witdh'. Did you mean 'width'?",
+    "config.model.text.witdh = 3": "line 6: no such key: 'witdh'. Did you mean"
+    " 'width'?",
     "config.seed = (": "line 6: ",
     "import colour": "line 6: No module named 'colour'",
     "config.seed = sed": "line 6: name 'sed' is not defined",

@@ -154,6 +154,9 @@ def _classes(catalogue: Catalogue) -> str:
         [codes[i], int(counts[i]), names.get(str(codes[i]), "NOT IN THE TREE")]
         for i in shown
     ]
+    if left := len(order) - len(shown):
+        between = int(counts[order[SHOWN:-SHOWN]].sum())
+        rows.insert(SHOWN, [f"... {left} labels between", between, ""])
     return table([f"label ({len(codes)} in training)", "training rows", "name"], rows)
 
 

@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Integer
-from scipy import optimize
 from scipy.special import log_softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GroupShuffleSplit
@@ -14,6 +13,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
 from hsjax.data.text import stream_texts
+from hsjax.evaluation.temperature_fit import likeliest
 
 ANALYZERS = ("word", "char_wb")
 HELD_OUT = 0.1  # of the training groups, for the temperature
@@ -174,10 +174,8 @@ class TextBaseline(ABC):
         scores = self._scores(model, features[held])
         true = np.searchsorted(seen, target[held])
 
-        def loss(log_temperature: float) -> float:
-            log_probs = log_softmax(scores / np.exp(log_temperature), axis=1)
+        def loss(temperature: float) -> float:
+            log_probs = log_softmax(scores / temperature, axis=1)
             return -log_probs[np.arange(len(true)), true].mean()
 
-        bounds = self.log_temperatures
-        best = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
-        return float(np.exp(best.x))
+        return likeliest(loss, self.log_temperatures)

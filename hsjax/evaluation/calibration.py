@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import optimize
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
+from hsjax.evaluation.temperature_fit import likeliest
+
 CALIBRATIONS = ("temperature", "isotonic", "none")
 LEAST = 1e-7  # a stated probability is between this and 1 - this
-LOG_TEMPERATURES = (-3.0, 3.0)  # where the best is sought
 
 
 def fit_calibration(
@@ -33,12 +33,8 @@ def fit_calibration(
         return {"kind": kind, "x": x, "y": y}
     if kind == "temperature":
         odds, sign = _log_odds(stated), np.where(right, 1.0, -1.0)
-        found = optimize.minimize_scalar(
-            lambda log_t: np.logaddexp(0.0, -sign * odds / np.exp(log_t)).mean(),
-            bounds=LOG_TEMPERATURES,
-            method="bounded",
-        )
-        return {"kind": kind, "temperature": float(np.exp(found.x))}
+        found = likeliest(lambda t: float(np.logaddexp(0.0, -sign * odds / t).mean()))
+        return {"kind": kind, "temperature": found}
     return {"kind": "none"}
 
 

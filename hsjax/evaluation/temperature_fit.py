@@ -7,9 +7,22 @@ from jaxtyping import Bool, Float
 from scipy import optimize
 from scipy.special import logsumexp
 
-from hsjax.evaluation.calibration import LOG_TEMPERATURES
-
 LEAST_ROWS = 20  # fewer say too little of a level: its temperature stays 1
+LOG_TEMPERATURES = (-3.0, 3.0)  # where the best is sought
+
+
+def likeliest(
+    loss: Callable[[float], float], bounds: tuple[float, float] = LOG_TEMPERATURES
+) -> float:
+    """The temperature T of the least loss.
+
+    Args:
+      loss: of T; bounds: of log T.
+    """
+    found = optimize.minimize_scalar(
+        lambda log_t: loss(float(np.exp(log_t))), bounds=bounds, method="bounded"
+    )
+    return float(np.exp(found.x))
 
 
 def level_temperatures(
@@ -24,7 +37,7 @@ def level_temperatures(
       margins: of `sibling_margins`; known: rows that have a label there.
     """
     pairs = zip(margins, known.T, strict=True)
-    return [_likeliest(_among_siblings(x[rows])) for x, rows in pairs]
+    return [_among_siblings(x[rows]) for x, rows in pairs]
 
 
 def leaf_temperature(
@@ -43,24 +56,12 @@ def leaf_temperature(
         whole, own = (logsumexp(a / temperature, axis=1) for a in (x, inside))
         return float((whole - own).mean())
 
-    return _likeliest(loss if len(x) >= LEAST_ROWS else None)
+    return likeliest(loss) if len(x) >= LEAST_ROWS else 1.0
 
 
-def _among_siblings(margins: np.ndarray) -> Callable[[float], float] | None:
-    """Mean -log p as a function of T; None = there is no choice, or hardly a row."""
+def _among_siblings(margins: np.ndarray) -> float:
+    """Of one level; 1 where there is no choice, or hardly a row."""
     x = margins[np.isfinite(margins).sum(axis=1) > 1].astype(np.float64)
     if len(x) < LEAST_ROWS:
-        return None
-    return lambda temperature: float(logsumexp(x / temperature, axis=1).mean())
-
-
-def _likeliest(loss: Callable[[float], float] | None) -> float:
-    if loss is None:
         return 1.0
-    found = optimize.minimize_scalar(
-        lambda log_t: loss(float(np.exp(log_t))),
-        bounds=LOG_TEMPERATURES,
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
-    return float(np.exp(found.x))
+    return likeliest(lambda t: float(logsumexp(x / t, axis=1).mean()))

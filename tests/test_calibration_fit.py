@@ -11,16 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize, stats
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 from test_hierarchy import TREES
 from tiny import random_logits
 
 from hsjax.data.facts import IMAGE_FACTS, LEAVES, TEXT_FACTS, joint
+from hsjax.evaluation.calibration import fit_calibration
 from hsjax.evaluation.certainty import certainty, lower_bound, share_interval
 from hsjax.evaluation.conformal import COVERAGES, least_probability
 from hsjax.evaluation.reliability import calibration_error
 from hsjax.evaluation.risk_coverage import area, risk_coverage
-from hsjax.evaluation.temperature_fit import leaf_temperature, level_temperatures
+from hsjax.evaluation.temperature_fit import (
+    LOG_TEMPERATURES,
+    leaf_temperature,
+    level_temperatures,
+    likeliest,
+)
 from hsjax.filing import ACTIONS, Stakes, cheapest_action, filing_costs
 from hsjax.hierarchy import leaf_columns, leaf_log_probs, leaf_paths, node_log_probs
 from hsjax.leaf_sets import leaf_set, set_sizes
@@ -69,7 +75,10 @@ def test_the_temperatures_are_found_again(name):
 
 @every_tree
 def test_each_temperature_is_the_likeliest_one(name):
-    """By all levels at once and another method: the levels do not touch each other."""
+    """By all levels at once and another method: the levels do not touch each other.
+
+    With the prior of each.
+    """
     drawn = products(name, 1)
     margins = sibling_margins(drawn.stated, jnp.asarray(drawn.labels), TREES[name])
     known = drawn.labels >= 0
@@ -78,6 +87,7 @@ def test_each_temperature_is_the_likeliest_one(name):
         parts = zip(margins, known.T, inverse, strict=True)
         return sum(
             logsumexp(np.asarray(x, np.float64)[rows] * b, axis=1).sum()
+            + np.log(b) ** 2 / 2
             for x, rows, b in parts
         )
 
@@ -107,6 +117,36 @@ def test_where_there_is_no_choice_or_hardly_a_row_it_stays_1():
     known = np.zeros((50, 2), bool)
     known[:, 0] = known[:5, 1] = True
     assert level_temperatures(only, known) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("rows", [25, 300, 5000])
+def test_rows_that_are_all_right_leave_some_doubt(rows):
+    """Of 25 that are, the least sure stated 0.62, and 0.99996 once T had no bottom."""
+    ahead = np.linspace(0.49, 4, rows)
+    level = [np.stack([np.zeros(rows), -ahead], axis=1)]
+    (found,) = level_temperatures(level, np.ones((rows, 1), bool))
+    doubt = 1 - expit(ahead / found)
+    assert 0.3 < doubt.sum() < 1, "less than one mistake, as none was seen"
+    assert found > 1.5 * np.exp(LOG_TEMPERATURES[0]), "the bound has no say"
+    if rows == 25:
+        assert 0.6 < 1 - doubt[0] < 0.95
+    logits, first = np.stack([ahead, np.zeros(rows)], axis=1), np.eye(2, dtype=bool)
+    assert leaf_temperature(logits, first[[0] * rows]) == pytest.approx(found)
+    of = fit_calibration("temperature", expit(ahead), np.ones(rows, bool))
+    assert of["temperature"] == pytest.approx(found, rel=1e-5)
+
+
+@every_tree
+def test_the_prior_hardly_moves_what_many_rows_tell(name):
+    drawn = products(name, 1)
+    margins = sibling_margins(drawn.stated, jnp.asarray(drawn.labels), TREES[name])
+    for x, rows, found in zip(
+        margins, drawn.labels.T >= 0, fitted(name, drawn), strict=True
+    ):
+        x = np.asarray(x, np.float64)[rows]
+        x = x[np.isfinite(x).sum(axis=1) > 1]
+        alone = likeliest(lambda t: logsumexp(x / t, axis=1).mean())  # noqa: B023
+        assert found == pytest.approx(alone, rel=5e-3)
 
 
 @every_tree

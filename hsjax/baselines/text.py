@@ -178,4 +178,4 @@ class TextBaseline(ABC):
             log_probs = log_softmax(scores / temperature, axis=1)
             return -log_probs[np.arange(len(true)), true].mean()
 
-        return likeliest(loss, self.log_temperatures)
+        return likeliest(loss, bounds=self.log_temperatures)

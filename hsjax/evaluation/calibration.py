@@ -33,8 +33,11 @@ def fit_calibration(
         return {"kind": kind, "x": x, "y": y}
     if kind == "temperature":
         odds, sign = _log_odds(stated), np.where(right, 1.0, -1.0)
-        found = likeliest(lambda t: float(np.logaddexp(0.0, -sign * odds / t).mean()))
-        return {"kind": kind, "temperature": found}
+
+        def loss(temperature: float) -> float:
+            return float(np.logaddexp(0.0, -sign * odds / temperature).mean())
+
+        return {"kind": kind, "temperature": likeliest(loss, len(odds))}
     return {"kind": "none"}
 
 

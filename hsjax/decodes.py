@@ -123,11 +123,12 @@ def confident_path(
         have to be as sure as these want.
     """
     result = jnp.full((len(logits[0]), tree.num_levels), -1, jnp.int32)
-    least = jnp.broadcast_to(jnp.log(jnp.asarray(confidence)), (tree.num_levels,))
+    least = jnp.broadcast_to(jnp.asarray(confidence), (tree.num_levels,))
     sure = jnp.ones(len(logits[0]), bool)
     for level, log_probs in enumerate(node_log_probs(logits, tree)):
         slot = jnp.argmax(log_probs, axis=1)
-        sure &= jnp.max(log_probs, axis=1) >= least[level]
+        # as it is stated: log p >= log(confidence) is rounded otherwise
+        sure &= jnp.exp(jnp.max(log_probs, axis=1)) >= least[level]
         ids = jnp.asarray(tree.layout[level].ids)[slot]
         path = jnp.asarray(tree.ancestors[level])[ids]
         result = jnp.where(sure[:, None], path, result)

@@ -43,7 +43,7 @@ def leaf_set(
         inside = leaf_log_probs(within, tree) > IMPOSSIBLE / 2
         log_probs = jnp.where(inside, log_probs, -jnp.inf)
     best = jnp.argmax(log_probs, axis=1)
-    member = log_probs >= jnp.log(least)
+    member = jnp.exp(log_probs) >= least  # of what is stated, as it was fitted
     member &= log_probs > -jnp.inf  # a threshold of 0 takes in whatever may be
     member |= jnp.arange(len(paths))[None] == best[:, None]
     ranked = jnp.where(member, log_probs, -jnp.inf)
@@ -58,8 +58,8 @@ def set_sizes(
     logits: Logits, tree: Taxonomy, leasts: Float[Array, "S"]
 ) -> Int[Array, "B S"]:
     """How many leaves the sets of `leaf_set` have, of several least probabilities."""
-    log_probs = leaf_log_probs(logits, tree)
-    counts = [(log_probs >= jnp.log(least)).sum(axis=1) for least in leasts]
+    probs = jnp.exp(leaf_log_probs(logits, tree))
+    counts = [(probs >= least).sum(axis=1) for least in leasts]
     return jnp.maximum(jnp.stack(counts, axis=1), 1)
 
 

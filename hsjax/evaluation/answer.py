@@ -138,6 +138,8 @@ def _truth_facts(logits, labels, tree: Taxonomy) -> dict[str, jax.Array]:
         "best": jnp.stack(ids, axis=1),
         "best_prob": jnp.stack(probs, axis=1),
         "labels": labels,
+        # of the label's own nodes, to the last bit as sets and answers compare it
+        "label_prob": _node_probs(logits, labels, tree),
         "label_log_probs": label_log_probs(logits, labels, tree),
     }
 

@@ -161,7 +161,7 @@ def _decided(part: Part, tree: Taxonomy, least: float | None) -> list[str]:
     if least is None:
         return [DASH] * 3
     found = certainty_of(part.after, tree, np.array([least]))
-    deep = int((part.after.asked["best_prob"][:, -1] >= least).sum())
+    deep = int((part.after.asked["best_prob"] >= least).all(axis=1).sum())
     counts = ((int(found.decided[0]), found.rows), (deep, found.rows))
     counts += ((int(found.right[0]), int(found.judged[0])),)
     return [_share(*pair) for pair in counts]

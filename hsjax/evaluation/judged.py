@@ -4,7 +4,7 @@ The predictions are those of an answer with `truth`: see `make_answer`.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from hsjax.evaluation.calibration import fit_calibration
 from hsjax.evaluation.certainty import Certainty, certainty
@@ -43,8 +43,7 @@ def certainty_of(
 
 def leaf_rows(p: Predictions, tree: Taxonomy) -> Bool[np.ndarray, "N"]:
     """Rows whose true leaf is known, be it in the tree or not."""
-    labels = p.asked["labels"]
-    depth = np.maximum((labels >= 0).sum(axis=1) - 1, 0)
+    labels, depth = p.asked["labels"], _label_depth(p)
     ends = labels[np.arange(len(labels)), depth]
     leaf = np.zeros(len(labels), bool)
     for level, of in enumerate(tree.leaf):
@@ -53,11 +52,16 @@ def leaf_rows(p: Predictions, tree: Taxonomy) -> Bool[np.ndarray, "N"]:
     return leaf | p.outside
 
 
+def _label_depth(p: Predictions) -> Int[np.ndarray, "N"]:
+    """Last level of each label, 0 where there is none."""
+    return np.maximum((p.asked["labels"] >= 0).sum(axis=1) - 1, 0)
+
+
 def true_leaf_probs(p: Predictions, tree: Taxonomy) -> Float[np.ndarray, "K"]:
     """p(true leaf) of the `leaf_rows`, 0 where the tree does not have it."""
-    rows = leaf_rows(p, tree)
-    probs = np.exp(p.asked["label_log_probs"].astype(np.float32).sum(axis=1))
-    return np.where(p.outside, 0.0, probs)[rows].astype(np.float64)
+    probs = p.asked["label_prob"][np.arange(len(p)), _label_depth(p)]
+    probs = np.where(p.outside, 0.0, probs).astype(np.float64)
+    return probs[leaf_rows(p, tree)]
 
 
 def sets_cover(p: Predictions, tree: Taxonomy, least: float) -> Bool[np.ndarray, "K"]:

@@ -17,7 +17,12 @@ from tiny import random_logits
 
 from hsjax.data.facts import IMAGE_FACTS, LEAVES, TEXT_FACTS, joint
 from hsjax.evaluation.calibration import fit_calibration
-from hsjax.evaluation.certainty import certainty, lower_bound, share_interval
+from hsjax.evaluation.certainty import (
+    certainty,
+    lower_bound,
+    one_of_each,
+    share_interval,
+)
 from hsjax.evaluation.conformal import COVERAGES, least_probability
 from hsjax.evaluation.reliability import calibration_error
 from hsjax.evaluation.risk_coverage import area, risk_coverage
@@ -331,6 +336,42 @@ def test_a_stated_precision_holds_as_often_as_it_says():
         broken += true < wanted
     assert len(found) > 0.9 * draws, "and mostly there is one"
     assert broken <= stats.binom(draws, 0.05).ppf(0.999)
+
+
+def test_a_stated_precision_holds_where_listings_are_alike():
+    """Groups of ten: each row counted, the promise breaks; a row of each, it holds."""
+    wanted, draws, groups = 0.9, 120, 500
+    rng = np.random.default_rng(2)
+    group = np.repeat(np.arange(groups), 10)
+    names = np.array([f"row {i}" for i in rng.permutation(len(group))], object)
+    one = one_of_each(group, names)
+    broken, found = np.zeros(2, int), np.zeros(2, int)
+    for _ in range(draws):
+        best = rng.beta(5, 1, (groups, 1))[group]
+        right = rng.random((groups, 1))[group] < best
+        for how, rows in enumerate((one, slice(None))):
+            judged = np.ones_like(right[rows])
+            least = certainty(best[rows], judged, right[rows]).least(wanted)
+            if least is not None:
+                found[how] += 1
+                true = 5 / 6 * (1 - least**6) / (1 - least**5)  # E(p | p >= least)
+                broken[how] += true < wanted
+    assert found[0] > 0.8 * draws, "and mostly there is one"
+    most = stats.binom(draws, 0.05).ppf(0.999)
+    assert broken[0] <= most < broken[1]
+
+
+def test_the_row_of_a_group_is_drawn_whatever_the_order():
+    rng = np.random.default_rng(0)
+    group, names = rng.integers(0, 300, 3000), np.arange(3000).astype(str)
+    one = one_of_each(group, names)
+    assert sorted(group[one].tolist()) == np.unique(group).tolist()
+    mixed = rng.permutation(3000)
+    again = mixed[one_of_each(group[mixed], names[mixed])]
+    assert sorted(again.tolist()) == one.tolist()
+    # each is as likely: the drawn one is nowhere the first or the last as a rule
+    place = [(np.flatnonzero(group == group[i]) < i).mean() for i in one]
+    assert 0.4 < np.mean(place) < 0.6
 
 
 def test_nothing_that_is_wrong_is_precise():

@@ -1,5 +1,6 @@
 """What calibrations are fitted on, in a ragged tree with STOP children."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from hsjax.evaluation.answer import make_answer
 from hsjax.evaluation.collect import Rows, collect_predictions
 from hsjax.evaluation.judged import (
     certainty_of,
+    drawn,
     judged_nodes,
     label_loss,
     leaf_rows,
@@ -104,6 +106,16 @@ def test_the_loss_is_that_of_the_labels_among_their_siblings(seen):
                 parent = brutes[row].log_prob[level - 1][above] if level else 0.0
                 found.append(parent - brutes[row].log_prob[level][i])
         assert label_loss(p, level) == pytest.approx(np.mean(found), rel=1e-4)
+
+
+def test_alike_listings_are_one_trial(seen):
+    """Ten rows of each group say no more than one of them."""
+    p, _, _ = seen
+    many = p.select(np.repeat(np.arange(ROWS), 10))
+    many = replace(many, id=np.arange(len(many)).astype(str).astype(object))
+    for one, other in zip(certainty_of(p, TREE), certainty_of(many, TREE), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert drawn(many).group.tolist() == p.group.tolist()
 
 
 def test_a_whole_calibration_of_these(seen):

@@ -10,7 +10,7 @@ import numpy as np
 from hsjax.atomic import write_atomically
 from hsjax.evaluation.certainty import SURE, share_interval
 from hsjax.evaluation.intervals import Interval, bootstrap
-from hsjax.evaluation.judged import certainty_of, label_loss, sets_cover
+from hsjax.evaluation.judged import certainty_of, drawn, label_loss, sets_cover
 from hsjax.evaluation.markdown import DASH, table
 from hsjax.evaluation.measures import answers, calibrated_rows
 from hsjax.evaluation.panels import Panels, line_style
@@ -23,6 +23,7 @@ from hsjax.taxonomy import Taxonomy
 
 PRECISIONS = (0.8, 0.9, 0.95, 0.99)
 DRAWN = 200  # points of a curve that are written
+ONCE = "Of each group of alike products one row is counted, drawn by its id."
 CURVES = ("rows", "level", "calibrated", "coverage", "risk")
 
 
@@ -150,8 +151,8 @@ def _precisions(parts: Sequence[Part], tree: Taxonomy, known: TreeCalibration) -
         " have one, how many of them at the last level, and how often it is right, in %"
         " with 95 % Clopper-Pearson intervals. A threshold is the loosest whose"
         f" precision on the rows fitted has a one-sided {100 * SURE:g} % bound of at"
-        " least what is wanted, over all thresholds tried, rows counted one by one; a"
-        " dash: no threshold has."
+        " least what is wanted, over all thresholds tried; a dash: no threshold has."
+        f" {ONCE}"
     )
     body = table(head, lines)
     return f"## Deepest node of a stated precision\n\n{body}\n\n{note}"
@@ -160,8 +161,9 @@ def _precisions(parts: Sequence[Part], tree: Taxonomy, known: TreeCalibration) -
 def _decided(part: Part, tree: Taxonomy, least: float | None) -> list[str]:
     if least is None:
         return [DASH] * 3
-    found = certainty_of(part.after, tree, np.array([least]))
-    deep = int((part.after.asked["best_prob"] >= least).all(axis=1).sum())
+    once = drawn(part.after)
+    found = certainty_of(once, tree, np.array([least]))
+    deep = int((once.asked["best_prob"] >= least).all(axis=1).sum())
     counts = ((int(found.decided[0]), found.rows), (deep, found.rows))
     counts += ((int(found.right[0]), int(found.judged[0])),)
     return [_share(*pair) for pair in counts]
@@ -179,8 +181,9 @@ def _sets(parts: Sequence[Part], tree: Taxonomy, known: TreeCalibration) -> str:
     for place, (coverage, least) in enumerate(known.sets.items()):
         line = [f"{100 * float(coverage):g}", f"{least:.3g}"]
         for part in held:
-            inside = sets_cover(part.after, tree, least)
-            sizes = part.after.asked["set_sizes"][:, place]
+            once = drawn(part.after)
+            inside = sets_cover(once, tree, least)
+            sizes = once.asked["set_sizes"][:, place]
             line += [_share(int(inside.sum()), len(inside)), f"{sizes.mean():.2f}"]
             line.append(f"{100 * (sizes == 1).mean():.1f}")
         lines.append(line)
@@ -194,7 +197,7 @@ def _sets(parts: Sequence[Part], tree: Taxonomy, known: TreeCalibration) -> str:
     note = (
         "Split-conformal: all leaves of at least this probability, and always the most"
         " probable one, fitted with each group of products counted once. Shares in %,"
-        " with 95 % Clopper-Pearson intervals."
+        f" with 95 % Clopper-Pearson intervals. {ONCE}"
     )
     return f"{title}\n\n{table(head, lines)}\n\n{note}"
 

@@ -1,5 +1,6 @@
 """How deep an answer may go and still be right as often as was asked for."""
 
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ SURE = 0.95
 
 class Certainty(NamedTuple):
     """Of some thresholds t: the deepest nodes with p >= t, and how many are right.
+
+    Rows are independent trials: see `one_of_each`.
 
     Attributes:
       threshold: (K,) descending.
@@ -49,6 +52,20 @@ class Certainty(NamedTuple):
         return None if found < 0 else float(self.threshold[found])
 
 
+def one_of_each(
+    group: Shaped[np.ndarray, "N"], id: Shaped[np.ndarray, "N"]
+) -> Int[np.ndarray, "G"]:
+    """A row of each group, drawn by the hash of its id, whatever the order of the rows.
+
+    Rows of one group are much alike, so that ten of them are no ten trials: bounds of
+    shares hold for products of further groups if each group is counted once.
+    """
+    draws = [sha256(str(name).encode()).digest()[:8] for name in id.tolist()]
+    order = np.argsort([int.from_bytes(x) for x in draws], kind="stable")
+    _, first = np.unique(group[order], return_index=True)
+    return np.sort(order[first])
+
+
 def lower_bound(
     right: Shaped[np.ndarray, "*K"], rows: Shaped[np.ndarray, "*K"], risk: float
 ) -> Float[np.ndarray, "*K"]:
@@ -75,7 +92,7 @@ def certainty(
     right: Bool[np.ndarray, "N L"],
     threshold: Float[np.ndarray, "K"] | None = None,
 ) -> Certainty:
-    """Of rows whose truth is known.
+    """Of rows whose truth is known, each of another group.
 
     Args:
       best: probability of the most probable node of each level.

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hsjax.evaluation.calibration import fit_calibration
-from hsjax.evaluation.certainty import Certainty, certainty
+from hsjax.evaluation.certainty import Certainty, certainty, one_of_each
 from hsjax.evaluation.measures import answers, calibrated_rows
 from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.taxonomy import Taxonomy
@@ -37,8 +37,14 @@ def judged_nodes(
 def certainty_of(
     p: Predictions, tree: Taxonomy, threshold: np.ndarray | None = None
 ) -> Certainty:
-    """How many are right at each threshold, see `certainty`."""
+    """How many are right at each threshold, see `certainty`; a row of each group."""
+    p = drawn(p)
     return certainty(p.asked["best_prob"], *judged_nodes(p, tree), threshold)
+
+
+def drawn(p: Predictions) -> Predictions:
+    """One row of each group, see `one_of_each`."""
+    return p.select(one_of_each(p.group, p.id))
 
 
 def leaf_rows(p: Predictions, tree: Taxonomy) -> Bool[np.ndarray, "N"]:

@@ -23,7 +23,7 @@ class TreeCalibration(NamedTuple):
       kind: of `KINDS`.
       temperature: of each level, or one alone: see `tempered`.
       maps: isotonic: of each level, for `calibrated`; () otherwise.
-      certainty: of the rows fitted, at these temperatures.
+      certainty: of a row of each group fitted, at these temperatures.
       sets: coverage -> least probability of a leaf in a set, see `leaf_set`.
       step, config: checkpoint and hash of the config it was fitted with.
       fitted: on what, in words; rows: how many.
@@ -68,9 +68,9 @@ class TreeCalibration(NamedTuple):
         found = self.certainty.least(precision)
         if found is None:
             raise CatalogueError(
-                f"--precision={precision:g}: the {self.rows:,} rows that it was fitted"
-                " on do not show that any answer is right so often: ask for less, or"
-                " calibrate on more rows"
+                f"--precision={precision:g}: the {self.certainty.rows:,} groups of rows"
+                " that it was fitted on do not show that any answer is right so often:"
+                " ask for less, or calibrate on more rows"
             )
         return found
 

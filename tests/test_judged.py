@@ -118,9 +118,29 @@ def test_alike_listings_are_one_trial(seen):
     assert drawn(many).group.tolist() == p.group.tolist()
 
 
+def listed(p, times):
+    """So many products like each, in groups of their own."""
+    many = p.select(np.repeat(np.arange(len(p)), times))
+    return replace(many, group=np.arange(len(many)))
+
+
+def test_a_map_wants_100_groups_and_answers_both_right_and_wrong(seen):
+    p, _, _ = seen
+    kinds = lambda p: [of["kind"] for of in level_maps(p)]  # noqa: E731
+    first = np.flatnonzero((answers(p)[:, 0] != "") & (p.truth[:, 0] != ""))
+    right = answers(p)[first, 0] == p.truth[first, 0]
+    mixed = p.select(first[[*np.flatnonzero(right)[:1], *np.flatnonzero(~right)[:1]]])
+    assert kinds(listed(mixed, 50))[0] == "isotonic"
+    assert kinds(listed(mixed, 50).select(np.arange(99)))[0] == "none"
+    alike = replace(listed(mixed, 500), group=np.arange(1000) // 20)
+    assert kinds(alike)[0] == "none", "50 groups"
+    for which in (right, ~right):
+        assert kinds(listed(p.select(first[which][:1]), 300))[0] == "none"
+
+
 def test_a_whole_calibration_of_these(seen):
     """Maps of levels where paths have ended leave the blanks as they are."""
-    p, _, _ = seen
+    p = listed(seen[0], 20)
     known = TreeCalibration(
         kind="isotonic",
         temperature=(1.0,) * TREE.num_levels,
@@ -130,8 +150,9 @@ def test_a_whole_calibration_of_these(seen):
         step=1,
         config="",
         fitted="",
-        rows=ROWS,
+        rows=len(p),
     )
+    assert {of["kind"] for of in known.maps} == {"isotonic"}
     mapped = known.mapped(p)
     assert ((mapped.prob > 0) <= (p.prob > 0)).all()
     given = answers(p) != ""
@@ -140,4 +161,4 @@ def test_a_whole_calibration_of_these(seen):
     counts = known.certainty
     assert (counts.right <= counts.judged).all()
     assert (counts.judged <= counts.decided).all()
-    assert counts.decided[-1] == ROWS
+    assert counts.decided[-1] == len(p)

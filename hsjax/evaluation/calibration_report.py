@@ -10,7 +10,13 @@ import numpy as np
 from hsjax.atomic import write_atomically
 from hsjax.evaluation.certainty import SURE, share_interval
 from hsjax.evaluation.intervals import Interval, bootstrap
-from hsjax.evaluation.judged import certainty_of, drawn, label_loss, sets_cover
+from hsjax.evaluation.judged import (
+    FEWEST,
+    certainty_of,
+    drawn,
+    label_loss,
+    sets_cover,
+)
 from hsjax.evaluation.markdown import DASH, table
 from hsjax.evaluation.measures import answers, calibrated_rows
 from hsjax.evaluation.panels import Panels, line_style
@@ -89,6 +95,12 @@ def _told(known: TreeCalibration, parts: Sequence[Part]) -> str:
     if known.maps:
         text += (
             " Then the probability of an answered node goes through an isotonic map."
+        )
+    bare = [str(k) for k, of in enumerate(known.maps, 1) if of["kind"] == "none"]
+    if bare:
+        text += (
+            f" Not at level {', '.join(bare)}, where fewer than {FEWEST} groups of rows"
+            " are fitted, or all are right, or all wrong."
         )
     if len(parts) == 1:
         text += " No rows were held back: these figures flatter the calibration."

@@ -13,7 +13,7 @@ from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.node_codes import node_codes
 
-FEWEST = 2  # rows of an isotonic map
+FEWEST = 100  # groups of an isotonic map, which follows every chance in fewer
 
 
 def judged_nodes(
@@ -78,12 +78,17 @@ def sets_cover(p: Predictions, tree: Taxonomy, least: float) -> Bool[np.ndarray,
 
 
 def level_maps(p: Predictions) -> tuple[dict, ...]:
-    """Isotonic maps of the stated probability of each level's answered node."""
+    """Isotonic maps of the stated probability of each level's answered node.
+
+    A level keeps what is stated, kind `none`, where groups are fewer than `FEWEST`, or
+    all answers right, or all wrong: a map would say 1 or 0 of every product.
+    """
     found = []
     for level in range(p.num_levels):
         rows = calibrated_rows(p, level)
         right = (answers(p)[:, level] == p.truth[:, level])[rows]
-        kind = "isotonic" if len(rows) >= FEWEST else "none"
+        enough = len(np.unique(p.group[rows])) >= FEWEST
+        kind = "isotonic" if enough and right.any() and not right.all() else "none"
         found.append(fit_calibration(kind, p.prob[rows, level], right))
     return tuple(found)
 

@@ -15,7 +15,10 @@ import pytest
 from runs import TEXT, command, report, run_config, train_run
 
 import hsjax
+from hsjax.data.content import content_hashes
+from hsjax.data.groups import group_keys
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.synthetic import write_catalogue
 from hsjax.evaluation.calibration import calibrated
 from hsjax.evaluation.metrics import labelled
 from hsjax.evaluation.predictions import deepest, read_predictions
@@ -24,6 +27,7 @@ from hsjax.inference.calibration import FILE
 from hsjax.prediction.catalogue import predict_catalogue
 from hsjax.prediction.question import Question
 from hsjax.temperature import tempered
+from hsjax.train.kept import read_train_rows
 from hsjax.trained.calibrating import calibrate_run
 from hsjax.trained.scoring import evaluate_run
 
@@ -61,6 +65,15 @@ def workdir(plain, tmp_path_factory):
     shutil.copytree(plain, copied)
     calibrate(copied)
     return copied
+
+
+@pytest.fixture(scope="module")
+def other_shop(tmp_path_factory):
+    """Products of the same kinds that the runs have not seen, but for a few."""
+    path = tmp_path_factory.mktemp("other_shop") / "other.parquet"
+    more = {"data.synthetic.seed": 1, "data.synthetic.products": 500}
+    write_catalogue(path, run_config(more).data)
+    return path
 
 
 @pytest.fixture
@@ -142,8 +155,10 @@ def test_it_states_probabilities_nearer_to_the_truth(workdir, shop):
         assert float(cells[5]) <= float(cells[4]) + 1e-4
 
 
-def test_isotonic_maps_fall_down_the_path(plain, tmp_path, shop):
-    known = calibrate(plain, output=tmp_path / "maps", kind="isotonic")
+def test_isotonic_maps_fall_down_the_path(plain, tmp_path, shop, other_shop):
+    wish = {"source": str(other_shop), "kind": "isotonic"}
+    known = calibrate(plain, output=tmp_path / "maps", **wish)
+    assert known.maps[0]["kind"] == "isotonic"
     assert not (plain / FILE).exists()
     path = tmp_path / "maps" / FILE
     run = hsjax.load(plain, calibration=path)
@@ -213,13 +228,31 @@ def test_evaluate_is_what_it_was_unless_it_is_asked(workdir, tmp_path):
     assert told in (tmp_path / "own/report.md").read_text()
 
 
-def test_a_new_shop_is_calibrated_on_some_of_its_rows(plain, shop, tmp_path):
-    known = calibrate(plain, source=str(shop), count=60, output=tmp_path / "shop")
+def test_a_new_shop_is_calibrated_on_some_of_its_rows(plain, other_shop, tmp_path):
+    known = calibrate(plain, source=str(other_shop), count=60, output=tmp_path / "shop")
     assert 40 <= known.rows <= 60
     text = (tmp_path / "shop" / "report.md").read_text()
     assert "the other rows of" in text
     with pytest.raises(CatalogueError, match="--rows=9,999"):
-        calibrate(plain, source=str(shop), count=9999, output=tmp_path / "much")
+        calibrate(plain, source=str(other_shop), count=9999, output=tmp_path / "much")
+
+
+def test_rows_that_the_run_was_trained_on_are_left_out(plain, shop, tmp_path):
+    known = calibrate(plain, source=str(shop), output=tmp_path / "all")
+    run = hsjax.load(plain)
+    records = run.records(shop)
+    own = np.isin(content_hashes(records), read_train_rows(plain))
+    groups = group_keys(records)
+    new = ~np.isin(groups, groups[own])
+    assert 0 < known.rows <= new.sum() < len(records) / 2
+    told = f"without {(~new).sum()} rows of groups that the run was trained on"
+    assert told in known.fitted
+    assert json.loads((tmp_path / "all" / FILE).read_text())["fitted"] == known.fitted
+    assert told in (tmp_path / "all" / "report.md").read_text()
+    table, seen = pq.read_table(shop), [r.row - 1 for r in np.array(records)[own]]
+    pq.write_table(table.take(seen), tmp_path / "seen.parquet")
+    with pytest.raises(CatalogueError, match="name a file with others"):
+        calibrate(plain, source=str(tmp_path / "seen.parquet"), output=tmp_path / "x")
 
 
 def test_flat_heads_and_ragged_trees_are_calibrated(shop, tmp_path):

@@ -30,6 +30,8 @@ class AskedRows(NamedTuple):
       groups: (N,).
       facts: counts of rows, by their names for people.
       unlabelled: see `Products.unlabelled`.
+      trained: (N,) rows of groups that the run was trained on; None = it is known of a
+        part which they are of.
     """
 
     records: Sequence[Record]
@@ -37,11 +39,13 @@ class AskedRows(NamedTuple):
     quarantine: Quarantine
     facts: Mapping[str, int | float]
     unlabelled: str = ""
+    trained: np.ndarray | None = None
 
     def select(self, rows: Integer[np.ndarray, "K"]) -> "AskedRows":
         """Some of them; facts and quarantine stay those of the file."""
-        records = selected(self.records, rows)
-        return self._replace(records=records, groups=self.groups[rows])
+        trained = None if self.trained is None else self.trained[rows]
+        records, groups = selected(self.records, rows), self.groups[rows]
+        return self._replace(records=records, groups=groups, trained=trained)
 
     def write_flaws(self, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
@@ -129,8 +133,8 @@ def other_rows(
         tokenizer=model.tokenizer,
         quarantine=quarantine,
     )
-    seen = int(np.isin(content_hashes(found.records), read_train_rows(workdir)).sum())
-    if seen:
+    own = np.isin(content_hashes(found.records), read_train_rows(workdir))
+    if seen := int(own.sum()):
         facts |= {"rows of the run's training part": seen}
         if not found.unlabelled:
             quarantine.warn(
@@ -138,7 +142,9 @@ def other_rows(
                 f" {workdir}: figures over them flatter it"
             )
     groups = group_keys(found.records)
-    return AskedRows(found.records, groups, quarantine, facts, found.unlabelled)
+    trained = np.isin(groups, groups[own])
+    known = (found.unlabelled, trained)
+    return AskedRows(found.records, groups, quarantine, facts, *known)
 
 
 def kept_back(

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from hsjax.data.records import CatalogueError
 from hsjax.inference.predict import Run
 from hsjax.trained.asked_rows import (
@@ -30,6 +32,9 @@ def calibration_rows(
 ) -> tuple[Asked, Asked | None]:
     """Rows to fit on, and to judge by; None = there are no others.
 
+    Of another file without the groups that the run was trained on, of which it is surer
+    than of other products.
+
     Args:
       source: another file, None = the parts of the run's own catalogue.
       count: labelled rows of the file to fit on, 0 = all of them.
@@ -44,13 +49,34 @@ def calibration_rows(
         raise CatalogueError(f"--input={source}: no such file")
     found = other_rows(run.config, run, source, flaws=folder / FLAWS, workdir=workdir)
     check_labelled(found, source, {"input": source})
+    found, without = _new_to_run(found, source, workdir)
     found.write_flaws(folder)
-    labelled = f"labelled rows of {source}"
+    labelled = f"labelled rows of {source}{without}"
     if not count:
         return Asked(labelled, found), None
-    fit, rest = kept_back(found, count, source, "rows")
-    others = Asked(f"the other rows of {source}", found.select(rest))
+    fit, rest = kept_back(found, count, f"{source}{without}", "rows")
+    others = Asked(f"the other rows of {source}{without}", found.select(rest))
     return Asked(labelled, found.select(fit)), others
+
+
+def _new_to_run(found: AskedRows, source: str, workdir: Path) -> tuple[AskedRows, str]:
+    """The rows of groups that the run was not trained on, and what is left out.
+
+    Raises:
+      CatalogueError: no row with a label is among them.
+    """
+    if not (left_out := int(found.trained.sum())):
+        return found, ""
+    rows = found.select(np.flatnonzero(~found.trained))
+    if not any(record.path for record in rows.records):
+        raise CatalogueError(
+            f"--input={source}: {workdir} was trained on its labelled rows, or on"
+            " others of their groups, and is surer of them than of other products: name"
+            " a file with others"
+        )
+    without = f", without {left_out:,} rows of groups that the run was trained on"
+    found.quarantine.warn(f"--input={source}: calibrated{without}")
+    return rows, without
 
 
 def _own(config, workdir: Path) -> tuple[Asked, Asked | None]:

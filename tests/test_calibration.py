@@ -255,6 +255,31 @@ def test_rows_that_the_run_was_trained_on_are_left_out(plain, shop, tmp_path):
         calibrate(plain, source=str(tmp_path / "seen.parquet"), output=tmp_path / "x")
 
 
+def test_rows_that_get_no_answer_take_no_part(plain, other_shop, tmp_path):
+    """All is as if the file did not have them."""
+    table, run = pq.read_table(other_shop), hsjax.load(plain)
+    p = run.predict(run.records(other_shop))
+    blank = ~p.present["title"]
+    assert 5 < blank.sum() < len(p) / 4
+    pq.write_table(table.take(p.row[~blank] - 1), tmp_path / "told.parquet")
+    files = {"all": str(other_shop), "told": str(tmp_path / "told.parquet")}
+    found = {
+        k: calibrate(plain, source=x, output=tmp_path / k) for k, x in files.items()
+    }
+    one, other = found["all"], found["told"]
+    assert one.rows == other.rows
+    np.testing.assert_allclose(one.temperature, other.temperature, rtol=1e-4)
+    assert one.sets == pytest.approx(other.sets, rel=1e-3)
+    assert one.certainty.rows == other.certainty.rows
+    for count in ("decided", "judged", "right"):
+        counts = (getattr(x.certainty, count)[-1] for x in (one, other))
+        assert len({*counts}) == 1
+    told = " of which the model reads nothing"
+    assert told in one.fitted
+    assert told not in other.fitted
+    assert told in (tmp_path / "all" / "report.md").read_text()
+
+
 def test_flat_heads_and_ragged_trees_are_calibrated(shop, tmp_path):
     changes = {
         "model.head.kind": "flat",

@@ -209,7 +209,8 @@ def _sets(parts: Sequence[Part], tree: Taxonomy, known: TreeCalibration) -> str:
     note = (
         "Split-conformal: all leaves of at least this probability, and always the most"
         " probable one, fitted with each group of products counted once. Shares in %,"
-        f" with 95 % Clopper-Pearson intervals. {ONCE}"
+        f" with 95 % Clopper-Pearson intervals. {ONCE} Temperatures and thresholds"
+        " share the rows of one fit: the share that was promised is near, not exact."
     )
     return f"{title}\n\n{table(head, lines)}\n\n{note}"
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 
 from hsjax.evaluation import intervals
 from hsjax.evaluation.intervals import Statistic
@@ -144,6 +144,11 @@ def answered(predictions: Predictions) -> bool:
 def labelled(predictions: Predictions) -> Predictions:
     """The rows that have a label."""
     return predictions.select(np.flatnonzero(predictions.truth[:, 0] != ""))
+
+
+def readable(predictions: Predictions) -> Bool[np.ndarray, "N"]:
+    """Rows of which the model reads something; of others there is no answer."""
+    return np.any(list(predictions.present.values()), axis=0)
 
 
 def counts(predictions: Predictions) -> dict[str, float]:

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from hsjax.data.record import Record
 from hsjax.evaluation.arrow_lists import as_column, as_lists, counts_of
 from hsjax.evaluation.cascade_curve import STAGES
+from hsjax.evaluation.metrics import readable
 from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.prediction.asked_columns import asked_columns, ours
 from hsjax.prediction.known import CONTENT
@@ -117,9 +118,8 @@ def refused(predictions: Predictions, answered: Bool[np.ndarray, "N"]) -> Predic
 
 def _refusals(p: Predictions) -> list[str]:
     """Why no model has answered, '' = one has."""
-    seen = np.any(list(p.present.values()), axis=0)
     unsure = np.where(p.stage == STAGES[-1], UNSURE, "")
-    return np.where(seen, unsure, NOTHING).tolist()
+    return np.where(readable(p), unsure, NOTHING).tolist()
 
 
 def _names(tree: Taxonomy, level: int) -> dict[str, str]:

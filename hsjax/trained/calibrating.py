@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hsjax.data.records import CatalogueError
@@ -18,7 +19,7 @@ from hsjax.evaluation.judged import (
     level_maps,
     true_leaf_probs,
 )
-from hsjax.evaluation.metrics import labelled
+from hsjax.evaluation.metrics import labelled, readable
 from hsjax.evaluation.predictions import Predictions
 from hsjax.evaluation.temperature_fit import leaf_temperature, level_temperatures
 from hsjax.evaluation.tree_calibration import TreeCalibration
@@ -48,7 +49,8 @@ def calibrate_run(
     """Fits a calibration, keeps it beside the model and writes a report of it.
 
     Fitted on the validation part and judged on the test part; or on some rows of
-    another file, and judged on its others.
+    another file, and judged on its others. Rows of which the model reads nothing are
+    left out: what is promised is of answers, and they get none.
 
     Args:
       output: folder of calibration and report; None = the workdir, and a folder in it.
@@ -68,13 +70,16 @@ def calibrate_run(
     encode = Encoded()  # what stores lack, once for all
     temperature = _temperatures(run, fit.rows, encode)
     ask, before = _asking(run, encode), (1.0,) * len(temperature)
-    asked = {"before": ask(fit, before), "after": ask(fit, temperature)}
-    known = _fitted(run, asked["after"], kind, temperature)
-    known = known._replace(config=kept_hash(workdir), fitted=fit.name)
-    parts = [Part("fitted", fit.name, asked["before"], known.mapped(asked["after"]))]
+    (where, first), (_, after) = ask(fit, before), ask(fit, temperature)
+    if not len(first):
+        raise CatalogueError(f"{where}: none is left to fit on")
+    known = _fitted(run, after, kind, temperature)
+    known = known._replace(config=kept_hash(workdir), fitted=where)
+    parts = [Part("fitted", where, first, known.mapped(after))]
     if held is not None:
-        after = known.mapped(ask(held, temperature, tuple(known.sets.values())))
-        parts.append(Part("held back", held.name, ask(held, before), after))
+        where, first = ask(held, before)
+        _, after = ask(held, temperature, tuple(known.sets.values()))
+        parts += [Part("held back", where, first, known.mapped(after))][: len(first)]
     kept = workdir if output is None else output
     write_calibration(known, kept)
     told = {"title": f"Calibration of {workdir.name}, step {run.step:,}"}
@@ -104,15 +109,18 @@ def _fitted(
     )
 
 
-def _asking(run: Run, encode: Encoded) -> Callable[..., Predictions]:
-    """`ask(asked, temperatures, set_leasts=())`: predictions of the labelled rows."""
+def _asking(run: Run, encode: Encoded) -> Callable[..., tuple[str, Predictions]]:
+    """`ask(asked, temperatures, set_leasts=())`: labelled rows that can be answered.
+
+    Their name, which says how many are left out, and the predictions.
+    """
     options = {"main": run.config.eval.decode, "topk": run.config.eval.topk}
     costs = {"costs": run.costs, "truth": True}
     answer = jit_whole(
         make_answer(run.model.apply, run.tree, **options, **costs), make_mesh()
     )
 
-    def ask(asked: Asked, temperatures, set_leasts=()) -> Predictions:
+    def ask(asked: Asked, temperatures, set_leasts=()) -> tuple[str, Predictions]:
         fixed = {"temperatures": np.array(temperatures, np.float32)}
         if set_leasts:
             fixed["set_leasts"] = np.array(set_leasts, np.float32)
@@ -124,7 +132,11 @@ def _asking(run: Run, encode: Encoded) -> Callable[..., Predictions]:
             progress=asked.name,
             encode=encode,
         )
-        return labelled(replace(found, embeddings={}))
+        found = labelled(replace(found, embeddings={}))
+        seen, name = readable(found), asked.name
+        if blank := int((~seen).sum()):
+            name += f", without {blank:,} of which the model reads nothing"
+        return name, found.select(np.flatnonzero(seen))
 
     return ask
 
@@ -141,7 +153,8 @@ def _temperatures(run: Run, rows: AskedRows, encode: Encoded) -> tuple[float, ..
             found = [leaf_columns(logits, tree)]
         else:
             found = sibling_margins(logits, labels, tree)
-        return found, labels, batch["weight"] > 0
+        here = [x for name, x in batch.items() if name.startswith("has_")]
+        return found, labels, (batch["weight"] > 0) & jnp.stack(here).any(axis=0)
 
     every = -(-len(rows.records) * sum(tree.sizes) // FLOATS)
     some = rows.select(np.arange(0, len(rows.records), every))

@@ -189,11 +189,36 @@ def test_it_is_refused_by_another_training(workdir, shop, tmp_path, goods):
         predict_catalogue(other, goods, tmp_path / "codes.csv")
     done = predict_catalogue(other, goods, tmp_path / "codes.csv", calibration="none")
     assert "hsjax.calibrate" in done.told(tmp_path / "codes.csv")
+    old = json.loads((other / FILE).read_text()) | {"format": 1}
+    (other / FILE).write_text(json.dumps(old))
+    with pytest.raises(CatalogueError, match="another version .*fit it again"):
+        hsjax.load(other, calibration="own")
     (other / FILE).write_text("{}")
     with pytest.raises(CatalogueError, match="no calibration to read"):
         hsjax.load(other, calibration="own")
     with pytest.raises(CatalogueError, match="no file .*hsjax.calibrate --run="):
         hsjax.load(other, calibration=tmp_path / "none.json")
+
+
+def test_the_same_training_on_a_file_that_has_changed_is_another(shop, tmp_path):
+    """Step and config are the same: what was learnt is not."""
+    table, file = pq.read_table(shop), tmp_path / "shop.parquet"
+    pq.write_table(table, file)
+    few = {"train.steps": 5}
+    one = trained(file, tmp_path / "one", **few)
+    known = calibrate(one)
+    assert hsjax.load(one, calibration="own").calibration.sets == known.sets
+    pq.write_table(table.take(np.arange(5, len(table))), file)
+    two = trained(file, tmp_path / "two", **few)
+    shutil.copy(one / FILE, two / FILE)
+    with pytest.raises(CatalogueError) as told:
+        hsjax.load(two, calibration="own")
+    step, config, parameters = known.step, known.config[:12], known.parameters[:12]
+    fitted, now = str(told.value).split(" than ")
+    assert f"(step {step}, config {config}, parameters {parameters})" in fitted
+    assert f"(step {step}, config {config}, parameters " in now
+    assert parameters not in now
+    assert f"fit it again by python -m hsjax.calibrate --run={two}" in now
 
 
 def test_predict_goes_by_it_and_knows_whose_answers_it_has(workdir, goods, tmp_path):

@@ -149,6 +149,7 @@ def test_a_whole_calibration_of_these(seen):
         sets={},
         step=1,
         config="",
+        parameters="",
         fitted="",
         rows=len(p),
     )

@@ -25,7 +25,8 @@ class TreeCalibration(NamedTuple):
       maps: isotonic: of each level, for `calibrated`; () otherwise.
       certainty: of a row of each group fitted, at these temperatures.
       sets: coverage -> least probability of a leaf in a set, see `leaf_set`.
-      step, config: checkpoint and hash of the config it was fitted with.
+      step, config, parameters: checkpoint that it was fitted to, and hashes of what
+        it was trained with and of what it has learnt.
       fitted: on what, in words; rows: how many.
     """
 
@@ -36,6 +37,7 @@ class TreeCalibration(NamedTuple):
     sets: Mapping[str, float]
     step: int
     config: str
+    parameters: str
     fitted: str
     rows: int
 

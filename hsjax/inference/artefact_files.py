@@ -28,7 +28,7 @@ from hsjax.inference.artefact_inputs import (
 from hsjax.inference.artefact_program import Program, make_program
 from hsjax.inference.calibration import kept_calibration
 from hsjax.inference.export_folder import check_free
-from hsjax.inference.fingerprint import parameters_hash
+from hsjax.inference.parameters import parameters_hash
 from hsjax.inference.predict import Run, load_run
 from hsjax.models.attention import for_any_device
 from hsjax.models.published_files import write_tensors
@@ -142,7 +142,7 @@ def _write_tokenizers(output: Path, texts, encoders, run: Run) -> list[str]:
 
 def _temperature(workdir: Path, run: Run) -> tuple[float, ...]:
     """Of each level, by the run's own calibration; 1 without one: no bit changes."""
-    known = kept_calibration(workdir, "", run.step)
+    known = kept_calibration(workdir, "", run.step, (run.params, run.stats))
     if known is None:
         return (1.0,) * run.tree.num_levels
     if known.maps:

@@ -9,10 +9,11 @@ from hsjax.atomic import write_atomically
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.certainty import Certainty
 from hsjax.evaluation.tree_calibration import TreeCalibration
+from hsjax.inference.parameters import parameters_hash
 
 FILE = "calibration.json"  # of a workdir
 OWN, NONE = "own", "none"  # in place of a file
-FORMAT = 1
+FORMAT = 2
 
 
 def kept_hash(workdir: Path) -> str:
@@ -52,15 +53,16 @@ def calibration_path(workdir: Path, asked: Path | str) -> Path | None:
 
 
 def kept_calibration(
-    workdir: Path, asked: Path | str, step: int
+    workdir: Path, asked: Path | str, step: int, variables
 ) -> TreeCalibration | None:
     """The calibration that is meant, see `calibration_path`.
 
     Args:
-      step: of the best checkpoint.
+      step, variables: of the best checkpoint; its parameters and statistics.
 
     Raises:
-      CatalogueError: no calibration, or one of another model or training.
+      CatalogueError: no calibration, or one of another model or training: a run that
+        was trained anew may have the same config and step, but not the same parameters.
     """
     path = calibration_path(workdir, asked)
     if path is None:
@@ -68,7 +70,7 @@ def kept_calibration(
     try:
         found = json.loads(path.read_text())
         if found.pop("format") != FORMAT:
-            raise ValueError("of another version of hsjax")
+            raise ValueError(f"of another version of hsjax: {_again(workdir)}")
         table = found.pop("certainty")
         rows = table.pop("rows")
         arrays = {name: np.array(x) for name, x in table.items()}
@@ -77,11 +79,19 @@ def kept_calibration(
         calibration = TreeCalibration(**found, **own)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CatalogueError(f"{path}: no calibration to read: {error}") from None
-    if (calibration.step, calibration.config) != (step, kept_hash(workdir)):
+    fitted = (calibration.step, calibration.config, calibration.parameters)
+    now = (step, kept_hash(workdir), parameters_hash(variables))
+    if fitted != now:
         raise CatalogueError(
-            f"{path} was fitted to another model (step {calibration.step:,}, config"
-            f" {calibration.config[:12]}) than {workdir} is now (step {step:,}, config"
-            f" {kept_hash(workdir)[:12]}): fit it again by python -m hsjax.calibrate"
-            f" --run={workdir}, or give --calibration=none"
+            f"{path} was fitted to another model ({_called(*fitted)}) than {workdir} is"
+            f" now ({_called(*now)}): {_again(workdir)}, or give --calibration=none"
         )
     return calibration
+
+
+def _called(step: int, config: str, parameters: str) -> str:
+    return f"step {step:,}, config {config[:12]}, parameters {parameters[:12]}"
+
+
+def _again(workdir: Path) -> str:
+    return f"fit it again by python -m hsjax.calibrate --run={workdir}"

@@ -1,15 +1,11 @@
 """What decides the answers of a run, as hashes: two that agree in them answer alike."""
 
-import hashlib
 from pathlib import Path
-
-import jax
-import numpy as np
 
 from hsjax.atomic import file_hash
 from hsjax.inference.calibration import calibration_path
+from hsjax.inference.parameters import parameters_hash
 from hsjax.inference.predict import Run
-from hsjax.sharding import parameter_names
 
 # of a workdir: what a loaded run is made of, beside its parameters
 FILES = (
@@ -48,14 +44,3 @@ def answer_facts(
     files = {"calibration": calibration_path(workdir, calibration)}
     files["cost_matrix"] = Path(cost_matrix) if cost_matrix else None
     return {name: file_hash(path) for name, path in files.items() if path}
-
-
-def parameters_hash(tree) -> str:
-    """sha256 of the names, shapes and bytes of all leaves."""
-    digest = hashlib.sha256()
-    leaves = zip(parameter_names(tree), jax.tree.leaves(tree), strict=True)
-    for name, leaf in sorted(leaves, key=lambda pair: pair[0]):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8))
-    return digest.hexdigest()

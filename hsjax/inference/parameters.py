@@ -1,14 +1,16 @@
 """What a trained run has learnt: parameters of the best checkpoint, and tokenizer."""
 
 import contextlib
+import hashlib
 from pathlib import Path
 
 import jax
+import numpy as np
 from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
 from hsjax.models.build import Model
-from hsjax.sharding import make_mesh, replicated
+from hsjax.sharding import make_mesh, parameter_names, replicated
 from hsjax.train.checkpoint import Checkpoints
 
 
@@ -26,6 +28,17 @@ def best_parameters(workdir: Path, config, model: Model, spec: BatchSpec):
         fields = {"params": like[0]} | ({"stats": like[1]} if like[1] else {})
         step, found = checkpoints.restore_parameters(fields)
         return step, found["params"], found.get("stats", {})
+
+
+def parameters_hash(tree) -> str:
+    """sha256 of the names, shapes and bytes of all leaves."""
+    digest = hashlib.sha256()
+    leaves = zip(parameter_names(tree), jax.tree.leaves(tree), strict=True)
+    for name, leaf in sorted(leaves, key=lambda pair: pair[0]):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
 
 
 def read_tokenizer(workdir: Path) -> Tokenizer | None:

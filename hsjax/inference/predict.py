@@ -240,5 +240,5 @@ def load_run(
     asked = {"main": config.eval.decode, "topk": config.eval.topk, "costs": costs}
     answer = jit_whole(make_answer(model.apply, tree, **asked), make_mesh())
     fitted = (step, params, stats, answer, costs)
-    fitted += (kept_calibration(workdir, calibration, step),)
+    fitted += (kept_calibration(workdir, calibration, step, (params, stats)),)
     return Run(config, tree, tokenizer, spec, model, *fitted)

@@ -17,7 +17,8 @@ from hsjax.data.run_stores import places_of_each
 from hsjax.evaluation.cascade_curve import merged
 from hsjax.evaluation.predictions import Predictions
 from hsjax.inference.cascade import FILE, Cascade, check_stages, read_cascade
-from hsjax.inference.fingerprint import parameters_hash, run_facts
+from hsjax.inference.fingerprint import run_facts
+from hsjax.inference.parameters import parameters_hash
 from hsjax.inference.predict import Run, load_run, run_config
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import read_config

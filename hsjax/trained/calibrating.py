@@ -26,6 +26,7 @@ from hsjax.evaluation.tree_calibration import TreeCalibration
 from hsjax.features.live import Encoded
 from hsjax.hierarchy import leaf_columns, leaf_paths
 from hsjax.inference.calibration import FILE, kept_hash, write_calibration
+from hsjax.inference.parameters import parameters_hash
 from hsjax.inference.predict import Run, load_run
 from hsjax.sharding import jit_whole, make_mesh
 from hsjax.temperature import sibling_margins
@@ -104,6 +105,7 @@ def _fitted(
         sets=sets if len(probs) else {},
         step=run.step,
         config="",
+        parameters=parameters_hash((run.params, run.stats)),
         fitted="",
         rows=len(p),
     )

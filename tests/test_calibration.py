@@ -20,7 +20,8 @@ from hsjax.data.groups import group_keys
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.synthetic import write_catalogue
 from hsjax.evaluation.calibration import calibrated
-from hsjax.evaluation.metrics import labelled
+from hsjax.evaluation.judged import drawn
+from hsjax.evaluation.metrics import labelled, readable
 from hsjax.evaluation.predictions import deepest, read_predictions
 from hsjax.hierarchy import leaf_log_probs, leaf_paths, node_log_probs
 from hsjax.inference.calibration import FILE
@@ -303,6 +304,24 @@ def test_rows_that_get_no_answer_take_no_part(plain, other_shop, tmp_path):
     assert told in one.fitted
     assert told not in other.fitted
     assert told in (tmp_path / "all" / "report.md").read_text()
+
+
+def test_predict_decides_the_products_that_were_counted(plain, other_shop, tmp_path):
+    """At any threshold that was tried: one program counts, and another answers."""
+    known = calibrate(plain, source=str(other_shop), output=tmp_path / "shop")
+    run = hsjax.load(plain, calibration=tmp_path / "shop" / FILE)
+    records = run.records(other_shop)
+    groups = group_keys(records)
+    own = np.isin(content_hashes(records), read_train_rows(plain))
+    fitted = ~np.isin(groups, groups[own])
+    counts = known.certainty
+    for i in np.linspace(0, len(counts.threshold) - 1, 9).astype(int):
+        least = np.full(3, counts.threshold[i])
+        p = run.predict(records, groups=groups, confidence=least)
+        p = drawn(
+            p.select(np.flatnonzero(fitted & readable(p) & (p.truth[:, 0] != "")))
+        )
+        assert (p.confident != "").sum() == counts.decided[i]
 
 
 def test_flat_heads_and_ragged_trees_are_calibrated(shop, tmp_path):

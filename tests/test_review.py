@@ -205,7 +205,7 @@ def test_the_record_only_grows(reviewed, tmp_path):
         ([{"row": 3, "decision": "accept"}], "column decision: row 3 has no answer"),
         ([{"row": 1, "decision": "override"}], "column code: is empty: which code"),
         ([{"row": 1, "decision": "override", "code": "640298"}],
-         "column code: the tree has no '640298'. Did you mean '640299'"),
+         "column code: '640298' is no node of the tree. Did you mean '640299'"),
         ([{"row": 1, "decision": "override", "code": "64029"}],
          "column code: probably a lost zero"),
         ([{"row": 1, "decision": "reject", "code": "640299"}],

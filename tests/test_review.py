@@ -15,6 +15,7 @@ from hsjax.data.cells import plain_cell, safe_cell
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import load_records
 from hsjax.prediction.catalogue import predict_catalogue
+from hsjax.prediction.question import Question
 from hsjax.prediction.written import answer_rows
 from hsjax.reviewing.decisions import DECISIONS, Answer, read_decisions
 from hsjax.reviewing.labelled import labelled_rows, write_labelled
@@ -133,6 +134,24 @@ def test_a_column_of_costs_counts():
     answers[3]["pred"] = ""
     assert [x.row for x in ranked(answers)] == [4, 1, 3, 2]
     assert [x.row for x in ranked(answers, {4, 3})] == [1, 2]
+
+
+def test_what_was_not_asked_is_not_looked_at(workdir, goods, tmp_path):
+    """Of `fill_missing` the products that have a code: there is nothing to decide."""
+    with goods.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with goods.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "old"])
+        writer.writeheader()
+        writer.writerows(
+            {**row, "old": "640299" * (i % 2)} for i, row in enumerate(rows)
+        )
+    output = tmp_path / "codes.jsonl"
+    question = Question(policy="fill_missing", current="old")
+    predict_catalogue(workdir, goods, output, question)
+    assert "6 answers to look at" in queue(open_review(output), tmp_path / "queue.csv")
+    found = (tmp_path / "queue.csv").read_text().splitlines()[1:]
+    assert {line.split(",")[1] for line in found} == {"1", "3", "5", "7", "9", "11"}
 
 
 # ---- decisions

@@ -336,6 +336,45 @@ def test_decisions_go_with_the_product_and_not_with_its_row(
         export(again, tmp_path / "labelled.csv")
 
 
+def test_decisions_in_codes_of_another_tree_are_left_out(
+    reviewed, workdir, goods, tmp_path
+):
+    """The same product has another code in another edition, or none."""
+    rows = [{"row": i, "decision": "accept"} for i in (1, 2)]
+    code = other(reviewed, 4)
+    rows += [{"row": 4, "decision": "override", "code": code}]
+    path = decide(tmp_path / "d.csv", *rows)
+    take_in(reviewed, path)
+    edition = keyed_rows(60, seed=0)
+    for row in edition:
+        row["hs_code"] = row["hs_code"][:4] + "77"
+    source = write_rows(tmp_path / "edition.parquet", edition)
+    changes = {**TEXT, "train.steps": 2, "train.eval_every": 2}
+    train_run(keyed_config(source, **changes), tmp_path / "run")
+    predict_catalogue(tmp_path / "run", goods, reviewed.path)
+    again, left = open_review(reviewed.path), "are decided in codes of another tree"
+    assert f"3 {left}" in queue(again, tmp_path / "queue.csv")
+    assert len((tmp_path / "queue.csv").read_text().splitlines()) == 13
+    with pytest.raises(CatalogueError, match=f"nothing was accepted.*; 3 {left}"):
+        export(again, tmp_path / "labelled.csv")
+    with pytest.raises(CatalogueError, match="column code: .* is no node of the tree"):
+        take_in(again, path)
+    decide(path, *rows[:2])  # these words hold for the new codes, too
+    assert "2 decisions added" in take_in(again, path)
+    assert f"2 labelled rows; 1 {left}" in export(again, tmp_path / "labelled.csv")
+    with (tmp_path / "labelled.csv").open() as file:
+        assert {x["hs_code"][4:] for x in csv.DictReader(file)} == {"77"}
+    # the first run again, and its decisions; the other one knows other codes
+    predict_catalogue(workdir, goods, reviewed.path)
+    assert "3 labelled rows" in export(open_review(reviewed.path), tmp_path / "l.csv")
+    moved = open_review(reviewed.path, workdir=tmp_path / "run")
+    with pytest.raises(CatalogueError, match="has another tree than"):
+        export(moved, tmp_path / "labelled.csv")
+    config = read_config(tmp_path / "run")
+    with pytest.raises(CatalogueError, match=f"the run's tree has no '{code}'"):
+        labelled_rows(config, again.tree(), goods, {4: code})
+
+
 # ---- labels for the next run
 
 

@@ -57,6 +57,8 @@ def _labelling(config, data, tree: Taxonomy) -> Callable[[str], dict[str, str]]:
     kind, separator = data.columns.label_kind, data.columns.separator
 
     def said(code: str) -> dict[str, str]:
+        if code not in places:
+            raise CatalogueError(f"--labelled: the run's tree has no {code!r}")
         level, node = places[code]
         path = tree.decode(tree.ancestors[level][node])
         if kind == "levels":

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hsjax.atomic import file_hash, write_atomically
 from hsjax.data.quarantine import CatalogueError
@@ -54,7 +55,8 @@ def merge(
     """Adds decisions to the record of their answers.
 
     One that stands there already is not written again, so that a file can be merged
-    twice; another one about the same answer takes the place of the earlier.
+    twice; another one about the same answer takes the place of the earlier. Codes of
+    another tree mean something else, and so do decisions about them.
 
     Args:
       file: in which the decisions stood.
@@ -67,7 +69,7 @@ def merge(
     """
     path, audit = record_path(answers), audit_path(answers)
     known = read_record(path)
-    standing = in_force(known)
+    standing = in_force(known, tree.hash)
     lines = path.read_bytes().splitlines() if known else []
     fixed = {
         "taxonomy": tree.hash,
@@ -94,19 +96,42 @@ def merge(
     return added, replaced
 
 
-def in_force(entries: Sequence[Mapping]) -> dict[tuple[int, str], dict]:
-    """The last decision about each answer, by its row and content."""
-    return {(entry["row"], entry["content"]): dict(entry) for entry in entries}
+def in_force(entries: Sequence[Mapping], tree: str) -> dict[tuple[int, str], dict]:
+    """The last decision about each answer in codes of a tree, by row and content."""
+    own = (entry for entry in entries if entry["taxonomy"] == tree)
+    return {(entry["row"], entry["content"]): dict(entry) for entry in own}
 
 
-def decided(path: Path, answers: Mapping[int, Answer]) -> dict[int, dict]:
-    """By row, the decisions in force about these answers.
+class Decided(NamedTuple):
+    """What is decided about some answers.
 
-    Those of a row that holds another product by now are left out.
+    Attributes:
+      entries: the decisions in force, by row.
+      foreign: answers about which something is decided in codes of other trees alone.
     """
-    found = in_force(read_record(path))
-    return {
-        row: entry
-        for (row, content), entry in found.items()
-        if row in answers and answers[row].content == content
-    }
+
+    entries: dict[int, dict]
+    foreign: int
+
+    def told(self) -> str:
+        """A sentence on what does not count, '' = nothing."""
+        if not self.foreign:
+            return ""
+        return (
+            f"{self.foreign:,} are decided in codes of another tree and left out: merge"
+            " their files again where they still hold"
+        )
+
+
+def decided(path: Path, answers: Mapping[int, Answer], tree: str) -> Decided:
+    """What the record says of these answers, whose codes are of a tree of this hash.
+
+    What it says of a row that holds another product by now is left out.
+    """
+    entries = [
+        entry
+        for entry in read_record(path)
+        if (own := answers.get(entry["row"])) and own.content == entry["content"]
+    ]
+    found = {row: x for (row, _), x in in_force(entries, tree).items()}
+    return Decided(found, len({entry["row"] for entry in entries} - found.keys()))

@@ -1,8 +1,11 @@
 """People before answers: the queue, their decisions, the record and the new labels."""
 
 import csv
+import hashlib
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from keyed_goods import keyed_config, keyed_rows, write_rows
 from runs import TEXT, run_config, train_run
 
+from hsjax.atomic import write_atomically
 from hsjax.data.cells import plain_cell, safe_cell
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import load_records
@@ -20,7 +24,7 @@ from hsjax.prediction.written import answer_rows
 from hsjax.reviewing.decisions import DECISIONS, Answer, read_decisions
 from hsjax.reviewing.labelled import labelled_rows, write_labelled
 from hsjax.reviewing.queue import COLUMNS, ranked
-from hsjax.reviewing.record import read_record, record_path
+from hsjax.reviewing.record import head_path, read_record, record_path
 from hsjax.reviewing.task import export, open_review, queue, take_in
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import read_config
@@ -210,6 +214,75 @@ def test_the_record_only_grows(reviewed, tmp_path):
         record.write_bytes(b"".join(damaged))
         with pytest.raises(CatalogueError, match=f"line {at}: it does not follow"):
             take_in(reviewed, path)
+
+
+def test_the_last_line_is_vouched_for_too(reviewed, tmp_path):
+    path, record = tmp_path / "d.csv", record_path(reviewed.path)
+    decide(path, *({"row": i, "decision": "accept"} for i in (1, 2)))
+    take_in(reviewed, path)
+    whole, head = record.read_bytes(), head_path(record)
+    lines = whole.splitlines(keepends=True)
+    last = hashlib.sha256(lines[-1].strip()).hexdigest()
+    added = {**json.loads(lines[-1]), "number": 3, "previous": last, "row": 4}
+    for damaged in (
+        lines[0] + lines[1].replace(b"Ann", b"Eve"),
+        lines[0],
+        b"",
+        whole + json.dumps(added).encode() + b"\n",
+    ):
+        record.write_bytes(damaged)
+        for ask in (take_in, queue):
+            with pytest.raises(CatalogueError, match="record was changed after"):
+                ask(reviewed, path)
+    record.unlink()
+    with pytest.raises(CatalogueError, match="ends with another line 2"):
+        queue(reviewed, path)
+    record.write_bytes(whole)
+    assert "2 were there already" in take_in(reviewed, path)
+    head.rename(tmp_path / "away")
+    with pytest.raises(CatalogueError, match=r"decisions.jsonl.head is gone"):
+        queue(reviewed, path)
+
+
+@pytest.mark.parametrize("cut_off", [0, 1, 2])
+def test_a_merge_that_was_cut_off_is_merged_again(
+    reviewed, tmp_path, monkeypatch, cut_off
+):
+    path, record = tmp_path / "d.csv", record_path(reviewed.path)
+    take_in(reviewed, decide(path, {"row": 1, "decision": "accept"}))
+    decide(path, *({"row": i, "decision": "accept"} for i in (2, 4)))
+    left = [write_atomically] * cut_off
+
+    def killed(*given):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hsjax.reviewing.record.write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            take_in(reviewed, path)
+    assert len(read_record(record)) == (1 if cut_off < 2 else 3)
+    take_in(reviewed, path)
+    assert [x["row"] for x in read_record(record)] == [1, 2, 4]
+
+
+def test_two_merges_at_once_lose_nothing(reviewed, tmp_path, monkeypatch):
+    def slowly(path):
+        found = read_record(path)
+        time.sleep(0.1)
+        return found
+
+    monkeypatch.setattr("hsjax.reviewing.record.read_record", slowly)
+    rows = [1, 2, 4, 6]
+    paths = [tmp_path / f"{row}.csv" for row in rows]
+    for row, path in zip(rows, paths, strict=True):
+        decide(path, {"row": row, "decision": "accept"})
+    with ThreadPoolExecutor(len(paths)) as pool:
+        told = [*pool.map(lambda path: take_in(reviewed, path), paths)]
+    assert all("1 decisions added" in x for x in told)
+    found = read_record(record_path(reviewed.path))
+    assert sorted(x["row"] for x in found) == rows
 
 
 @pytest.mark.parametrize(

@@ -411,6 +411,25 @@ def test_products_that_are_asked_for(workdir, goods, tmp_path):
         write_evidence(workdir, goods, workdir, Wish(first=1))
 
 
+def test_evidence_goes_over_nothing_else(workdir, goods, tmp_path):
+    wish = Wish(rows=[1], precedents=0)
+    own, source = tmp_path / "own", tmp_path / "in" / "answers.parquet"
+    for folder in (own, tmp_path / "in", tmp_path / "notes"):
+        folder.mkdir()
+    shutil.copy(goods, source)
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    for folder in (tmp_path / "in", tmp_path / "notes"):
+        with pytest.raises(CatalogueError, match="is something else: name a new"):
+            write_evidence(workdir, source, folder, wish)
+    write_evidence(workdir, source, own, wish)  # an empty one
+    (own / "mine.txt").write_text("mine")
+    write_evidence(workdir, source, own, wish._replace(rows=[2]))  # its own
+    source = shutil.copy(goods, own / "answers.parquet")
+    with pytest.raises(CatalogueError, match="be written over or into --input="):
+        write_evidence(workdir, source, own, wish)
+    assert source.read_bytes() == goods.read_bytes()
+
+
 # ---- the record
 
 

@@ -448,6 +448,23 @@ def test_decisions_in_codes_of_another_tree_are_left_out(
         labelled_rows(config, again.tree(), goods, {4: code})
 
 
+def test_nothing_is_written_over_what_is_read(reviewed, goods, tmp_path):
+    take_in(reviewed, decide(tmp_path / "d.csv", {"row": 1, "decision": "accept"}))
+    (tmp_path / "link.csv").symlink_to(goods)
+    before = goods.read_bytes(), reviewed.path.read_bytes()
+    for write, flag in ((queue, "--output"), (export, "--labelled")):
+        for path, what in (
+            (goods, "--input"),
+            (tmp_path / "link.csv", "--input"),
+            (tmp_path / "more" / ".." / "codes.csv", "--answers"),
+        ):
+            (tmp_path / "more").mkdir(exist_ok=True)
+            told = f"{flag}=.* would be written over or into {what}="
+            with pytest.raises(CatalogueError, match=told):
+                write(reviewed, path)
+    assert (goods.read_bytes(), reviewed.path.read_bytes()) == before
+
+
 # ---- labels for the next run
 
 

@@ -21,6 +21,7 @@ from hsjax.inference.predict import Run
 from hsjax.prediction.answering import answers_of
 from hsjax.prediction.audit_record import audit_record, write_audit
 from hsjax.prediction.catalogue import answering_run
+from hsjax.prediction.source import check_apart
 from hsjax.progress import progress
 
 JSONL, PAGE = "evidence.jsonl", "evidence.html"
@@ -72,8 +73,7 @@ def write_evidence(
       WorkdirError: no workdir of a run, or its catalogue has changed since.
     """
     workdir, source, output = Path(workdir), Path(source), Path(output)
-    if output.is_file() or (output / "config.json").exists():
-        raise CatalogueError(f"--output={output} is something else: name a new folder")
+    check_folder(output, {"--input": source})
     files = {"calibration": wish.calibration, "cost_matrix": ""}
     run, facts = answering_run(workdir, features, files)
     asked = _asked(run, source, wish)
@@ -96,6 +96,25 @@ def write_evidence(
     shown = found[:SHOWN]
     write_page(output / PAGE, shown, shown_pictures(asked, shown), audit, tested)
     return found
+
+
+def check_folder(
+    output: Path, inputs: Mapping[str, Path], *, flag: str = "--output"
+) -> None:
+    """Is there no folder yet, an empty one, or one of earlier evidence?
+
+    Args:
+      inputs: see `check_apart`; flag: that names the folder.
+
+    Raises:
+      CatalogueError: it is something else, or its files would go over an input.
+    """
+    there = output.exists() or output.is_symlink()
+    own = output.is_dir() and (not any(output.iterdir()) or (output / JSONL).exists())
+    if there and not own:
+        raise CatalogueError(f"{flag}={output} is something else: name a new folder")
+    for name in (JSONL, PAGE, ANSWERS, AUDIT):
+        check_apart(output / name, inputs, flag=flag)
 
 
 def _asked(run: Run, source: Path, wish: Wish) -> Asked:

@@ -9,6 +9,7 @@ from hsjax.data.quarantine import CatalogueError
 from hsjax.prediction.audit_record import audit_path, read_audit, source_hash
 from hsjax.prediction.known import CONTENT
 from hsjax.prediction.output import check_output
+from hsjax.prediction.source import check_apart
 from hsjax.prediction.written import answer_rows
 from hsjax.reviewing.decisions import REJECT, Answer, read_decisions
 from hsjax.reviewing.labelled import labelled_rows, write_labelled
@@ -32,6 +33,11 @@ class Reviewed(NamedTuple):
     workdir: Path
     source: Path | None
     taxonomy: str
+
+    @property
+    def inputs(self) -> dict[str, Path | None]:
+        """By the flags that name them: nothing is to be written over these."""
+        return {"--answers": self.path, "--input": self.source}
 
     @property
     def record(self) -> Path:
@@ -103,6 +109,7 @@ def queue(reviewed: Reviewed, output: Path, *, limit: int = 0) -> str:
     if output.suffix != ".csv":
         raise CatalogueError(f"--output={output}: a queue is a .csv")
     check_output(output)
+    check_apart(output, reviewed.inputs)
     done = reviewed.decided()
     waiting = ranked(answer_rows(reviewed.path), done.entries)
     shown = waiting[:limit] if limit else waiting
@@ -136,11 +143,13 @@ def export(reviewed: Reviewed, output: Path) -> str:
 
     Raises:
       CatalogueError: the catalogue is not known or gone, nothing was decided, a code
-        that its label columns cannot say.
+        that its label columns cannot say, an output that would go over the catalogue or
+        the answers.
     """
     if reviewed.source is None or not reviewed.source.exists():
         told = reviewed.source or "of these answers"
         raise CatalogueError(f"the catalogue {told} is gone: name it with --input=FILE")
+    check_apart(output, reviewed.inputs, flag="--labelled")
     done, tree = reviewed.decided(), reviewed.tree()
     codes = {r: x["code"] for r, x in done.entries.items() if x["decision"] != REJECT}
     if not codes:

@@ -28,6 +28,7 @@ from hsjax.reviewing.record import head_path, read_record, record_path
 from hsjax.reviewing.task import export, open_review, queue, take_in
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import read_config
+from hsjax.tree.codes import hs_path
 
 FORMULA = '=HYPERLINK("http://x","clay")'
 WHO = {"reviewer": "Ann", "date": "2026-11-23", "reason": "heel"}
@@ -526,6 +527,32 @@ def test_pictures_and_other_labels_travel(tmp_path):
     mapped.write_text("native,label\nbag,Bags\n")
     with pytest.raises(CatalogueError, match="leads to 'Shoes > Heels'"):
         labelled_rows(config, tree, source, codes)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_pictures_of_a_prepared_catalogue_travel(tmp_path, suffix):
+    """The export is read back with the very pictures, and what had none has none."""
+    rows = keyed_rows(5, seed=0)
+    rows[2]["image"], rows[3]["image"] = b"torn", None
+    source = write_rows(tmp_path / "goods.parquet", rows)
+    config = keyed_config(source, task="prepare")
+    train_run(config, tmp_path / "prepared")
+    tree = Taxonomy.from_paths([hs_path(row["hs_code"]) for row in rows])
+    codes = {i: rows[0]["hs_code"] for i in (1, 3, 4, 5)}
+    names, found = labelled_rows(config, tree, tmp_path / "prepared", codes)
+    path = tmp_path / f"out{suffix}"
+    write_labelled(path, names, found, source=tmp_path / "prepared")
+    again = keyed_config(path, **{"data.image.cache": False})
+    records = load_records(again.data, quarantine=Quarantine(), pictures=True)
+    assert [x.id for x in records] == [rows[i - 1]["id"] for i in codes]
+    assert [x.image for x in records] == [
+        rows[0]["image"],
+        None,
+        None,
+        rows[4]["image"],
+    ]
+    assert {x.path[-1] for x in records} == {rows[0]["hs_code"]}
+    assert [x.texts["title"] for x in records] == [rows[i - 1]["title"] for i in codes]
 
 
 def test_every_kind_of_answers_is_read_alike(workdir, goods, tmp_path):

@@ -500,6 +500,36 @@ def test_a_new_output_names_the_record_of_the_old_one(workdir, goods, tmp_path):
     assert second["output"] != first["output"]
 
 
+def test_a_record_is_kept_where_all_is_as_it_was(workdir, goods, tmp_path):
+    """The same bytes are no proof: another question or catalogue may give them."""
+    rows = [{**x, "image": None} for x in pq.read_table(goods).to_pylist()]
+    source, output = write_rows(tmp_path / "new.parquet", rows), tmp_path / "c.csv"
+    audit = tmp_path / "c.csv.audit.json"
+    own = shutil.copytree(workdir, tmp_path / "run")
+
+    def told(confidence, run=own, shard=(0, 1)):
+        predict_catalogue(
+            run, source, output, Question(confidence=confidence, shard=shard)
+        )
+        return audit.read_bytes(), output.read_bytes(), read_audit(audit)
+
+    first, before, _ = told(1e-6)
+    moved = shutil.copytree(own, tmp_path / "moved")
+    for again in (told(1e-6), told(1e-6, moved), told(1e-6, own, (1, 2))):
+        assert again[:2] == (first, before)
+    other = told(2e-6)
+    assert other[1] == before
+    assert other[2]["asked"]["question"]["confidence"] == 2e-6
+    write_rows(source, [{**row, "corner": 7} for row in rows])  # which nobody reads
+    third = told(2e-6)
+    assert third[1] == before
+    assert third[2]["input"] != other[2]["input"]
+    (own / "config.json").write_text((own / "config.json").read_text() + " ")
+    last = told(2e-6)
+    assert last[1] == before
+    assert last[2]["model"]["config.json"] != third[2]["model"]["config.json"]
+
+
 def test_a_calibrated_run_is_asked_the_same_question(workdir, goods, tmp_path):
     """Columns, thresholds and temperatures of a question are in its record."""
     own = tmp_path / "run"

@@ -411,6 +411,23 @@ def test_products_that_are_asked_for(workdir, goods, tmp_path):
         write_evidence(workdir, goods, workdir, Wish(first=1))
 
 
+def test_only_the_first_products_may_be_fewer(workdir, goods, tmp_path, caplog):
+    """What was named has to be there; what cannot be read is told."""
+    lines = ["id,title,image", "a,clay trend,", "b", "c,vinyl item,"]
+    source = tmp_path / "goods.csv"
+    source.write_text("\n".join(lines) + "\n")
+    wish, folder = Wish(first=20, precedents=0), tmp_path / "out"
+    found = write_evidence(workdir, source, folder, wish)
+    assert [x["row"] for x in found] == [1, 3]
+    assert f"{source}: row 2 cannot be read: wrong number of columns" in caplog.text
+    assert "row 4" not in caplog.text
+    for changes, row in (({"rows": [99]}, 99), ({"rows": [2]}, 2), ({"rows": [4]}, 4)):
+        with pytest.raises(CatalogueError, match=f"row {row} (is not in|cannot be)"):
+            write_evidence(workdir, source, folder, wish._replace(**changes))
+    found = write_evidence(workdir, source, folder, wish._replace(ids=["c"], first=1))
+    assert [x["row"] for x in found] == [1, 3]
+
+
 def test_evidence_goes_over_nothing_else(workdir, goods, tmp_path):
     wish = Wish(rows=[1], precedents=0)
     own, source = tmp_path / "own", tmp_path / "in" / "answers.parquet"

@@ -118,11 +118,14 @@ def check_folder(
 
 
 def _asked(run: Run, source: Path, wish: Wish) -> Asked:
-    """The products that are wished for."""
-    wanted = {"rows": wish.rows, "ids": wish.ids, "first": wish.first}
-    rows = chosen_rows(run.config, source, **wanted)
-    how = {"image_root": wish.image_root, "whole": not wish.first}
-    return Asked(run, read_chosen(run.config, source, rows, **how))
+    """The products that are wished for; of the first ones, as many as there are."""
+    named: list[int] = []
+    if wish.rows or wish.ids or not wish.first:
+        wanted = {"rows": wish.rows, "ids": wish.ids, "first": 0}
+        named = chosen_rows(run.config, source, **wanted)
+    first = {*range(1, wish.first + 1)}.difference(named)
+    how = {"image_root": wish.image_root, "lacking": first}
+    return Asked(run, read_chosen(run.config, source, {*named, *first}, **how))
 
 
 def _write(path: Path, found: Sequence[Mapping]) -> None:

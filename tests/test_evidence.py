@@ -584,6 +584,30 @@ def test_evidence_is_of_the_calibrated_distribution(workdir, goods, tmp_path):
     assert found[0]["precedents"] == {}
 
 
+def test_answers_of_the_least_cost_are_explained(workdir, goods, tmp_path):
+    """By the function that gives the answers, as the run's own decode, too."""
+    costs = tmp_path / "costs.csv"
+    lines = [
+        f"{a},{b},90" for a in ("691200", "640299") for b in KEYS.values() if a != b
+    ]
+    costs.write_text("\n".join(["predicted,true,cost", *lines]) + "\n")
+    own = shutil.copytree(workdir, tmp_path / "run")
+    shutil.copy(costs, own / "costs.csv")
+    config = json.loads((own / "config.json").read_text())
+    config["config"]["eval"] |= {"decode": "cost", "cost_matrix": str(costs)}
+    (own / "config.json").write_text(json.dumps(config))
+    predict_catalogue(own, goods, tmp_path / "codes.parquet")
+    answers = pq.read_table(tmp_path / "codes.parquet").to_pylist()
+    plain = load_run(workdir)
+    likely = plain.predict(plain.records(goods)).decoded["path"][:, -1]
+    assert [x["pred"] for x in answers if x["pred"]] != likely.tolist()[:39]
+    found = write_evidence(own, goods, tmp_path / "why", Wish(first=39, precedents=0))
+    for x, answer in zip(found, answers, strict=False):
+        assert x["answer"]["code"] == answer["pred"]
+        assert [node["code"] for node in x["path"]][-1] == answer["pred"]
+        assert x["answer"]["log_prob"] == pytest.approx(answer["log_prob"], abs=1e-5)
+
+
 def test_evidence_has_a_record_too(told):
     folder, _ = told
     found = verify(folder / "audit.json", first=12)

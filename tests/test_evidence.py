@@ -19,7 +19,7 @@ from encoders import path_of, published
 from keyed_goods import KEYS, keyed_config, keyed_rows, write_rows
 from ml_collections import ConfigDict
 from PIL import Image
-from runs import run_config, train_run
+from runs import command, run_config, train_run
 
 from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.asked import Asked, without_modality
@@ -606,6 +606,74 @@ def test_answers_of_the_least_cost_are_explained(workdir, goods, tmp_path):
         assert x["answer"]["code"] == answer["pred"]
         assert [node["code"] for node in x["path"]][-1] == answer["pred"]
         assert x["answer"]["log_prob"] == pytest.approx(answer["log_prob"], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def known(goods, tmp_path_factory):
+    """The products, of which some columns say what is known: (catalogue, costs)."""
+    folder, rows = tmp_path_factory.mktemp("known"), pq.read_table(goods).to_pylist()
+    for i, row in enumerate(rows):
+        row["known"] = ("", "42", "6109", "6402.99.00", "9999")[i % 5]
+        row["old"] = "640299" if i % 4 == 3 else ""
+    (folder / "costs.csv").write_text("predicted,true,cost\n640299,420221,50\n")
+    return write_rows(folder / "new.parquet", rows), folder / "costs.csv"
+
+
+def test_evidence_is_of_the_answers_that_were_given(workdir, known, tmp_path):
+    """Below what is known, by the costs of mistakes, with what is to be filed."""
+    source, costs = known
+    question = Question(
+        prefix="known", policy="fill_missing", current="old", confidence=0.5
+    )
+    output, folder = tmp_path / "codes.parquet", tmp_path / "why"
+    predict_catalogue(workdir, source, output, question, cost_matrix=costs)
+    wish = Wish(first=20, precedents=0, question=question, cost_matrix=costs)
+    found = write_evidence(workdir, source, folder, wish)
+    answers = pq.read_table(output).slice(0, 20).to_pylist()
+    said = pq.read_table(folder / "answers.parquet").to_pylist()
+    assert repr(said) == repr(answers)
+    run = load_run(workdir)
+    free = Asked(run, read_chosen(run.config, source, range(1, 21)))
+    seen = set()
+    for place, (x, answer) in enumerate(zip(found, answers, strict=True)):
+        if answer["reason"]:
+            assert (x["answer"], x["reason"]) == (None, answer["reason"])
+            seen.add(answer["reason"].split(":")[0])
+            continue
+        assert x["answer"]["code"] == answer["pred"]
+        assert x["asked"]["code"] == answer["code"] == answer["pred_confident"]
+        path = [node["code"] for node in x["path"]]
+        assert path == [answer[f"pred_level{k}"] for k in (1, 2, 3)]
+        # by the chain rule: what is known divides what the model says without it
+        codes = zip(free.tree.codes, path, strict=True)
+        labels = np.array([[x.tolist().index(code) for x, code in codes]])
+        whole = float(free.log_probs(free.one(place), labels)[0])
+        levels = len(("", "42", "6109", "640299")[place % 5]) // 2
+        given = free.nodes[levels - 1][place, labels[0, levels - 1]] if levels else 0.0
+        assert x["answer"]["log_prob"] == pytest.approx(whole - float(given), abs=1e-4)
+        for node in x["path"][:levels]:
+            assert node["probability"] == pytest.approx(1, abs=1e-5)
+            assert node["nearly"] is None
+    assert seen == {"prefix", "it has a code"}
+    assert "current: " not in (folder / "evidence.html").read_text()
+    assert "code: 610910" in (folder / "evidence.html").read_text()
+    assert verify(folder / "audit.json", first=20).same
+
+
+def test_predict_asks_evidence_of_its_own_answers(workdir, known, tmp_path):
+    source, costs = known
+    output, folder = tmp_path / "codes.jsonl", tmp_path / "why"
+    flags = {"run": workdir, "input": source, "output": output, "evidence": folder}
+    flags |= {"prefix": "known", "cost_matrix": costs, "calibration": "none"}
+    given = [f"--{name}={value}" for name, value in flags.items()]
+    process = command(*given, module="hsjax.predict")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    lines = (folder / "evidence.jsonl").read_text().splitlines()
+    found = [json.loads(line)["answer"] for line in lines]
+    answers = [json.loads(line) for line in output.read_text().splitlines()[:20]]
+    assert len(found) == 20
+    assert [x["code"] if x else "" for x in found] == [x["pred"] for x in answers]
 
 
 def test_evidence_has_a_record_too(told):

@@ -77,7 +77,13 @@ def _product(x: Mapping, pictures: Pictures) -> str:
         _seen(x, pictures.products.get(x["row"], "")),
     ]
     if answer:
-        parts += [_path(x), _top(x), _modalities(x), _near(x, pictures.precedents)]
+        parts += [
+            _asked(x),
+            _path(x),
+            _top(x),
+            _modalities(x),
+            _near(x, pictures.precedents),
+        ]
     else:
         parts.append(f"<p>{plain(x['reason'])}</p>")
     return "\n".join([*parts, "</article>"])
@@ -88,7 +94,7 @@ def _seen(x: Mapping, picture: str) -> str:
     found = x.get("attribution", {})
     told = {name: own for name, own in found.items() if name != "image"}
     words = [w for own in told.values() for w in own.get("words", ())]
-    most = max((abs(w["attribution"] or 0) for w in words), default=0) or 1
+    most = max((abs(w["attribution"] or 0) for w in words), default=0) or 1.0
     texts = "".join(
         f"<h3>{plain(name)}</h3>{_words(own, most)}" for name, own in told.items()
     )
@@ -136,6 +142,15 @@ def _picture(source: str, own: Mapping) -> str:
     svg = f'<svg viewBox="0 0 1 1" preserveAspectRatio="none">{fields}</svg>'
     told = f"<figcaption>{METHODS[own['method']]}</figcaption>"
     return f'<div class="picture"><figure>{image}{svg}</figure>{told}</div>'
+
+
+def _asked(x: Mapping) -> str:
+    """What else was asked: what to do, and which code is to be filed."""
+    pairs = (
+        (k, ", ".join(v) if isinstance(v, list) else v) for k, v in x["asked"].items()
+    )
+    told = "; ".join(f"{plain(k)}: {plain(v)}" for k, v in pairs)
+    return f'<p class="quiet">{told}</p>' if told else ""
 
 
 def _path(x: Mapping) -> str:

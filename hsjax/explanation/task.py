@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished, write_atomically
+from hsjax.data.cost_file import own_codes
 from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.asked import Asked
 from hsjax.explanation.chosen import chosen_rows, read_chosen
@@ -21,6 +22,8 @@ from hsjax.inference.predict import Run
 from hsjax.prediction.answering import answers_of
 from hsjax.prediction.audit_record import audit_record, write_audit
 from hsjax.prediction.catalogue import answering_run
+from hsjax.prediction.prefixes import prefixes_of
+from hsjax.prediction.question import Question
 from hsjax.prediction.source import check_apart
 from hsjax.progress import progress
 
@@ -38,7 +41,8 @@ class Wish(NamedTuple):
         part is not needed.
       image_root: folder of image paths, '' = the folder of the file.
       sanity: are the attributions to be put to the test, see `sanity`?
-      calibration: of `calibration_path`.
+      calibration: of `calibration_path`; cost_matrix: file of costs of mistakes.
+      question: what else is asked, as of `predict_catalogue`.
     """
 
     rows: Sequence[int] = ()
@@ -48,6 +52,8 @@ class Wish(NamedTuple):
     image_root: str = ""
     sanity: bool = False
     calibration: Path | str = ""
+    cost_matrix: Path | str = ""
+    question: Question = Question()
 
 
 def write_evidence(
@@ -74,10 +80,10 @@ def write_evidence(
     """
     workdir, source, output = Path(workdir), Path(source), Path(output)
     check_folder(output, {"--input": source})
-    files = {"calibration": wish.calibration, "cost_matrix": ""}
+    files = {"calibration": wish.calibration, "cost_matrix": wish.cost_matrix}
     run, facts = answering_run(workdir, features, files)
     asked = _asked(run, source, wish)
-    answers = answers_of(run, asked.records)
+    answers = answers_of(run, asked.records, wish.question)
     precedents = None
     if wish.precedents:
         precedents = open_precedents(workdir, run, facts["parameters"])
@@ -90,6 +96,7 @@ def write_evidence(
     with finished(output / ANSWERS) as partial:
         pq.write_table(answers, partial)
     told = {"image_root": wish.image_root, "features": features, **files}
+    told["question"] = wish.question
     places, also = (workdir, source, output / ANSWERS), [output / JSONL]
     audit = audit_record(run, facts, places, also=also, **told)
     write_audit(audit, output / AUDIT)
@@ -124,8 +131,11 @@ def _asked(run: Run, source: Path, wish: Wish) -> Asked:
         wanted = {"rows": wish.rows, "ids": wish.ids, "first": 0}
         named = chosen_rows(run.config, source, **wanted)
     first = {*range(1, wish.first + 1)}.difference(named)
-    how = {"image_root": wish.image_root, "lacking": first}
-    return Asked(run, read_chosen(run.config, source, {*named, *first}, **how))
+    columns, own = wish.question.columns, own_codes(run.config, run.tree)
+    how = {"image_root": wish.image_root, "lacking": first, "carried": columns}
+    records = read_chosen(run.config, source, {*named, *first}, **how)
+    prefixes, _ = prefixes_of(records, wish.question.prefix, run.tree, own)
+    return Asked(run, records, prefixes=prefixes)
 
 
 def _write(path: Path, found: Sequence[Mapping]) -> None:

@@ -6,8 +6,18 @@ import numpy as np
 from jaxtyping import Int
 
 from hsjax.data.named_nodes import Own, find_node, node_places
+from hsjax.data.record import Record
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError
+
+
+def prefixes_of(
+    records: Sequence[Record], column: str, tree: Taxonomy, own: Own
+) -> tuple[Int[np.ndarray, "N L"] | None, list[str]]:
+    """What a column says of the products; None where no column is named."""
+    if not column:
+        return None, [""] * len(records)
+    return read_prefixes([x.extra.get(column, "") for x in records], tree, own)
 
 
 def read_prefixes(

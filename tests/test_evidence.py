@@ -160,6 +160,34 @@ def test_published_encoders_in_the_loop(shop, bert, resnet, tmp_path):
             assert (values[~asked.batch[f"{stream}_mask"][place]] == 0).all()
 
 
+def test_a_vocabulary_smaller_than_the_texts(tmp_path):
+    """No row of the table is left for each place: words are left out in turn."""
+    rows = [{**x, "more": f"item {x['title']}"} for x in keyed_rows(60, seed=0)]
+    path = write_rows(tmp_path / "goods.parquet", rows)
+    config = keyed_config(path, **{"train.steps": 2, "train.eval_every": 2}).unlock()
+    config.data.columns.text = ("title", "more")
+    config.data.text.streams = ConfigDict({"title": ("title",), "more": ("more",)})
+    config.data.text.length, config.data.text.vocab_size = 96, 60
+    config.model.modalities = ("title", "more", "image")
+    train_run(config.lock(), tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    asked = Asked(run, read_chosen(run.config, path, [1, 2]))
+    assert len(asked.params["text"]["token_embedding"]) < 2 * 96
+    found = Attribution(asked)(1)
+    assert found["image"]["method"] == "gradient_x_input"
+    whole = asked.log_probs(asked.one(1), asked.labels[[1]])[0]
+    record = asked.records[1]
+    for stream in ("title", "more"):
+        assert found[stream]["method"] == "occlusion"
+        words = record.texts[stream].split()
+        assert [w["word"] for w in found[stream]["words"]] == words
+        text = " ".join(words[1:])
+        bare = Asked(run, [replace(record, texts={**record.texts, stream: text})])
+        without = bare.log_probs(bare.batch, asked.labels[[1]])[0]
+        told = found[stream]["words"][0]["attribution"]
+        assert told == pytest.approx(float(whole - without), abs=1e-5)
+
+
 def test_fields_hold_all_pixels():
     pixels = np.random.default_rng(0).normal(size=(19, 13))
     grid = summed(pixels)
@@ -582,6 +610,30 @@ def test_evidence_is_of_the_calibrated_distribution(workdir, goods, tmp_path):
                 ours = node["nearly"]["behind"] + node["nearly"]["probability"]
                 assert ours == pytest.approx(node["probability"], abs=1e-5)
     assert found[0]["precedents"] == {}
+
+
+def test_one_scale_beside_what_isotonic_maps_say(workdir, goods, tmp_path):
+    """What is compared adds up; the mapped probability is a number of its own."""
+    own = shutil.copytree(workdir, tmp_path / "run")
+    calibrate_run(own, features={}, kind="isotonic")
+    predict_catalogue(own, goods, tmp_path / "codes.parquet")
+    answers = pq.read_table(tmp_path / "codes.parquet").to_pylist()
+    found = write_evidence(own, goods, tmp_path / "why", Wish(first=39, precedents=0))
+    apart = 0.0
+    for x, answer in zip(found, answers, strict=False):
+        for node in x["path"]:
+            assert node["calibrated"] == answer[f"prob_level{node['level']}"]
+            apart = max(apart, abs(node["calibrated"] - node["probability"]))
+            if near := node["nearly"]:
+                total = near["behind"] + near["probability"]
+                assert total == pytest.approx(node["probability"], abs=1e-6)
+                assert near["probability"] + node["probability"] < 1 + 1e-6
+        last = x["path"][-1]["probability"]
+        assert last == pytest.approx(np.exp(x["answer"]["log_prob"]), abs=1e-5)
+        assert last == pytest.approx(x["top"][0]["probability"], abs=1e-5)
+    assert apart > 0.01
+    page = (tmp_path / "why" / "evidence.html").read_text()
+    assert page.count("answer, calibrated") == len(found)
 
 
 def test_answers_of_the_least_cost_are_explained(workdir, goods, tmp_path):

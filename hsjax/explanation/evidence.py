@@ -80,21 +80,24 @@ class Evidence:
         return found
 
     def _path(self, place: int, answer: Mapping) -> list[dict]:
-        """Each level's node, and the sibling that was nearest to being answered."""
-        found = []
+        """Each level's node, and the sibling that was nearest to being answered.
+
+        `probability`, of both, and `behind` are of the one distribution over the tree.
+        Isotonic maps are of single nodes: `calibrated` is what they make of the answer.
+        """
+        known, found = self.asked.run.calibration, []
         for level, node in enumerate(self.asked.labels[place].tolist()):
             code = answer[f"pred_level{level + 1}"]
             if node < 0 or not (code or self.tree.stop[level][node]):
                 break
             own = float(np.exp(self.asked.nodes[level][place, node]))
-            found.append(
-                {
-                    "level": level + 1,
-                    **_node(self.tree, level, node),
-                    "probability": answer[f"prob_level{level + 1}"] if code else own,
-                    "nearly": self._sibling(place, level, node, own),
-                }
-            )
+            told = {"level": level + 1, **_node(self.tree, level, node)}
+            told["probability"] = own
+            if code:
+                mapped = bool(known and known.maps)
+                name = "calibrated" if mapped else "probability"
+                told[name] = answer[f"prob_level{level + 1}"]
+            found.append({**told, "nearly": self._sibling(place, level, node, own)})
         return found
 
     def _sibling(self, place: int, level: int, node: int, own: float) -> dict | None:

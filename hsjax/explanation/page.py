@@ -154,7 +154,7 @@ def _asked(x: Mapping) -> str:
 
 
 def _path(x: Mapping) -> str:
-    rows = []
+    rows, mapped = [], any("calibrated" in node for node in x["path"])
     for node in x["path"]:
         near, second = node["nearly"], "<td></td><td></td><td></td>"
         if near:
@@ -165,10 +165,15 @@ def _path(x: Mapping) -> str:
             )
         rows.append(
             f"<tr><td>{node['level']}</td><td>{named(node)}</td>"
-            f'<td class="number">{share(node["probability"])}</td>{second}</tr>'
+            f'<td class="number">{share(node["probability"])}</td>{second}'
         )
+        if mapped:
+            told = share(node["calibrated"]) if "calibrated" in node else ""
+            rows[-1] += f'<td class="number">{told}</td>'
     names = ("level", "answer", "probability", "nearly chosen", "probability", "ahead")
-    return f"<h3>The path</h3>{table(names, rows, (2, 4, 5))}"
+    names += ("answer, calibrated",) * mapped
+    lines = [f"{row}</tr>" for row in rows]
+    return f"<h3>The path</h3>{table(names, lines, (2, 4, 5, 6))}"
 
 
 def _top(x: Mapping) -> str:

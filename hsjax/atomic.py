@@ -1,12 +1,14 @@
 """Files that are whole, or as they were before."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 IDLE = 60  # seconds without a byte: nobody writes it any more
 
@@ -29,6 +31,28 @@ def finished(path: Path | str) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def lock(file: IO, *, wait: bool = False) -> bool:
+    """Locks an open file; False where the file system or the system has no locks.
+
+    The system holds the lock, so that it ends with the process, however that ends, or
+    when the file is closed.
+
+    Raises:
+      BlockingIOError: another one holds it, and this one is not to wait.
+    """
+    try:
+        import fcntl  # not on Windows
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except ImportError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+        return False
+    return True
 
 
 def remove_cut_off(folder: Path, name: str = "*") -> None:

@@ -141,6 +141,17 @@ def check_flags() -> None:
         raise app.UsageError("--duties=FILE, --ask=COST and --review=COST go together")
 
 
+def check_evidence() -> None:
+    """Raises CatalogueError: there is no room for it; told before all is answered."""
+    from hsjax.explanation.task import check_folder
+    from hsjax.prediction.source import check_apart
+
+    folder, output = Path(EVIDENCE.value), Path(OUTPUT.value)
+    inputs = {"--input": Path(INPUT.value), "--output": output}
+    check_folder(folder, inputs, flag="--evidence")
+    check_apart(output, {"--evidence": folder})
+
+
 def run() -> None:
     shard = read_shard(SHARD.value)
     check_flags()
@@ -163,6 +174,8 @@ def run() -> None:
         shard=shard,
     )
     with user_errors("; the same command goes on"):
+        if EVIDENCE.value:
+            check_evidence()
         done = predict_catalogue(
             RUN.value,
             INPUT.value,
@@ -182,6 +195,8 @@ def run() -> None:
                 first=FIRST,
                 image_root=IMAGE_ROOT.value,
                 calibration=CALIBRATION.value,
+                cost_matrix=COST_MATRIX.value,
+                question=question,
             )
             places = {"features": read_places(FEATURES.value)}
             write_evidence(RUN.value, INPUT.value, EVIDENCE.value, wish, **places)

@@ -19,7 +19,7 @@ from encoders import path_of, published
 from keyed_goods import KEYS, keyed_config, keyed_rows, write_rows
 from ml_collections import ConfigDict
 from PIL import Image
-from runs import run_config, train_run
+from runs import command, run_config, train_run
 
 from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.asked import Asked, without_modality
@@ -158,6 +158,34 @@ def test_published_encoders_in_the_loop(shop, bert, resnet, tmp_path):
         for stream, values in found.tokens.items():
             assert values.any() == asked.batch[f"has_{stream}"][place]
             assert (values[~asked.batch[f"{stream}_mask"][place]] == 0).all()
+
+
+def test_a_vocabulary_smaller_than_the_texts(tmp_path):
+    """No row of the table is left for each place: words are left out in turn."""
+    rows = [{**x, "more": f"item {x['title']}"} for x in keyed_rows(60, seed=0)]
+    path = write_rows(tmp_path / "goods.parquet", rows)
+    config = keyed_config(path, **{"train.steps": 2, "train.eval_every": 2}).unlock()
+    config.data.columns.text = ("title", "more")
+    config.data.text.streams = ConfigDict({"title": ("title",), "more": ("more",)})
+    config.data.text.length, config.data.text.vocab_size = 96, 60
+    config.model.modalities = ("title", "more", "image")
+    train_run(config.lock(), tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    asked = Asked(run, read_chosen(run.config, path, [1, 2]))
+    assert len(asked.params["text"]["token_embedding"]) < 2 * 96
+    found = Attribution(asked)(1)
+    assert found["image"]["method"] == "gradient_x_input"
+    whole = asked.log_probs(asked.one(1), asked.labels[[1]])[0]
+    record = asked.records[1]
+    for stream in ("title", "more"):
+        assert found[stream]["method"] == "occlusion"
+        words = record.texts[stream].split()
+        assert [w["word"] for w in found[stream]["words"]] == words
+        text = " ".join(words[1:])
+        bare = Asked(run, [replace(record, texts={**record.texts, stream: text})])
+        without = bare.log_probs(bare.batch, asked.labels[[1]])[0]
+        told = found[stream]["words"][0]["attribution"]
+        assert told == pytest.approx(float(whole - without), abs=1e-5)
 
 
 def test_fields_hold_all_pixels():
@@ -411,6 +439,42 @@ def test_products_that_are_asked_for(workdir, goods, tmp_path):
         write_evidence(workdir, goods, workdir, Wish(first=1))
 
 
+def test_only_the_first_products_may_be_fewer(workdir, goods, tmp_path, caplog):
+    """What was named has to be there; what cannot be read is told."""
+    lines = ["id,title,image", "a,clay trend,", "b", "c,vinyl item,"]
+    source = tmp_path / "goods.csv"
+    source.write_text("\n".join(lines) + "\n")
+    wish, folder = Wish(first=20, precedents=0), tmp_path / "out"
+    found = write_evidence(workdir, source, folder, wish)
+    assert [x["row"] for x in found] == [1, 3]
+    assert f"{source}: row 2 cannot be read: wrong number of columns" in caplog.text
+    assert "row 4" not in caplog.text
+    for changes, row in (({"rows": [99]}, 99), ({"rows": [2]}, 2), ({"rows": [4]}, 4)):
+        with pytest.raises(CatalogueError, match=f"row {row} (is not in|cannot be)"):
+            write_evidence(workdir, source, folder, wish._replace(**changes))
+    found = write_evidence(workdir, source, folder, wish._replace(ids=["c"], first=1))
+    assert [x["row"] for x in found] == [1, 3]
+
+
+def test_evidence_goes_over_nothing_else(workdir, goods, tmp_path):
+    wish = Wish(rows=[1], precedents=0)
+    own, source = tmp_path / "own", tmp_path / "in" / "answers.parquet"
+    for folder in (own, tmp_path / "in", tmp_path / "notes"):
+        folder.mkdir()
+    shutil.copy(goods, source)
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    for folder in (tmp_path / "in", tmp_path / "notes"):
+        with pytest.raises(CatalogueError, match="is something else: name a new"):
+            write_evidence(workdir, source, folder, wish)
+    write_evidence(workdir, source, own, wish)  # an empty one
+    (own / "mine.txt").write_text("mine")
+    write_evidence(workdir, source, own, wish._replace(rows=[2]))  # its own
+    source = shutil.copy(goods, own / "answers.parquet")
+    with pytest.raises(CatalogueError, match="be written over or into --input="):
+        write_evidence(workdir, source, own, wish)
+    assert source.read_bytes() == goods.read_bytes()
+
+
 # ---- the record
 
 
@@ -481,6 +545,36 @@ def test_a_new_output_names_the_record_of_the_old_one(workdir, goods, tmp_path):
     assert second["output"] != first["output"]
 
 
+def test_a_record_is_kept_where_all_is_as_it_was(workdir, goods, tmp_path):
+    """The same bytes are no proof: another question or catalogue may give them."""
+    rows = [{**x, "image": None} for x in pq.read_table(goods).to_pylist()]
+    source, output = write_rows(tmp_path / "new.parquet", rows), tmp_path / "c.csv"
+    audit = tmp_path / "c.csv.audit.json"
+    own = shutil.copytree(workdir, tmp_path / "run")
+
+    def told(confidence, run=own, shard=(0, 1)):
+        predict_catalogue(
+            run, source, output, Question(confidence=confidence, shard=shard)
+        )
+        return audit.read_bytes(), output.read_bytes(), read_audit(audit)
+
+    first, before, _ = told(1e-6)
+    moved = shutil.copytree(own, tmp_path / "moved")
+    for again in (told(1e-6), told(1e-6, moved), told(1e-6, own, (1, 2))):
+        assert again[:2] == (first, before)
+    other = told(2e-6)
+    assert other[1] == before
+    assert other[2]["asked"]["question"]["confidence"] == 2e-6
+    write_rows(source, [{**row, "corner": 7} for row in rows])  # which nobody reads
+    third = told(2e-6)
+    assert third[1] == before
+    assert third[2]["input"] != other[2]["input"]
+    (own / "config.json").write_text((own / "config.json").read_text() + " ")
+    last = told(2e-6)
+    assert last[1] == before
+    assert last[2]["model"]["config.json"] != third[2]["model"]["config.json"]
+
+
 def test_a_calibrated_run_is_asked_the_same_question(workdir, goods, tmp_path):
     """Columns, thresholds and temperatures of a question are in its record."""
     own = tmp_path / "run"
@@ -516,6 +610,122 @@ def test_evidence_is_of_the_calibrated_distribution(workdir, goods, tmp_path):
                 ours = node["nearly"]["behind"] + node["nearly"]["probability"]
                 assert ours == pytest.approx(node["probability"], abs=1e-5)
     assert found[0]["precedents"] == {}
+
+
+def test_one_scale_beside_what_isotonic_maps_say(workdir, goods, tmp_path):
+    """What is compared adds up; the mapped probability is a number of its own."""
+    own = shutil.copytree(workdir, tmp_path / "run")
+    calibrate_run(own, features={}, kind="isotonic")
+    predict_catalogue(own, goods, tmp_path / "codes.parquet")
+    answers = pq.read_table(tmp_path / "codes.parquet").to_pylist()
+    found = write_evidence(own, goods, tmp_path / "why", Wish(first=39, precedents=0))
+    apart = 0.0
+    for x, answer in zip(found, answers, strict=False):
+        for node in x["path"]:
+            assert node["calibrated"] == answer[f"prob_level{node['level']}"]
+            apart = max(apart, abs(node["calibrated"] - node["probability"]))
+            if near := node["nearly"]:
+                total = near["behind"] + near["probability"]
+                assert total == pytest.approx(node["probability"], abs=1e-6)
+                assert near["probability"] + node["probability"] < 1 + 1e-6
+        last = x["path"][-1]["probability"]
+        assert last == pytest.approx(np.exp(x["answer"]["log_prob"]), abs=1e-5)
+        assert last == pytest.approx(x["top"][0]["probability"], abs=1e-5)
+    assert apart > 0.01
+    page = (tmp_path / "why" / "evidence.html").read_text()
+    assert page.count("answer, calibrated") == len(found)
+
+
+def test_answers_of_the_least_cost_are_explained(workdir, goods, tmp_path):
+    """By the function that gives the answers, as the run's own decode, too."""
+    costs = tmp_path / "costs.csv"
+    lines = [
+        f"{a},{b},90" for a in ("691200", "640299") for b in KEYS.values() if a != b
+    ]
+    costs.write_text("\n".join(["predicted,true,cost", *lines]) + "\n")
+    own = shutil.copytree(workdir, tmp_path / "run")
+    shutil.copy(costs, own / "costs.csv")
+    config = json.loads((own / "config.json").read_text())
+    config["config"]["eval"] |= {"decode": "cost", "cost_matrix": str(costs)}
+    (own / "config.json").write_text(json.dumps(config))
+    predict_catalogue(own, goods, tmp_path / "codes.parquet")
+    answers = pq.read_table(tmp_path / "codes.parquet").to_pylist()
+    plain = load_run(workdir)
+    likely = plain.predict(plain.records(goods)).decoded["path"][:, -1]
+    assert [x["pred"] for x in answers if x["pred"]] != likely.tolist()[:39]
+    found = write_evidence(own, goods, tmp_path / "why", Wish(first=39, precedents=0))
+    for x, answer in zip(found, answers, strict=False):
+        assert x["answer"]["code"] == answer["pred"]
+        assert [node["code"] for node in x["path"]][-1] == answer["pred"]
+        assert x["answer"]["log_prob"] == pytest.approx(answer["log_prob"], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def known(goods, tmp_path_factory):
+    """The products, of which some columns say what is known: (catalogue, costs)."""
+    folder, rows = tmp_path_factory.mktemp("known"), pq.read_table(goods).to_pylist()
+    for i, row in enumerate(rows):
+        row["known"] = ("", "42", "6109", "6402.99.00", "9999")[i % 5]
+        row["old"] = "640299" if i % 4 == 3 else ""
+    (folder / "costs.csv").write_text("predicted,true,cost\n640299,420221,50\n")
+    return write_rows(folder / "new.parquet", rows), folder / "costs.csv"
+
+
+def test_evidence_is_of_the_answers_that_were_given(workdir, known, tmp_path):
+    """Below what is known, by the costs of mistakes, with what is to be filed."""
+    source, costs = known
+    question = Question(
+        prefix="known", policy="fill_missing", current="old", confidence=0.5
+    )
+    output, folder = tmp_path / "codes.parquet", tmp_path / "why"
+    predict_catalogue(workdir, source, output, question, cost_matrix=costs)
+    wish = Wish(first=20, precedents=0, question=question, cost_matrix=costs)
+    found = write_evidence(workdir, source, folder, wish)
+    answers = pq.read_table(output).slice(0, 20).to_pylist()
+    said = pq.read_table(folder / "answers.parquet").to_pylist()
+    assert repr(said) == repr(answers)
+    run = load_run(workdir)
+    free = Asked(run, read_chosen(run.config, source, range(1, 21)))
+    seen = set()
+    for place, (x, answer) in enumerate(zip(found, answers, strict=True)):
+        if answer["reason"]:
+            assert (x["answer"], x["reason"]) == (None, answer["reason"])
+            seen.add(answer["reason"].split(":")[0])
+            continue
+        assert x["answer"]["code"] == answer["pred"]
+        assert x["asked"]["code"] == answer["code"] == answer["pred_confident"]
+        path = [node["code"] for node in x["path"]]
+        assert path == [answer[f"pred_level{k}"] for k in (1, 2, 3)]
+        # by the chain rule: what is known divides what the model says without it
+        codes = zip(free.tree.codes, path, strict=True)
+        labels = np.array([[x.tolist().index(code) for x, code in codes]])
+        whole = float(free.log_probs(free.one(place), labels)[0])
+        levels = len(("", "42", "6109", "640299")[place % 5]) // 2
+        given = free.nodes[levels - 1][place, labels[0, levels - 1]] if levels else 0.0
+        assert x["answer"]["log_prob"] == pytest.approx(whole - float(given), abs=1e-4)
+        for node in x["path"][:levels]:
+            assert node["probability"] == pytest.approx(1, abs=1e-5)
+            assert node["nearly"] is None
+    assert seen == {"prefix", "it has a code"}
+    assert "current: " not in (folder / "evidence.html").read_text()
+    assert "code: 610910" in (folder / "evidence.html").read_text()
+    assert verify(folder / "audit.json", first=20).same
+
+
+def test_predict_asks_evidence_of_its_own_answers(workdir, known, tmp_path):
+    source, costs = known
+    output, folder = tmp_path / "codes.jsonl", tmp_path / "why"
+    flags = {"run": workdir, "input": source, "output": output, "evidence": folder}
+    flags |= {"prefix": "known", "cost_matrix": costs, "calibration": "none"}
+    given = [f"--{name}={value}" for name, value in flags.items()]
+    process = command(*given, module="hsjax.predict")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    lines = (folder / "evidence.jsonl").read_text().splitlines()
+    found = [json.loads(line)["answer"] for line in lines]
+    answers = [json.loads(line) for line in output.read_text().splitlines()[:20]]
+    assert len(found) == 20
+    assert [x["code"] if x else "" for x in found] == [x["pred"] for x in answers]
 
 
 def test_evidence_has_a_record_too(told):

@@ -270,7 +270,10 @@ def test_codes_may_stand_in_a_file(shop, tmp_path):
 
 MISTAKES = [
     ({"data.leave_out": ("640611",)}, "'640611' is no node of the tree. Did you mean"),
-    ({"data.leave_out": ("40610", "9")}, "is no node of the tree, as are 1 more"),
+    (
+        {"data.leave_out": ("40610", "9")},
+        "data.leave_out, the first of 2 codes: probably a lost zero",
+    ),
     ({"data.leave_out": (640610,)}, "640610 is no code; write codes in quotes"),
     ({"data.leave_out": ("gone.csv",)}, "data.leave_out: there is no file gone.csv"),
     ({"data.leave_out": ("64", "61", "42")}, "leaves no row for training: name fewer"),

@@ -114,6 +114,18 @@ def test_foreign_files_are_refused(tmp_path):
         read_predictions(tmp_path / "other.parquet")
 
 
+def test_a_path_ends_at_its_last_node_wherever_it_stands():
+    """Of one path, of K of a row, and of levels answered apart, which leave gaps."""
+    rng = np.random.default_rng(0)
+    codes = rng.choice(np.array(["", "A", "B"], object), (5, 3, 4))
+    found = deepest(codes)
+    assert found.shape == (5, 3)
+    for row in np.ndindex(5, 3):
+        nodes = [code for code in codes[row] if code]
+        assert found[row] == (nodes[-1] if nodes else "")
+        assert deepest(codes[row]) == found[row]
+
+
 def test_wrong_shapes_are_refused(predictions):
     with pytest.raises(ValueError, match="main decode 'greedy'"):
         dataclasses.replace(predictions, main="greedy")

@@ -55,7 +55,8 @@ def loaded(folder, side):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @every_family
@@ -146,6 +147,46 @@ def test_both_towers_of_one_checkpoint_go_back_into_it(tmp_path):
     _, image = loaded(tmp_path / "dual", "image")
     write_copy(tmp_path / "again", model, {"text": text, "image": image})
     assert contents(tmp_path / "again") == contents(tmp_path / "dual")
+
+
+def test_modules_behind_the_encoder_come_along(tmp_path):
+    """As sentence-transformers has them: without one of them it would read nothing."""
+    source = laid_out("bert", tmp_path / "before", shards=2)
+    kinds = ("Transformer", "Pooling", "Dense", "Normalize")
+    paths = ("", "1_Pooling", "2_Dense", "3_Normalize")
+    pairs = enumerate(zip(kinds, paths, strict=True))
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"a.models.{kind}"}
+        for i, (kind, path) in pairs
+    ]
+    beside = {
+        "modules.json": json.dumps(modules),
+        "1_Pooling/config.json": '{"pooling_mode_mean_tokens": true}',
+        "2_Dense/config.json": '{"in_features": 8}',
+        "2_Dense/model.safetensors": "its weights",
+        "more/templates/one.txt": "query: ",
+    }
+    others = {
+        "onnx/config.json": "{}",
+        "onnx/model.onnx": "weights",
+        "openvino/openvino_model.bin": "weights",
+        ".cache/huggingface/x.json": "{}",
+        "more/model.bin": "weights",
+    }
+    for name, text in (beside | others).items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    (source / "3_Normalize").mkdir()
+    model, parts = loaded(source, "text")
+    out = source / "tuned"  # within it, and twice
+    for _ in range(2):
+        write_copy(out, model, {"text": parts})
+    found = contents(out)
+    assert all((out / path).is_dir() for path in paths)
+    before = contents(source)
+    kept = {k for k in before if k not in others and not k.startswith("tuned")}
+    assert found == {name: before[name] for name in kept}
+    assert beside.keys() < kept
 
 
 def test_what_does_not_fit_the_source_is_refused(tmp_path):

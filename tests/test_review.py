@@ -1,8 +1,11 @@
 """People before answers: the queue, their decisions, the record and the new labels."""
 
 import csv
+import hashlib
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +14,21 @@ import pytest
 from keyed_goods import keyed_config, keyed_rows, write_rows
 from runs import TEXT, run_config, train_run
 
+from hsjax.atomic import write_atomically
 from hsjax.data.cells import plain_cell, safe_cell
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import load_records
 from hsjax.prediction.catalogue import predict_catalogue
+from hsjax.prediction.question import Question
 from hsjax.prediction.written import answer_rows
 from hsjax.reviewing.decisions import DECISIONS, Answer, read_decisions
 from hsjax.reviewing.labelled import labelled_rows, write_labelled
 from hsjax.reviewing.queue import COLUMNS, ranked
-from hsjax.reviewing.record import read_record, record_path
+from hsjax.reviewing.record import head_path, read_record, record_path
 from hsjax.reviewing.task import export, open_review, queue, take_in
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import read_config
+from hsjax.tree.codes import hs_path
 
 FORMULA = '=HYPERLINK("http://x","clay")'
 WHO = {"reviewer": "Ann", "date": "2026-11-23", "reason": "heel"}
@@ -135,6 +141,24 @@ def test_a_column_of_costs_counts():
     assert [x.row for x in ranked(answers, {4, 3})] == [1, 2]
 
 
+def test_what_was_not_asked_is_not_looked_at(workdir, goods, tmp_path):
+    """Of `fill_missing` the products that have a code: there is nothing to decide."""
+    with goods.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with goods.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "old"])
+        writer.writeheader()
+        writer.writerows(
+            {**row, "old": "640299" * (i % 2)} for i, row in enumerate(rows)
+        )
+    output = tmp_path / "codes.jsonl"
+    question = Question(policy="fill_missing", current="old")
+    predict_catalogue(workdir, goods, output, question)
+    assert "6 answers to look at" in queue(open_review(output), tmp_path / "queue.csv")
+    found = (tmp_path / "queue.csv").read_text().splitlines()[1:]
+    assert {line.split(",")[1] for line in found} == {"1", "3", "5", "7", "9", "11"}
+
+
 # ---- decisions
 
 
@@ -193,6 +217,75 @@ def test_the_record_only_grows(reviewed, tmp_path):
             take_in(reviewed, path)
 
 
+def test_the_last_line_is_vouched_for_too(reviewed, tmp_path):
+    path, record = tmp_path / "d.csv", record_path(reviewed.path)
+    decide(path, *({"row": i, "decision": "accept"} for i in (1, 2)))
+    take_in(reviewed, path)
+    whole, head = record.read_bytes(), head_path(record)
+    lines = whole.splitlines(keepends=True)
+    last = hashlib.sha256(lines[-1].strip()).hexdigest()
+    added = {**json.loads(lines[-1]), "number": 3, "previous": last, "row": 4}
+    for damaged in (
+        lines[0] + lines[1].replace(b"Ann", b"Eve"),
+        lines[0],
+        b"",
+        whole + json.dumps(added).encode() + b"\n",
+    ):
+        record.write_bytes(damaged)
+        for ask in (take_in, queue):
+            with pytest.raises(CatalogueError, match="record was changed after"):
+                ask(reviewed, path)
+    record.unlink()
+    with pytest.raises(CatalogueError, match="ends with another line 2"):
+        queue(reviewed, path)
+    record.write_bytes(whole)
+    assert "2 were there already" in take_in(reviewed, path)
+    head.rename(tmp_path / "away")
+    with pytest.raises(CatalogueError, match=r"decisions.jsonl.head is gone"):
+        queue(reviewed, path)
+
+
+@pytest.mark.parametrize("cut_off", [0, 1, 2])
+def test_a_merge_that_was_cut_off_is_merged_again(
+    reviewed, tmp_path, monkeypatch, cut_off
+):
+    path, record = tmp_path / "d.csv", record_path(reviewed.path)
+    take_in(reviewed, decide(path, {"row": 1, "decision": "accept"}))
+    decide(path, *({"row": i, "decision": "accept"} for i in (2, 4)))
+    left = [write_atomically] * cut_off
+
+    def killed(*given):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hsjax.reviewing.record.write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            take_in(reviewed, path)
+    assert len(read_record(record)) == (1 if cut_off < 2 else 3)
+    take_in(reviewed, path)
+    assert [x["row"] for x in read_record(record)] == [1, 2, 4]
+
+
+def test_two_merges_at_once_lose_nothing(reviewed, tmp_path, monkeypatch):
+    def slowly(path):
+        found = read_record(path)
+        time.sleep(0.1)
+        return found
+
+    monkeypatch.setattr("hsjax.reviewing.record.read_record", slowly)
+    rows = [1, 2, 4, 6]
+    paths = [tmp_path / f"{row}.csv" for row in rows]
+    for row, path in zip(rows, paths, strict=True):
+        decide(path, {"row": row, "decision": "accept"})
+    with ThreadPoolExecutor(len(paths)) as pool:
+        told = [*pool.map(lambda path: take_in(reviewed, path), paths)]
+    assert all("1 decisions added" in x for x in told)
+    found = read_record(record_path(reviewed.path))
+    assert sorted(x["row"] for x in found) == rows
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
@@ -205,7 +298,7 @@ def test_the_record_only_grows(reviewed, tmp_path):
         ([{"row": 3, "decision": "accept"}], "column decision: row 3 has no answer"),
         ([{"row": 1, "decision": "override"}], "column code: is empty: which code"),
         ([{"row": 1, "decision": "override", "code": "640298"}],
-         "column code: the tree has no '640298'. Did you mean '640299'"),
+         "column code: '640298' is no node of the tree. Did you mean '640299'"),
         ([{"row": 1, "decision": "override", "code": "64029"}],
          "column code: probably a lost zero"),
         ([{"row": 1, "decision": "reject", "code": "640299"}],
@@ -317,6 +410,62 @@ def test_decisions_go_with_the_product_and_not_with_its_row(
         export(again, tmp_path / "labelled.csv")
 
 
+def test_decisions_in_codes_of_another_tree_are_left_out(
+    reviewed, workdir, goods, tmp_path
+):
+    """The same product has another code in another edition, or none."""
+    rows = [{"row": i, "decision": "accept"} for i in (1, 2)]
+    code = other(reviewed, 4)
+    rows += [{"row": 4, "decision": "override", "code": code}]
+    path = decide(tmp_path / "d.csv", *rows)
+    take_in(reviewed, path)
+    edition = keyed_rows(60, seed=0)
+    for row in edition:
+        row["hs_code"] = row["hs_code"][:4] + "77"
+    source = write_rows(tmp_path / "edition.parquet", edition)
+    changes = {**TEXT, "train.steps": 2, "train.eval_every": 2}
+    train_run(keyed_config(source, **changes), tmp_path / "run")
+    predict_catalogue(tmp_path / "run", goods, reviewed.path)
+    again, left = open_review(reviewed.path), "are decided in codes of another tree"
+    assert f"3 {left}" in queue(again, tmp_path / "queue.csv")
+    assert len((tmp_path / "queue.csv").read_text().splitlines()) == 13
+    with pytest.raises(CatalogueError, match=f"nothing was accepted.*; 3 {left}"):
+        export(again, tmp_path / "labelled.csv")
+    with pytest.raises(CatalogueError, match="column code: .* is no node of the tree"):
+        take_in(again, path)
+    decide(path, *rows[:2])  # these words hold for the new codes, too
+    assert "2 decisions added" in take_in(again, path)
+    assert f"2 labelled rows; 1 {left}" in export(again, tmp_path / "labelled.csv")
+    with (tmp_path / "labelled.csv").open() as file:
+        assert {x["hs_code"][4:] for x in csv.DictReader(file)} == {"77"}
+    # the first run again, and its decisions; the other one knows other codes
+    predict_catalogue(workdir, goods, reviewed.path)
+    assert "3 labelled rows" in export(open_review(reviewed.path), tmp_path / "l.csv")
+    moved = open_review(reviewed.path, workdir=tmp_path / "run")
+    with pytest.raises(CatalogueError, match="has another tree than"):
+        export(moved, tmp_path / "labelled.csv")
+    config = read_config(tmp_path / "run")
+    with pytest.raises(CatalogueError, match=f"the run's tree has no '{code}'"):
+        labelled_rows(config, again.tree(), goods, {4: code})
+
+
+def test_nothing_is_written_over_what_is_read(reviewed, goods, tmp_path):
+    take_in(reviewed, decide(tmp_path / "d.csv", {"row": 1, "decision": "accept"}))
+    (tmp_path / "link.csv").symlink_to(goods)
+    before = goods.read_bytes(), reviewed.path.read_bytes()
+    for write, flag in ((queue, "--output"), (export, "--labelled")):
+        for path, what in (
+            (goods, "--input"),
+            (tmp_path / "link.csv", "--input"),
+            (tmp_path / "more" / ".." / "codes.csv", "--answers"),
+        ):
+            (tmp_path / "more").mkdir(exist_ok=True)
+            told = f"{flag}=.* would be written over or into {what}="
+            with pytest.raises(CatalogueError, match=told):
+                write(reviewed, path)
+    assert (goods.read_bytes(), reviewed.path.read_bytes()) == before
+
+
 # ---- labels for the next run
 
 
@@ -378,6 +527,32 @@ def test_pictures_and_other_labels_travel(tmp_path):
     mapped.write_text("native,label\nbag,Bags\n")
     with pytest.raises(CatalogueError, match="leads to 'Shoes > Heels'"):
         labelled_rows(config, tree, source, codes)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_pictures_of_a_prepared_catalogue_travel(tmp_path, suffix):
+    """The export is read back with the very pictures, and what had none has none."""
+    rows = keyed_rows(5, seed=0)
+    rows[2]["image"], rows[3]["image"] = b"torn", None
+    source = write_rows(tmp_path / "goods.parquet", rows)
+    config = keyed_config(source, task="prepare")
+    train_run(config, tmp_path / "prepared")
+    tree = Taxonomy.from_paths([hs_path(row["hs_code"]) for row in rows])
+    codes = {i: rows[0]["hs_code"] for i in (1, 3, 4, 5)}
+    names, found = labelled_rows(config, tree, tmp_path / "prepared", codes)
+    path = tmp_path / f"out{suffix}"
+    write_labelled(path, names, found, source=tmp_path / "prepared")
+    again = keyed_config(path, **{"data.image.cache": False})
+    records = load_records(again.data, quarantine=Quarantine(), pictures=True)
+    assert [x.id for x in records] == [rows[i - 1]["id"] for i in codes]
+    assert [x.image for x in records] == [
+        rows[0]["image"],
+        None,
+        None,
+        rows[4]["image"],
+    ]
+    assert {x.path[-1] for x in records} == {rows[0]["hs_code"]}
+    assert [x.texts["title"] for x in records] == [rows[i - 1]["title"] for i in codes]
 
 
 def test_every_kind_of_answers_is_read_alike(workdir, goods, tmp_path):

@@ -100,7 +100,6 @@ ARROWS = {
     "hsjax.explanation": (
         "hsjax.batch",
         "hsjax.data",
-        "hsjax.decodes",
         "hsjax.evaluation",
         "hsjax.features",
         "hsjax.hierarchy",
@@ -110,7 +109,6 @@ ARROWS = {
         "hsjax.recategorize.thumbnails",
         "hsjax.sharding",
         "hsjax.taxonomy",
-        "hsjax.temperature",
         "hsjax.train",
     ),
     "hsjax.reviewing": (

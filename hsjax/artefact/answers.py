@@ -7,7 +7,7 @@ import numpy as np
 
 from hsjax.artefact.inputs import Note
 from hsjax.taxonomy import Taxonomy
-from hsjax.tree.node_codes import last_codes, level_codes, node_codes
+from hsjax.tree.node_codes import deepest, level_codes, node_codes
 
 
 class Answers(NamedTuple):
@@ -58,13 +58,13 @@ def make_answers(
     codes = node_codes(tree, found[f"decoded/{main}"])
     tops = found["level_topk"]
     level_topk = [level_codes(tree, k, tops[:, k]) for k in range(tree.num_levels)]
-    confident = last_codes(node_codes(tree, found["confident"])) if asked else None
+    confident = deepest(node_codes(tree, found["confident"])) if asked else None
     return Answers(
         codes=codes,
         # STOP is no class: nothing was answered there
         prob=np.where(codes == "", 0.0, found["prob"]).astype(np.float32),
         log_prob=found["log_prob"],
-        topk_codes=last_codes(node_codes(tree, found["topk_paths"])),
+        topk_codes=deepest(node_codes(tree, found["topk_paths"])),
         topk_probs=found["topk_probs"],
         level_topk=np.stack(level_topk, axis=1),
         confident=confident,

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,12 @@ import numpy as np
 from hsjax.atomic import write_atomically
 from hsjax.data.columns import check_table
 from hsjax.data.fields import as_text
-from hsjax.data.named_nodes import read_code
+from hsjax.data.named_nodes import Own, find_node
 from hsjax.data.nomenclature import node_paths
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import read_rows
-from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
-from hsjax.tree.codes import TaxonomyError, hs_path
+from hsjax.tree.codes import TaxonomyError
 from hsjax.tree.costs import PairCosts
 
 FILE = "costs.csv"  # of a workdir
@@ -29,7 +28,7 @@ def read_costs(
     path: Path | str,
     tree: Taxonomy,
     *,
-    own: Mapping[str, Sequence[str]],
+    own: Own,
     key: str = "eval.cost_matrix",
 ) -> PairCosts:
     """The listed pairs; all others cost their distance in the tree.
@@ -119,7 +118,7 @@ def keep_costs(config, tree: Taxonomy, workdir: Path, *, known: str) -> None:
         write_costs(configured_costs(config, tree), place)
 
 
-def own_codes(config, tree: Taxonomy) -> Mapping[str, Sequence[str]]:
+def own_codes(config, tree: Taxonomy) -> Own:
     """Of nodes that have a code beside their path, see `read_costs`."""
     return node_paths(tree) if config.data.columns.label_kind == "node" else {}
 
@@ -131,17 +130,17 @@ class FieldError(ValueError):
 class Ends:
     """Reads codes at which paths of a tree end."""
 
-    def __init__(self, tree: Taxonomy, own: Mapping[str, Sequence[str]]):
-        self.separator, self.own = tree.separator, own
-        ended, inner = set(), set()
+    def __init__(self, tree: Taxonomy, own: Own):
+        self.tree, self.own = tree, own
+        ended = set()
         for level, (codes, stop) in enumerate(zip(tree.codes, tree.stop, strict=True)):
             for i, code in enumerate(codes.tolist()):
                 if stop[i]:
                     above = tree.codes[level - 1][tree.parents[level][i]]
                     ended.add(str(above))
-                else:
-                    (ended if tree.leaf[level][i] else inner).add(code)
-        self.ended, self.inner = ended, inner - ended
+                elif tree.leaf[level][i]:
+                    ended.add(code)
+        self.ended = ended
 
     def read(self, values: Mapping, column: str) -> str:
         """The code in a column; FieldError: it is none."""
@@ -149,23 +148,19 @@ class Ends:
         try:
             if not text:
                 raise TaxonomyError("no code")
-            code = read_code(text, self.separator, self.own)
+            code = find_node(text, self.tree, self.own, guess=True)
             if code not in self.ended:
-                raise TaxonomyError(self._unknown(text, code))
+                raise TaxonomyError(self._inner(text, code))
         except TaxonomyError as error:
             raise FieldError(f"column {column}: {error}") from None
         return code
 
-    def _unknown(self, text: str, code: str) -> str:
-        if code in self.inner:
-            start = code + self.separator
-            below = sorted(end for end in self.ended if end.startswith(start))
-            shown = ", ".join(below[:LISTED]) + ", ..." * (len(below) > LISTED)
-            return f"no product ends at {text!r}: name the leaves below it ({shown})"
-        if not self.separator:
-            hs_path(text, (2,))  # says what is odd of a code that is none
-        known = sorted(self.ended | self.own.keys())
-        return f"{text!r} is no node of the tree.{meant(code, known)}"
+    def _inner(self, text: str, code: str) -> str:
+        """Why products do not end there."""
+        start = code + self.tree.separator
+        below = sorted(end for end in self.ended if end.startswith(start))
+        shown = ", ".join(below[:LISTED]) + ", ..." * (len(below) > LISTED)
+        return f"no product ends at {text!r}: name the leaves below it ({shown})"
 
 
 def read_amount(values: Mapping, column: str) -> float:

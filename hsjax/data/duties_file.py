@@ -1,15 +1,13 @@
 """What is at stake in a code: a file with the columns code, duty and penalty."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsjax.data.columns import check_table
 from hsjax.data.cost_file import FieldError, read_amount
 from hsjax.data.fields import as_text
-from hsjax.data.named_nodes import node_places, read_code
+from hsjax.data.named_nodes import Own, find_node
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import read_rows
-from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError
 
@@ -17,7 +15,7 @@ COLUMNS = ("code", "duty", "penalty")
 
 
 def read_duties(
-    path: Path | str, tree: Taxonomy, *, own: Mapping[str, Sequence[str]]
+    path: Path | str, tree: Taxonomy, *, own: Own
 ) -> dict[str, tuple[float, float]]:
     """Code of a node -> duty of a product there, and penalty where it is misdeclared.
 
@@ -50,15 +48,11 @@ def read_duties(
     return found
 
 
-def _code(text: str, tree: Taxonomy, own: Mapping[str, Sequence[str]]) -> str:
+def _code(text: str, tree: Taxonomy, own: Own) -> str:
     """The code of a node; FieldError: it is none."""
     try:
-        code = read_code(text, tree.separator, own) if text else ""
+        if not text:
+            raise TaxonomyError("no code")
+        return find_node(text, tree, own, guess=True)
     except TaxonomyError as error:
         raise FieldError(f"column code: {error}") from None
-    places = node_places(tree)
-    if code not in places:
-        known = sorted(places.keys() | own.keys())
-        told = f"{text!r} is no node of the tree.{meant(code, known)}"
-        raise FieldError(f"column code: {told}")
-    return code

@@ -1,5 +1,6 @@
 """Everything that is asked of a batch, as one function to be jitted."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -43,12 +44,12 @@ def make_answer(
         how large sets of each are. stakes: also the cheapest action.
     """
 
+    names = decodes if costs is None else (*decodes, COST)
+
     def answer(params, stats, batch, confidence=None, temperatures=None, **asked):
         outputs, _ = apply(params, stats, batch)
-        whole, logits = _conditioned(outputs.logits, tree, temperatures, batch)
-        decoded = {name: DECODES[name](logits, tree) for name in decodes}
-        if costs is not None:
-            decoded[COST] = least_cost_path(logits, tree, costs)
+        whole, logits = conditioned(outputs.logits, tree, temperatures, batch)
+        decoded = {name: decode_of(name, costs)(logits, tree) for name in names}
         found = {f"decoded/{name}": labels for name, labels in decoded.items()}
         found |= {
             "prob": _node_probs(logits, decoded[main], tree),
@@ -71,7 +72,14 @@ def make_answer(
     return answer
 
 
-def _conditioned(logits, tree: Taxonomy, temperatures, batch):
+def decode_of(name: str, costs: PairCosts | None) -> Callable:
+    """`decode(logits, tree)` of `DECODES`, or by the least expected of these costs."""
+    if name == COST:
+        return functools.partial(least_cost_path, costs=costs)
+    return DECODES[name]
+
+
+def conditioned(logits, tree: Taxonomy, temperatures, batch):
     """(Logits at the temperatures, the same below the prefixes of a batch)."""
     if temperatures is not None:
         logits = tempered(logits, tree, temperatures)

@@ -9,11 +9,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from hsjax.data.records import Record
-from hsjax.evaluation.predictions import Predictions, deepest
+from hsjax.evaluation.predictions import Predictions
 from hsjax.progress import progress
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.costs import PairCosts, answer_costs
-from hsjax.tree.node_codes import last_codes, level_codes, node_codes
+from hsjax.tree.node_codes import deepest, level_codes, node_codes
 
 
 class Rows(NamedTuple):
@@ -124,7 +124,7 @@ def _to_predictions(
         # STOP is no class: nothing was answered there
         prob=np.where(codes[main] == "", 0.0, found["prob"]).astype(np.float32),
         log_prob=found["log_prob"],
-        topk_codes=last_codes(topk),
+        topk_codes=deepest(topk),
         topk_probs=found["topk_probs"],
         level_topk=np.stack(tops, axis=1),
         present={k[4:]: v for k, v in found.items() if k.startswith("has_")},

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Integer, Shaped
 from hsjax.atomic import finished
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.arrow_lists import as_column, as_lists, counts_of, padded_lists
+from hsjax.tree.node_codes import deepest
 
 FORMAT = 1
 
@@ -115,18 +116,6 @@ class Predictions:
 
         picked = {f.name: pick(getattr(self, f.name)) for f in fields(self)}
         return replace(self, **picked)
-
-
-def deepest(codes: Shaped[np.ndarray, "N L"]) -> Shaped[np.ndarray, "N"]:
-    """Code of the deepest real node of each row, '' where there is none.
-
-    >>> deepest(np.array([["A", "A > B"], ["C", ""]])).tolist()
-    ['A > B', 'C']
-    """
-    answer = codes[:, 0]
-    for level in range(1, codes.shape[1]):
-        answer = np.where(codes[:, level] != "", codes[:, level], answer)
-    return answer
 
 
 def node_names(codes: np.ndarray, separator: str) -> np.ndarray:

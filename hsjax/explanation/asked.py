@@ -11,11 +11,10 @@ from jaxtyping import Float, Int
 from hsjax.data.examples import Examples, assemble
 from hsjax.data.prepare import examples_of
 from hsjax.data.record import Record
-from hsjax.decodes import DECODES
+from hsjax.evaluation.answer import PREFIX, conditioned, decode_of
 from hsjax.features.live import encode_missing
 from hsjax.hierarchy import Logits, label_log_probs, node_log_probs
 from hsjax.inference.predict import Run
-from hsjax.temperature import tempered
 
 ROWS = 16  # of a batch: variants of a product, not a catalogue
 Batch = dict[str, np.ndarray]
@@ -24,6 +23,9 @@ Batch = dict[str, np.ndarray]
 class Asked:
     """Some products, their batch, and the model on one device.
 
+    Args:
+      prefixes: ids of what is known of their paths, -1 below it; None = nothing.
+
     Attributes:
       batch: of all N products; labels: (N, L) ids of the path that the model answers.
       nodes: per level (N, C) log p(node) by id.
@@ -31,7 +33,13 @@ class Asked:
     """
 
     def __init__(
-        self, run: Run, records: Sequence[Record], *, params=None, stats=None
+        self,
+        run: Run,
+        records: Sequence[Record],
+        *,
+        prefixes: Int[np.ndarray, "N L"] | None = None,
+        params=None,
+        stats=None,
     ) -> None:
         self.run, self.records, self.tree = run, records, run.tree
         own = run.params if params is None else params, stats or run.stats
@@ -47,7 +55,9 @@ class Asked:
         )
         places = np.arange(len(records))
         self.batch: Batch = assemble(self.examples, places, places)
-        decode = DECODES[run.config.eval.decode]
+        if prefixes is not None:
+            self.batch[PREFIX] = prefixes
+        decode = decode_of(run.config.eval.decode, run.costs)
         self._nodes = jax.jit(functools.partial(_nodes, self.logits, run.tree))
         self._paths = jax.jit(functools.partial(_paths, self.logits, run.tree, decode))
         self._score = jax.jit(functools.partial(_score, self.logits, run.tree))
@@ -67,13 +77,11 @@ class Asked:
         return self._in_turn(jax.jit(program), self.batch)
 
     def logits(self, params, stats, batch) -> Logits:
-        """At the temperatures of the run's calibration, where it has one."""
+        """At the temperatures of the run's calibration, and below what is known."""
         outputs, _ = self.run.model.apply(params, stats, batch)
         known = self.run.calibration
-        if known is None:
-            return outputs.logits
-        heat = jnp.asarray(known.temperature, jnp.float32)
-        return tempered(outputs.logits, self.tree, heat)
+        heat = known and jnp.asarray(known.temperature, jnp.float32)
+        return conditioned(outputs.logits, self.tree, heat, batch)[1]
 
     def one(self, place: int) -> Batch:
         """The batch of a product alone."""

@@ -22,7 +22,8 @@ class Attribution:
     """`attribution(place)`: by modality, of a product that is asked about.
 
     In what way hangs on how the modality reaches the model: by gradients where its
-    encoder is part of it, by `occlusion` where features of a frozen one are read.
+    encoder is part of it, by `occlusion` where features of a frozen one are read, or
+    where its vocabulary is too small for `Gradients`.
     """
 
     def __init__(self, asked: Asked) -> None:

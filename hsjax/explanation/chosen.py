@@ -1,5 +1,6 @@
 """The products that evidence is asked about, read as predict reads them."""
 
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from hsjax.data.sources import SYNTHETIC, read_rows
 from hsjax.inference.products import mapped_columns
 from hsjax.prediction.blocks import NO_LABELS
 from hsjax.spelling import meant
+
+log = logging.getLogger("hsjax")
 
 MOST_READ = 100_000  # ids among which a misspelt one is looked for
 
@@ -56,18 +59,19 @@ def read_chosen(
     *,
     image_root: Path | str = "",
     carried: Sequence[str] = (),
-    whole: bool = True,
+    lacking: Collection[int] = (),
 ) -> list[Record]:
     """These rows of a catalogue, in order, with pictures as they are encoded.
 
     Args:
       image_root: folder of image paths, '' = the folder of the file.
       carried: further columns, for `Record.extra`.
-      whole: False = rows beyond the last one of the file may be named.
+      lacking: of these rows, those that the file need not have; one that it has, and
+        that cannot be read, is told.
 
     Raises:
-      CatalogueError: an unreadable file, a missing column, a row that the file has not
-        or that cannot be read.
+      CatalogueError: an unreadable file, a missing column, another row that the file
+        has not or that cannot be read.
     """
     if image_root and not Path(image_root).is_dir():
         raise CatalogueError(f"--image_root={image_root}: there is no such folder")
@@ -81,15 +85,25 @@ def read_chosen(
     read = {"labelled": False, "drop_repeats": False}
     loader = Loader(data, notes, labels=NO_LABELS, looks=looks, **read)
     found = [x for x in loader.rows(wanted.__contains__) if x is not None]
-    missing = wanted - {record.row for record in found}
-    if whole and missing:
-        row = min(missing)
-        reasons = [note[4] for note in notes.rows if note[1] == row]
-        told = f"cannot be read: {reasons[0]}" if reasons else "is not in the file"
-        raise CatalogueError(f"{source}: row {row} {told}")
+    _tell_missing(source, wanted - {x.row for x in found}, {*lacking}, notes.rows)
     if not found:
         raise CatalogueError(f"{source}: no usable row among those that are asked for")
     return found
+
+
+def _tell_missing(
+    source: Path, missing: set[int], lacking: set[int], notes: Sequence[tuple]
+) -> None:
+    """Raises CatalogueError where a row is missing that may not be."""
+    dropped = (note for note in notes if note[-1] == "dropped")
+    reasons = {row: reason for _, row, _, _, reason, _ in dropped}
+    for row in sorted(missing):
+        told = f"cannot be read: {reasons[row]}" if row in reasons else ""
+        if row not in lacking:
+            told = told or "is not in the file"
+            raise CatalogueError(f"{source}: row {row} {told}")
+        if told:
+            log.warning("%s: row %d %s", source, row, told)
 
 
 def pictures_of(config, rows: Collection[int]) -> dict[int, Record]:
@@ -104,7 +118,7 @@ def pictures_of(config, rows: Collection[int]) -> dict[int, Record]:
             return _drawn(config, {*rows})
         root = config.data.image_root
         path = Path(config.data.path)
-        found = read_chosen(config, path, rows, image_root=root, whole=False)
+        found = read_chosen(config, path, rows, image_root=root, lacking=rows)
     except (CatalogueError, OSError):
         return {}
     return {record.row: record for record in found}

@@ -12,9 +12,12 @@ from hsjax.explanation.attribution import Attribution
 from hsjax.explanation.occlusion import stream_text
 from hsjax.explanation.precedents import Precedents
 from hsjax.explanation.space import make_vectors, sides_of
+from hsjax.hierarchy import IMPOSSIBLE
 from hsjax.taxonomy import Taxonomy
 
 NOTHING, UNSEEN = "nothing present", "unseen words"
+# columns of answers beside the code that is explained
+ASKED = ("set_codes", "set_node", "action", "file_code", "current", "code")
 
 
 class Evidence:
@@ -53,6 +56,7 @@ class Evidence:
                 "log_prob": float(log_prob[0]),
                 **{k: answer[k] for k in ("stage", "pred_confident") if answer.get(k)},
             },
+            "asked": {k: answer[k] for k in ASKED if answer.get(k)},
             "path": self._path(place, answer),
             "top": [
                 {"code": c, "name": self._names.get(c, c), "probability": p}
@@ -76,31 +80,36 @@ class Evidence:
         return found
 
     def _path(self, place: int, answer: Mapping) -> list[dict]:
-        """Each level's node, and the sibling that was nearest to being answered."""
-        found = []
+        """Each level's node, and the sibling that was nearest to being answered.
+
+        `probability`, of both, and `behind` are of the one distribution over the tree.
+        Isotonic maps are of single nodes: `calibrated` is what they make of the answer.
+        """
+        known, found = self.asked.run.calibration, []
         for level, node in enumerate(self.asked.labels[place].tolist()):
             code = answer[f"pred_level{level + 1}"]
             if node < 0 or not (code or self.tree.stop[level][node]):
                 break
             own = float(np.exp(self.asked.nodes[level][place, node]))
-            found.append(
-                {
-                    "level": level + 1,
-                    **_node(self.tree, level, node),
-                    "probability": answer[f"prob_level{level + 1}"] if code else own,
-                    "nearly": self._sibling(place, level, node, own),
-                }
-            )
+            told = {"level": level + 1, **_node(self.tree, level, node)}
+            told["probability"] = own
+            if code:
+                mapped = bool(known and known.maps)
+                name = "calibrated" if mapped else "probability"
+                told[name] = answer[f"prob_level{level + 1}"]
+            found.append({**told, "nearly": self._sibling(place, level, node, own)})
         return found
 
     def _sibling(self, place: int, level: int, node: int, own: float) -> dict | None:
-        """The most probable other child of the same parent; None = an only child."""
+        """The most probable other child of the same parent; None = there is none."""
         parents = self.tree.parents[level]
         others = np.flatnonzero(parents == parents[node])
         others = others[others != node]
         if not len(others):
             return None
         log_probs = self.asked.nodes[level][place, others]
+        if log_probs.max() < IMPOSSIBLE / 2:  # all lie outside what is known
+            return None
         best = int(others[log_probs.argmax()])
         probability = float(np.exp(log_probs.max()))
         told = _node(self.tree, level, best)

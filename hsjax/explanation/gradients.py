@@ -34,7 +34,7 @@ class Attributions(NamedTuple):
     """Of one product.
 
     Attributes:
-      tokens: stream -> (T,), 0 for special tokens and padding.
+      tokens: stream -> (T,), 0 for special tokens and padding; not of every stream.
       pixels: (H, W), None where the model reads no raw picture, or there is none.
       total: F(x) - F(b) of the tokens; missed: by how much their sum misses that.
     """
@@ -50,10 +50,8 @@ class Gradients:
 
     A token's row of the embedding table is a parameter of the model. So every place of
     a text is given a token of its own, whose row is that of the token there: the
-    gradient by this row is the one by the place.
-
-    Raises:
-      ValueError: a vocabulary is smaller than its texts are long.
+    gradient by this row is the one by the place. A tower whose vocabulary is smaller
+    than its texts are long has no rows for that: its streams are left out.
     """
 
     def __init__(self, asked: Asked) -> None:
@@ -67,10 +65,9 @@ class Gradients:
         self._spans: dict[str, dict[str, slice]] = {}
         for tower, streams in towers.items():
             ends = np.cumsum([0, *(lengths[s] for s in streams)]).tolist()
-            pairs = zip(streams, ends, ends[1:], strict=False)
-            self._spans[tower] = {s: slice(a, b) for s, a, b in pairs}
-            if ends[-1] > len(asked.params[tower][TABLES[0]]):
-                raise ValueError(f"texts of {ends[-1]} tokens, a smaller vocabulary")
+            if ends[-1] <= len(asked.params[tower][TABLES[0]]):
+                pairs = zip(streams, ends, ends[1:], strict=False)
+                self._spans[tower] = {s: slice(a, b) for s, a, b in pairs}
         mean = np.array(asked.run.config.model.image.mean, np.float32)
         self._grey = 255.0 * mean.reshape(1, 1, 1, 1, 3)
         self._gain = jax.jit(self._score)

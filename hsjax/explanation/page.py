@@ -77,7 +77,13 @@ def _product(x: Mapping, pictures: Pictures) -> str:
         _seen(x, pictures.products.get(x["row"], "")),
     ]
     if answer:
-        parts += [_path(x), _top(x), _modalities(x), _near(x, pictures.precedents)]
+        parts += [
+            _asked(x),
+            _path(x),
+            _top(x),
+            _modalities(x),
+            _near(x, pictures.precedents),
+        ]
     else:
         parts.append(f"<p>{plain(x['reason'])}</p>")
     return "\n".join([*parts, "</article>"])
@@ -88,7 +94,7 @@ def _seen(x: Mapping, picture: str) -> str:
     found = x.get("attribution", {})
     told = {name: own for name, own in found.items() if name != "image"}
     words = [w for own in told.values() for w in own.get("words", ())]
-    most = max((abs(w["attribution"] or 0) for w in words), default=0) or 1
+    most = max((abs(w["attribution"] or 0) for w in words), default=0) or 1.0
     texts = "".join(
         f"<h3>{plain(name)}</h3>{_words(own, most)}" for name, own in told.items()
     )
@@ -138,8 +144,17 @@ def _picture(source: str, own: Mapping) -> str:
     return f'<div class="picture"><figure>{image}{svg}</figure>{told}</div>'
 
 
+def _asked(x: Mapping) -> str:
+    """What else was asked: what to do, and which code is to be filed."""
+    pairs = (
+        (k, ", ".join(v) if isinstance(v, list) else v) for k, v in x["asked"].items()
+    )
+    told = "; ".join(f"{plain(k)}: {plain(v)}" for k, v in pairs)
+    return f'<p class="quiet">{told}</p>' if told else ""
+
+
 def _path(x: Mapping) -> str:
-    rows = []
+    rows, mapped = [], any("calibrated" in node for node in x["path"])
     for node in x["path"]:
         near, second = node["nearly"], "<td></td><td></td><td></td>"
         if near:
@@ -150,10 +165,15 @@ def _path(x: Mapping) -> str:
             )
         rows.append(
             f"<tr><td>{node['level']}</td><td>{named(node)}</td>"
-            f'<td class="number">{share(node["probability"])}</td>{second}</tr>'
+            f'<td class="number">{share(node["probability"])}</td>{second}'
         )
+        if mapped:
+            told = share(node["calibrated"]) if "calibrated" in node else ""
+            rows[-1] += f'<td class="number">{told}</td>'
     names = ("level", "answer", "probability", "nearly chosen", "probability", "ahead")
-    return f"<h3>The path</h3>{table(names, rows, (2, 4, 5))}"
+    names += ("answer, calibrated",) * mapped
+    lines = [f"{row}</tr>" for row in rows]
+    return f"<h3>The path</h3>{table(names, lines, (2, 4, 5, 6))}"
 
 
 def _top(x: Mapping) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from hsjax.atomic import finished, write_atomically
+from hsjax.data.cost_file import own_codes
 from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.asked import Asked
 from hsjax.explanation.chosen import chosen_rows, read_chosen
@@ -21,6 +22,9 @@ from hsjax.inference.predict import Run
 from hsjax.prediction.answering import answers_of
 from hsjax.prediction.audit_record import audit_record, write_audit
 from hsjax.prediction.catalogue import answering_run
+from hsjax.prediction.prefixes import prefixes_of
+from hsjax.prediction.question import Question
+from hsjax.prediction.source import check_apart
 from hsjax.progress import progress
 
 JSONL, PAGE = "evidence.jsonl", "evidence.html"
@@ -37,7 +41,8 @@ class Wish(NamedTuple):
         part is not needed.
       image_root: folder of image paths, '' = the folder of the file.
       sanity: are the attributions to be put to the test, see `sanity`?
-      calibration: of `calibration_path`.
+      calibration: of `calibration_path`; cost_matrix: file of costs of mistakes.
+      question: what else is asked, as of `predict_catalogue`.
     """
 
     rows: Sequence[int] = ()
@@ -47,6 +52,8 @@ class Wish(NamedTuple):
     image_root: str = ""
     sanity: bool = False
     calibration: Path | str = ""
+    cost_matrix: Path | str = ""
+    question: Question = Question()
 
 
 def write_evidence(
@@ -72,12 +79,11 @@ def write_evidence(
       WorkdirError: no workdir of a run, or its catalogue has changed since.
     """
     workdir, source, output = Path(workdir), Path(source), Path(output)
-    if output.is_file() or (output / "config.json").exists():
-        raise CatalogueError(f"--output={output} is something else: name a new folder")
-    files = {"calibration": wish.calibration, "cost_matrix": ""}
+    check_folder(output, {"--input": source})
+    files = {"calibration": wish.calibration, "cost_matrix": wish.cost_matrix}
     run, facts = answering_run(workdir, features, files)
     asked = _asked(run, source, wish)
-    answers = answers_of(run, asked.records)
+    answers = answers_of(run, asked.records, wish.question)
     precedents = None
     if wish.precedents:
         precedents = open_precedents(workdir, run, facts["parameters"])
@@ -90,6 +96,7 @@ def write_evidence(
     with finished(output / ANSWERS) as partial:
         pq.write_table(answers, partial)
     told = {"image_root": wish.image_root, "features": features, **files}
+    told["question"] = wish.question
     places, also = (workdir, source, output / ANSWERS), [output / JSONL]
     audit = audit_record(run, facts, places, also=also, **told)
     write_audit(audit, output / AUDIT)
@@ -98,12 +105,37 @@ def write_evidence(
     return found
 
 
+def check_folder(
+    output: Path, inputs: Mapping[str, Path], *, flag: str = "--output"
+) -> None:
+    """Is there no folder yet, an empty one, or one of earlier evidence?
+
+    Args:
+      inputs: see `check_apart`; flag: that names the folder.
+
+    Raises:
+      CatalogueError: it is something else, or its files would go over an input.
+    """
+    there = output.exists() or output.is_symlink()
+    own = output.is_dir() and (not any(output.iterdir()) or (output / JSONL).exists())
+    if there and not own:
+        raise CatalogueError(f"{flag}={output} is something else: name a new folder")
+    for name in (JSONL, PAGE, ANSWERS, AUDIT):
+        check_apart(output / name, inputs, flag=flag)
+
+
 def _asked(run: Run, source: Path, wish: Wish) -> Asked:
-    """The products that are wished for."""
-    wanted = {"rows": wish.rows, "ids": wish.ids, "first": wish.first}
-    rows = chosen_rows(run.config, source, **wanted)
-    how = {"image_root": wish.image_root, "whole": not wish.first}
-    return Asked(run, read_chosen(run.config, source, rows, **how))
+    """The products that are wished for; of the first ones, as many as there are."""
+    named: list[int] = []
+    if wish.rows or wish.ids or not wish.first:
+        wanted = {"rows": wish.rows, "ids": wish.ids, "first": 0}
+        named = chosen_rows(run.config, source, **wanted)
+    first = {*range(1, wish.first + 1)}.difference(named)
+    columns, own = wish.question.columns, own_codes(run.config, run.tree)
+    how = {"image_root": wish.image_root, "lacking": first, "carried": columns}
+    records = read_chosen(run.config, source, {*named, *first}, **how)
+    prefixes, _ = prefixes_of(records, wish.question.prefix, run.tree, own)
+    return Asked(run, records, prefixes=prefixes)
 
 
 def _write(path: Path, found: Sequence[Mapping]) -> None:

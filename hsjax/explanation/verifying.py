@@ -11,7 +11,7 @@ from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.chosen import chosen_rows, read_chosen
 from hsjax.inference.predict import Run
 from hsjax.prediction.answering import answers_of
-from hsjax.prediction.audit_record import audit_record, read_audit
+from hsjax.prediction.audit_record import PLACES, audit_record, read_audit
 from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.catalogue import answering_run
 from hsjax.prediction.output import WRITERS
@@ -20,7 +20,6 @@ from hsjax.prediction.written import answer_rows
 
 AGAIN = 100  # rows, where none are named
 PARTS = ("model", "taxonomy", "input", "output", "batch", "environment")
-PLACES = ("workdir", "path")  # no part of an answer
 
 
 class Verified(NamedTuple):

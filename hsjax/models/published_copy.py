@@ -5,8 +5,10 @@ pooler, the head of a pretraining) as it was: unchanged parameters give back the
 bytes, so that whatever read the original reads the copy.
 """
 
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from hsjax.batch import IMAGE
 from hsjax.models.one_tower import KIND, PARTS, families_of, tower_of
 from hsjax.models.published_files import (
     INDEX,
+    OTHER_RUNTIMES,
     SINGLE,
     PublishedError,
     PublishedModel,
@@ -24,6 +27,7 @@ from hsjax.models.published_files import (
 from hsjax.models.published_weights import short_names, to_tensors
 
 BESIDE = (".json", ".txt", ".model")  # configs and tokenizers
+MODULES = "modules.json"  # of sentence-transformers: what follows the encoder
 
 
 def write_copy(
@@ -45,14 +49,44 @@ def write_copy(
     for side, variables in towers.items():
         new |= _replaced(source, side, *variables)
     directory.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.directory.iterdir()):
-        if path.suffix in BESIDE and path.name != INDEX and path.is_file():
-            _copy(path, directory / path.name)
+    modules = _modules(source.directory)
+    for name in modules:  # one that only divides by a length has an empty folder
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    for name in _files_beside(source.directory, directory, modules):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        _copy(source.directory / name, directory / name)
     for path, names, metadata in source.tensors.files():
         tensors = {name: new.get(name, source.tensors[name]) for name in names}
         write_tensors(directory / path.name, tensors, metadata=metadata)
     if not (source.directory / SINGLE).is_file():
         _copy(source.directory / INDEX, directory / INDEX)
+
+
+def _modules(directory: Path) -> list[Path]:
+    """Folders of what follows the encoder, below the directory."""
+    try:
+        told = json.loads((directory / MODULES).read_text(encoding="utf-8"))
+        found = [Path(module["path"]) for module in told]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    found = [x for x in found if x.parts and ".." not in x.parts]
+    return [x for x in found if (directory / x).is_dir()]
+
+
+def _files_beside(directory: Path, output: Path, modules: Sequence[Path]) -> list[Path]:
+    """What is read beside the weights: small files, and all of a module's folder."""
+    found, whole, own = [], directory.resolve(), output.resolve()
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory)
+        apart = any(fnmatch(name.as_posix(), x) for x in OTHER_RUNTIMES)
+        hidden = any(part.startswith(".") for part in name.parts[:-1])
+        inside = (whole / name).is_relative_to(own)
+        if apart or hidden or inside or not path.is_file():
+            continue
+        needed = any(name.is_relative_to(module) for module in modules)
+        if needed or (path.suffix in BESIDE and name != Path(INDEX)):
+            found.append(name)
+    return found
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -16,7 +16,7 @@ from hsjax.prediction.answers import Beside, answer_table, renumbered
 from hsjax.prediction.blocks import Block
 from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.known import Known
-from hsjax.prediction.prefixes import read_prefixes
+from hsjax.prediction.prefixes import prefixes_of
 from hsjax.prediction.question import Question, Terms, terms_of
 
 HAS_CODE = "it has a code: the model was not asked"
@@ -97,9 +97,7 @@ class Answering:
     def _asked(self, records: Sequence[Record], contents: Sequence[str]) -> pa.Table:
         q, terms, tree = self.question, self.terms, self.run.tree
         said = {c: [x.extra.get(c, "") for x in records] for c in q.columns}
-        prefixes, reasons = None, [""] * len(records)
-        if q.prefix:
-            prefixes, reasons = read_prefixes(said[q.prefix], tree, terms.own)
+        prefixes, reasons = prefixes_of(records, q.prefix, tree, terms.own)
         if q.policy == "fill_missing":
             pairs = zip(said[q.current], reasons, strict=True)
             reasons = [HAS_CODE if code else reason for code, reason in pairs]

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool
 
+from hsjax.data.named_nodes import Own
 from hsjax.data.record import Record
 from hsjax.evaluation.arrow_lists import as_column, as_lists, counts_of
 from hsjax.evaluation.cascade_curve import STAGES
@@ -16,7 +17,6 @@ from hsjax.evaluation.predictions import Predictions, deepest
 from hsjax.prediction.asked_columns import asked_columns, ours
 from hsjax.prediction.known import CONTENT
 from hsjax.prediction.policies import filed_codes
-from hsjax.prediction.prefixes import Own
 from hsjax.taxonomy import Taxonomy
 
 NOTHING = "nothing to classify: neither text nor picture that the model reads"

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Shaped
 
 from hsjax.data.named_nodes import node_places
 from hsjax.evaluation.arrow_lists import as_lists, counts_of
-from hsjax.evaluation.predictions import Predictions, deepest
+from hsjax.evaluation.predictions import Predictions
 from hsjax.filing import ACTIONS
 from hsjax.taxonomy import Taxonomy
-from hsjax.tree.node_codes import node_codes
+from hsjax.tree.node_codes import deepest, node_codes
 
 
 def asked_columns(
@@ -31,7 +31,7 @@ def asked_columns(
         columns["pred_confident"] = p.confident
         columns["decided_level"] = np.array(levels, np.int32)
     if "set_paths" in p.asked:
-        codes = deepest_codes(node_codes(tree, p.asked["set_paths"]))
+        codes = deepest(node_codes(tree, p.asked["set_paths"]))
         codes = np.where(answered[:, None], codes, "")
         columns["set_codes"] = as_lists(codes, counts_of(codes))
         counts = np.where(answered, p.asked["set_count"], 0)
@@ -46,12 +46,6 @@ def asked_columns(
         filed = deepest(node_codes(tree, p.asked["file_path"]))
         columns["file_code"] = np.where(answered, filed, "")
     return columns
-
-
-def deepest_codes(codes: Shaped[np.ndarray, "N K L"]) -> Shaped[np.ndarray, "N K"]:
-    """Of each path, its last code."""
-    flat = deepest(codes.reshape(-1, codes.shape[-1]))
-    return flat.reshape(codes.shape[:-1])
 
 
 def ours(p: Predictions, columns: Mapping) -> Shaped[np.ndarray, "N"]:

@@ -21,6 +21,7 @@ from hsjax.train.environment import environment
 Places = tuple[Path | str, Path | str, Path | str]  # workdir, catalogue, output
 
 FORMAT = 1
+PLACES = ("workdir", "path")  # no part of an answer
 NOTE = (
     "What these answers were made of and by, so that they can be made again. A code is"
     " a suggestion of a statistical model and no legal ruling: who declares goods"
@@ -84,21 +85,36 @@ def _plain(value):
 def keep_audit(
     run: Run | Cascaded, facts: Mapping, places: Places, kept: int, **asked
 ) -> None:
-    """Writes the record beside an output, unless it is there already.
+    """Writes the record beside an output, unless the one there says the same.
+
+    What was answered again, and is what it was, is not recorded again; where model,
+    tree, catalogue or question are others, the record tells so.
 
     Args:
       kept: answers that were taken over from an earlier output, whose record gives way
         to this one and is named in it by its hash.
       asked: see `audit_record`.
     """
-    output, earlier = Path(places[2]), None
-    path = audit_path(output)
+    path, earlier = audit_path(Path(places[2])), None
     if path.is_file():
         earlier = {"audit": file_hash(path), "kept": kept}
-        with contextlib.suppress(CatalogueError):
-            if read_audit(path)["output"]["sha256"] == file_hash(output):
-                return
-    write_audit(audit_record(run, facts, places, earlier=earlier, **asked), path)
+    record = audit_record(run, facts, places, earlier=earlier, **asked)
+    with contextlib.suppress(CatalogueError):
+        if earlier and _decisive(read_audit(path)) == _decisive(record):
+            return
+    write_audit(record, path)
+
+
+def _decisive(record: Mapping) -> dict:
+    """What a record says of an output, wherever it lies, whoever wrote which part."""
+    found = {
+        part: {k: x for k, x in record[part].items() if k not in PLACES}
+        for part in ("model", "taxonomy", "input", "output", "asked")
+    }
+    question = found["asked"].get("question")
+    if question:
+        found["asked"]["question"] = {**question, "shard": None}
+    return found
 
 
 def source_hash(source: Path) -> str:

@@ -192,7 +192,7 @@ def _check(source: Path, output: Path, q: Question) -> None:
     check_output(output)
     if not source.exists():
         raise CatalogueError(f"--input={source}: there is no such file")
-    check_apart(source, output)
+    check_apart(output, {"--input": source})
     if q.columns:
         names = column_names(source, wanted=q.columns)
         for flag in ("prefix", "current"):

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Shaped
 
-from hsjax.data.named_nodes import node_places
-from hsjax.prediction.prefixes import Own, find_node
+from hsjax.data.named_nodes import Own, find_node, node_places
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError
 

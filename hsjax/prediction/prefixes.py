@@ -1,34 +1,23 @@
 """What is known of products' codes already: nodes of the tree, as people write them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
 
-from hsjax.data.named_nodes import node_places, read_code
+from hsjax.data.named_nodes import Own, find_node, node_places
+from hsjax.data.record import Record
 from hsjax.taxonomy import Taxonomy
-from hsjax.tree.codes import TaxonomyError, hs_path
-
-Own = Mapping[str, Sequence[str]]
+from hsjax.tree.codes import TaxonomyError
 
 
-def find_node(text: str, tree: Taxonomy, own: Own) -> str:
-    """The code of a node, as somebody has written it; '' = nothing is said.
-
-    Raises:
-      TaxonomyError: it is none.
-    """
-    if not text:
-        return ""
-    code, places = read_code(text, tree.separator, own), node_places(tree)
-    if code in places:
-        return code
-    if not tree.separator:  # national codes go on below the tree
-        digits = sorted({len(known) for known in places if known.isdigit()})
-        cut = hs_path(text, digits)[-1]  # or says what is odd of a code that is none
-        if len(cut) == digits[-1] and cut in places:
-            return cut
-    raise TaxonomyError(f"{text!r} is no node of the tree")
+def prefixes_of(
+    records: Sequence[Record], column: str, tree: Taxonomy, own: Own
+) -> tuple[Int[np.ndarray, "N L"] | None, list[str]]:
+    """What a column says of the products; None where no column is named."""
+    if not column:
+        return None, [""] * len(records)
+    return read_prefixes([x.extra.get(column, "") for x in records], tree, own)
 
 
 def read_prefixes(

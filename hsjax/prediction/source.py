@@ -1,6 +1,7 @@
 """Which state of a catalogue is read: the file, and the pictures beside it."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from hsjax.data.image import encoded_image
@@ -64,11 +65,24 @@ class Unchanged:
         return self._state() == self.before
 
 
-def check_apart(source: Path, output: Path) -> None:
-    """Raises CatalogueError: the output is the input, or lies in its folder."""
-    own, other = output.resolve(), source.resolve()
-    if own == other or (source.is_dir() and own.is_relative_to(other)):
-        raise CatalogueError(
-            f"--output={output} would be written over or into --input={source}: name"
-            " another file"
-        )
+def check_apart(
+    output: Path, inputs: Mapping[str, Path | None], *, flag: str = "--output"
+) -> None:
+    """Is an output none of the inputs, and not in the folder of one?
+
+    Args:
+      inputs: by the flags that name them, None = there is none; flag: of the output.
+
+    Raises:
+      CatalogueError: it is.
+    """
+    own = output.resolve()
+    for name, path in inputs.items():
+        if path is None:
+            continue
+        other = path.resolve()
+        if own == other or (path.is_dir() and own.is_relative_to(other)):
+            raise CatalogueError(
+                f"{flag}={output} would be written over or into {name}={path}: name"
+                " another file"
+            )

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from hsjax.data.cells import plain_cell
 from hsjax.data.columns import missing_column
 from hsjax.data.fields import as_text
-from hsjax.data.named_nodes import node_places, read_code
+from hsjax.data.named_nodes import Own, find_node
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import column_names, read_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
-from hsjax.tree.codes import TaxonomyError, hs_path
+from hsjax.tree.codes import TaxonomyError
 
 ACCEPT, OVERRIDE, REJECT = DECISIONS = ("accept", "override", "reject")
 NEEDED = ("decision", "reviewer", "date", "reason")
@@ -58,7 +58,7 @@ def read_decisions(
     path: Path,
     answers: Mapping[int, Answer],
     tree: Taxonomy,
-    own: Mapping[str, tuple[str, ...]],
+    own: Own,
 ) -> list[Decision]:
     """The rows of a file in which a decision stands, in order.
 
@@ -68,7 +68,7 @@ def read_decisions(
 
     Args:
       answers: by row.
-      own: see `read_code`.
+      own: see `find_node`.
 
     Raises:
       CatalogueError: no such file, a missing column; an unknown row, id, decision or
@@ -194,20 +194,12 @@ def _rejected(code: str, answer: Answer, tree: Taxonomy, own) -> str:
     return ""
 
 
-def _node(code: str, tree: Taxonomy, own) -> str:
+def _node(code: str, tree: Taxonomy, own: Own) -> str:
     """The tree's own code of a node as somebody wrote it."""
-    known = node_places(tree)
-    if code in known:
-        return code
     try:
-        found = read_code(code, tree.separator, own)
-        if found not in known and not tree.separator:
-            hs_path(code)  # which may say why
+        return find_node(code, tree, own, guess=True)
     except TaxonomyError as error:
         raise _Flaw("code", str(error)) from None
-    if found not in known:
-        raise _Flaw("code", f"the tree has no {code!r}.{meant(found, known)}")
-    return found
 
 
 RULES: dict[str, Callable[..., str]] = {

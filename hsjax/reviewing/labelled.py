@@ -15,7 +15,7 @@ from hsjax.data.columns import columns_for, label_columns
 from hsjax.data.labels import LabelError, Labels
 from hsjax.data.named_nodes import node_places
 from hsjax.data.nomenclature import node_paths
-from hsjax.data.prepared import is_prepared
+from hsjax.data.prepared import StoredPicture, is_prepared
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.sources import column_names, read_rows
 from hsjax.taxonomy import Taxonomy
@@ -37,7 +37,7 @@ def labelled_rows(
     data = columns_for(config.data, source, Quarantine())
     said = _labelling(config, data, tree)
     found = {
-        row: {**values, **said(codes[row])}
+        row: {**_with_pictures(values), **said(codes[row])}
         for row, values in read_rows(source, Quarantine(), rows=max(codes, default=1))
         if row in codes
     }
@@ -45,6 +45,13 @@ def labelled_rows(
         raise CatalogueError(f"{source} has no row {min(missing)}: it is another file")
     names = [*dict.fromkeys((*column_names(source), *label_columns(data)))]
     return names, [found[row] for row in sorted(found)]
+
+
+def _with_pictures(values: Mapping) -> dict:
+    """A row with the bytes of its picture; None where a prepared catalogue has none."""
+    stored = {k: x for k, x in values.items() if isinstance(x, StoredPicture)}
+    found = {k: x.read_bytes() if x.number >= 0 else None for k, x in stored.items()}
+    return {**values, **found}
 
 
 def _labelling(config, data, tree: Taxonomy) -> Callable[[str], dict[str, str]]:
@@ -57,6 +64,8 @@ def _labelling(config, data, tree: Taxonomy) -> Callable[[str], dict[str, str]]:
     kind, separator = data.columns.label_kind, data.columns.separator
 
     def said(code: str) -> dict[str, str]:
+        if code not in places:
+            raise CatalogueError(f"--labelled: the run's tree has no {code!r}")
         level, node = places[code]
         path = tree.decode(tree.ancestors[level][node])
         if kind == "levels":

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from hsjax.atomic import finished
 from hsjax.data.cells import safe_cell
+from hsjax.prediction.answering import HAS_CODE
 
 COST = "expected_cost"  # column of answers that were given by the least of it
 FILLED_IN = ("decision", "code", "reviewer", "date", "reason")
@@ -40,11 +41,14 @@ class Waiting(NamedTuple):
 def ranked(answers: Iterable[Mapping], decided: Collection[int] = ()) -> list[Waiting]:
     """The dearest first, of equals the first row.
 
+    What has a code and was not asked about is no answer, and left out.
+
     Args:
       answers: of `answer_rows`.
       decided: rows that are left out.
     """
-    waiting = (_waiting(x) for x in answers if x["row"] not in decided)
+    open_ones = (x for x in answers if x["row"] not in decided)
+    waiting = (_waiting(x) for x in open_ones if x.get("reason") != HAS_CODE)
     return sorted(waiting, key=lambda x: (-x.cost, x.row))
 
 

@@ -9,11 +9,12 @@ from hsjax.data.quarantine import CatalogueError
 from hsjax.prediction.audit_record import audit_path, read_audit, source_hash
 from hsjax.prediction.known import CONTENT
 from hsjax.prediction.output import check_output
+from hsjax.prediction.source import check_apart
 from hsjax.prediction.written import answer_rows
 from hsjax.reviewing.decisions import REJECT, Answer, read_decisions
 from hsjax.reviewing.labelled import labelled_rows, write_labelled
 from hsjax.reviewing.queue import ranked, write_queue
-from hsjax.reviewing.record import decided, merge, record_path
+from hsjax.reviewing.record import Decided, decided, merge, record_path
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import read_config
 
@@ -24,12 +25,38 @@ class Reviewed(NamedTuple):
     Attributes:
       answers: by row; path: their file.
       workdir: of the run that gave them; source: their catalogue, None = not known.
+      taxonomy: hash of the tree whose codes they are.
     """
 
     path: Path
     answers: dict[int, Answer]
     workdir: Path
     source: Path | None
+    taxonomy: str
+
+    @property
+    def inputs(self) -> dict[str, Path | None]:
+        """By the flags that name them: nothing is to be written over these."""
+        return {"--answers": self.path, "--input": self.source}
+
+    @property
+    def record(self) -> Path:
+        """Of what is decided about them."""
+        return record_path(self.path)
+
+    def decided(self) -> Decided:
+        """What the record says of them."""
+        return decided(self.record, self.answers, self.taxonomy)
+
+    def tree(self) -> Taxonomy:
+        """Raises CatalogueError: the run has another one by now."""
+        found = _tree_of(self.workdir)
+        if found.hash != self.taxonomy:
+            raise CatalogueError(
+                f"{self.workdir} has another tree than {self.path} has codes of: name"
+                " the run that gave these answers with --run=WORKDIR"
+            )
+        return found
 
 
 def open_review(
@@ -55,7 +82,8 @@ def open_review(
                 f"{audit}: there is no audit record, which says what run gave these"
                 " answers: name it with --run=WORKDIR"
             )
-        return Reviewed(path, answers, Path(workdir), source and Path(source))
+        tree = _tree_of(Path(workdir)).hash
+        return Reviewed(path, answers, Path(workdir), source and Path(source), tree)
     record = read_audit(audit)
     if record["output"]["sha256"] != file_hash(path):
         raise CatalogueError(
@@ -66,7 +94,7 @@ def open_review(
     source = Path(source or record["input"]["path"])
     if source.exists() and source_hash(source) != record["input"]["sha256"]:
         raise CatalogueError(f"{source} has changed since it was answered: run predict")
-    return Reviewed(path, answers, workdir, source)
+    return Reviewed(path, answers, workdir, source, record["taxonomy"]["sha256"])
 
 
 def queue(reviewed: Reviewed, output: Path, *, limit: int = 0) -> str:
@@ -81,12 +109,14 @@ def queue(reviewed: Reviewed, output: Path, *, limit: int = 0) -> str:
     if output.suffix != ".csv":
         raise CatalogueError(f"--output={output}: a queue is a .csv")
     check_output(output)
-    done = decided(record_path(reviewed.path), reviewed.answers)
-    waiting = ranked(answer_rows(reviewed.path), done)
+    check_apart(output, reviewed.inputs)
+    done = reviewed.decided()
+    waiting = ranked(answer_rows(reviewed.path), done.entries)
     shown = waiting[:limit] if limit else waiting
     write_queue(shown, output)
-    told = f"{output}: {len(shown):,} answers to look at, the dearest first"
-    return f"{told}; {len(done):,} are decided" if done else told
+    told = [f"{output}: {len(shown):,} answers to look at, the dearest first"]
+    told += [f"{len(done.entries):,} are decided"] if done.entries else []
+    return "; ".join(filter(None, [*told, done.told()]))
 
 
 def take_in(reviewed: Reviewed, file: Path) -> str:
@@ -95,12 +125,12 @@ def take_in(reviewed: Reviewed, file: Path) -> str:
     Raises:
       CatalogueError: see `read_decisions` and `read_record`.
     """
-    tree, own = Taxonomy.load(reviewed.workdir / "taxonomy.json"), {}
+    tree, own = reviewed.tree(), {}
     if read_config(reviewed.workdir).data.columns.label_kind == "node":
         own = node_paths(tree)
     decisions = read_decisions(file, reviewed.answers, tree, own)
     added, replaced = merge(decisions, reviewed.path, tree, file=file)
-    told = f"{record_path(reviewed.path)}: {added:,} decisions added"
+    told = f"{reviewed.record}: {added:,} decisions added"
     if replaced:
         told += f", of which {replaced:,} take the place of earlier ones"
     if again := len(decisions) - added:
@@ -113,19 +143,27 @@ def export(reviewed: Reviewed, output: Path) -> str:
 
     Raises:
       CatalogueError: the catalogue is not known or gone, nothing was decided, a code
-        that its label columns cannot say.
+        that its label columns cannot say, an output that would go over the catalogue or
+        the answers.
     """
     if reviewed.source is None or not reviewed.source.exists():
         told = reviewed.source or "of these answers"
         raise CatalogueError(f"the catalogue {told} is gone: name it with --input=FILE")
-    entries = decided(record_path(reviewed.path), reviewed.answers)
-    codes = {r: x["code"] for r, x in entries.items() if x["decision"] != REJECT}
+    check_apart(output, reviewed.inputs, flag="--labelled")
+    done, tree = reviewed.decided(), reviewed.tree()
+    codes = {r: x["code"] for r, x in done.entries.items() if x["decision"] != REJECT}
     if not codes:
-        raise CatalogueError(
-            f"{record_path(reviewed.path)}: nothing was accepted or overridden yet"
-        )
+        more = done.told() and f"; {done.told()}"
+        told = f"{reviewed.record}: nothing was accepted or overridden yet{more}"
+        raise CatalogueError(told)
     config = read_config(reviewed.workdir)
-    tree = Taxonomy.load(reviewed.workdir / "taxonomy.json")
     names, rows = labelled_rows(config, tree, reviewed.source, codes)
     write_labelled(output, names, rows, source=reviewed.source)
-    return f"{output}: {len(rows):,} labelled rows"
+    told = [f"{output}: {len(rows):,} labelled rows", done.told()]
+    return "; ".join(filter(None, told))
+
+
+def _tree_of(workdir: Path) -> Taxonomy:
+    """Raises WorkdirError: no workdir of a run."""
+    read_config(workdir)
+    return Taxonomy.load(workdir / "taxonomy.json")

@@ -1,7 +1,6 @@
 """One run writes a workdir at a time."""
 
 import contextlib
-import errno
 import logging
 import os
 import socket
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from hsjax.atomic import lock
 from hsjax.train.config import WorkdirError
 
 log = logging.getLogger("hsjax")
@@ -21,7 +21,6 @@ CLAIM = ".claim"  # file that the system locks, and that says who holds it
 def claimed(workdir: Path) -> Iterator[None]:
     """Inside, no other run writes this workdir; of several processes the first asks.
 
-    The system holds the lock, so that it ends with the process, however that ends.
     Where the file system or the system has no locks, a line says so.
 
     Raises:
@@ -41,9 +40,8 @@ def claimed(workdir: Path) -> Iterator[None]:
 
 def _lock(file, workdir: Path) -> None:
     try:
-        import fcntl  # not on Windows
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not lock(file):
+            log.warning("%s: no locks here; let one run alone write it", workdir)
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
@@ -51,10 +49,3 @@ def _lock(file, workdir: Path) -> None:
             f"{workdir}: {holder} is at work there; wait for it, end it, or take a new"
             " workdir"
         ) from None
-    except (ImportError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (
-            errno.ENOLCK,
-            errno.ENOTSUP,
-        ):
-            raise
-        log.warning("%s: no locks here; let one run alone write it", workdir)

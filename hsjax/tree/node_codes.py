@@ -15,7 +15,15 @@ def node_codes(tree, labels: np.ndarray) -> np.ndarray:
     return np.stack(levels, axis=-1)
 
 
-def last_codes(codes: np.ndarray) -> np.ndarray:
-    """Code at the end of each path (..., L), '' where it has no node."""
-    depth = np.maximum((codes != "").sum(axis=-1) - 1, 0)
-    return np.take_along_axis(codes, depth[..., None], axis=-1)[..., 0]
+def deepest(codes: np.ndarray) -> np.ndarray:
+    """The last code of each path (..., L), '' where it has no node.
+
+    Levels that are answered apart may leave a gap, which does not end the path.
+
+    >>> deepest(np.array([["A", "A > B"], ["C", ""]])).tolist()
+    ['A > B', 'C']
+    """
+    answer = codes[..., 0]
+    for level in range(1, codes.shape[-1]):
+        answer = np.where(codes[..., level] != "", codes[..., level], answer)
+    return answer

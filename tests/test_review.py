@@ -16,14 +16,16 @@ from runs import TEXT, run_config, train_run
 
 from hsjax.atomic import write_atomically
 from hsjax.data.cells import plain_cell, safe_cell
+from hsjax.data.fields import as_text
 from hsjax.data.quarantine import CatalogueError, Quarantine
 from hsjax.data.records import load_records
+from hsjax.data.sources import read_rows
 from hsjax.prediction.catalogue import predict_catalogue
 from hsjax.prediction.question import Question
 from hsjax.prediction.written import answer_rows
 from hsjax.reviewing.decisions import DECISIONS, Answer, read_decisions
 from hsjax.reviewing.labelled import labelled_rows, write_labelled
-from hsjax.reviewing.queue import COLUMNS, ranked
+from hsjax.reviewing.queue import FILLED_IN, TOLD, ranked
 from hsjax.reviewing.record import head_path, read_record, record_path
 from hsjax.reviewing.task import export, open_review, queue, take_in
 from hsjax.taxonomy import Taxonomy
@@ -111,7 +113,14 @@ def test_the_queue_begins_with_what_is_dearest(reviewed, tmp_path):
     assert "12 answers" in told
     with (tmp_path / "queue.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == COLUMNS
+    own = [f"product: {x}" for x in read_config(reviewed.workdir).data.columns.text]
+    assert [*rows[0]][: len(TOLD)] == [*TOLD]
+    assert [*rows[0]][len(TOLD) : len(TOLD) + len(own)] == own
+    assert [*rows[0]][-len(FILLED_IN) :] == [*FILLED_IN]
+    catalogue = dict(read_rows(reviewed.source, Quarantine()))
+    for row in rows:
+        said = as_text(catalogue[int(row["row"])].get(own[0].partition(": ")[2]))
+        assert plain_cell(row[own[0]]) == said
     # nobody has answered it: that cannot be filed at all
     assert rows[0]["row"] == "3"
     assert rows[0]["unanswered"].startswith("nothing to classify")
@@ -174,7 +183,7 @@ def test_a_filled_in_queue_is_the_file_of_decisions(reviewed, tmp_path):
             code = other(reviewed, 5)
             row |= {"decision": "override", **WHO, "code": f"{code[:4]}.{code[4:]}"}
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, [*rows[0]])
         writer.writeheader()
         writer.writerows(rows)
     assert "2 decisions added" in take_in(reviewed, path)

@@ -1,20 +1,24 @@
 """Answers in the order in which a person's look at them is worth most."""
 
-import csv
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hsjax.atomic import finished
-from hsjax.data.cells import safe_cell
+from hsjax.data.cells import write_csv
+from hsjax.data.fields import as_text
+from hsjax.data.prepared import StoredPicture
+from hsjax.data.quarantine import Quarantine
+from hsjax.data.sources import read_rows
 from hsjax.prediction.answering import HAS_CODE
 
 COST = "expected_cost"  # column of answers that were given by the least of it
 FILLED_IN = ("decision", "code", "reviewer", "date", "reason")
-COLUMNS = ("rank", "row", "id", "pred", "name", "probability", "expected_cost")
-COLUMNS += ("unanswered", "suggestions", *FILLED_IN)
+TOLD = ("rank", "row", "id", "pred", "name", "probability", "expected_cost")
+TOLD += ("unanswered", "suggestions")
+OF_PRODUCT = "product: "  # before the catalogue's own names of columns
+LONGEST = 1000  # characters of a cell of the catalogue; pictures may be inside
 
 
 class Waiting(NamedTuple):
@@ -83,15 +87,48 @@ def as_number(value) -> float | None:
     return number if number == number else None
 
 
-def write_queue(waiting: Sequence[Waiting], path: Path) -> None:
-    """A CSV whose last columns a reviewer fills in: it is the file of decisions."""
-    options = {"encoding": "utf-8", "newline": ""}
-    with finished(path) as partial, partial.open("w", **options) as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for rank, x in enumerate(waiting, start=1):
-            sure = "" if x.probability is None else f"{x.probability:.6g}"
-            cost = "" if math.isinf(x.cost) else f"{x.cost:.6g}"
-            told = [x.id, x.pred, x.name, sure, cost, x.unanswered, x.suggestions]
-            cells = [safe_cell(text) for text in told]
-            writer.writerow([rank, x.row, *cells, *("" for _ in FILLED_IN)])
+def write_queue(
+    waiting: Sequence[Waiting], path: Path, products: Mapping[int, Mapping[str, str]]
+) -> None:
+    """A CSV whose last columns a reviewer fills in: it is the file of decisions.
+
+    Args:
+      products: of each row, what the catalogue says of it; {} = nothing is known.
+    """
+    columns = [*dict.fromkeys(name for said in products.values() for name in said)]
+    header = (*TOLD, *(f"{OF_PRODUCT}{name}" for name in columns), *FILLED_IN)
+
+    def line(rank: int, x: Waiting) -> list:
+        sure = "" if x.probability is None else f"{x.probability:.6g}"
+        cost = "" if math.isinf(x.cost) else f"{x.cost:.6g}"
+        told = [x.id, x.pred, x.name, sure, cost, x.unanswered, x.suggestions]
+        said = [products.get(x.row, {}).get(name, "") for name in columns]
+        return [rank, x.row, *told, *said, *("" for _ in FILLED_IN)]
+
+    write_csv(path, header, (line(*pair) for pair in enumerate(waiting, start=1)))
+
+
+def said_of(
+    source: Path, columns: Sequence[str], rows: Collection[int]
+) -> dict[int, dict[str, str]]:
+    """What these columns of a catalogue say of some rows; pictures as their addresses.
+
+    Raises:
+      CatalogueError: the file cannot be read.
+    """
+    if not rows:
+        return {}
+    read = read_rows(source, Quarantine(), columns=columns, rows=max(rows))
+    return {
+        row: {name: _shown(values.get(name)) for name in columns}
+        for row, values in read
+        if row in rows
+    }
+
+
+def _shown(value) -> str:
+    """A cell as a person may read it, '' of a picture itself and of long cells."""
+    if isinstance(value, bytes | dict | StoredPicture):
+        return ""
+    text = as_text(value)
+    return text if len(text) <= LONGEST else ""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from hsjax.atomic import file_hash
 from hsjax.data.nomenclature import node_paths
 from hsjax.data.quarantine import CatalogueError
+from hsjax.data.sources import column_names
 from hsjax.prediction.audit_record import audit_path, read_audit, source_hash
 from hsjax.prediction.known import CONTENT
 from hsjax.prediction.output import check_output
@@ -13,7 +14,7 @@ from hsjax.prediction.source import check_apart
 from hsjax.prediction.written import answer_rows
 from hsjax.reviewing.decisions import REJECT, Answer, read_decisions
 from hsjax.reviewing.labelled import labelled_rows, write_labelled
-from hsjax.reviewing.queue import ranked, write_queue
+from hsjax.reviewing.queue import ranked, said_of, write_queue
 from hsjax.reviewing.record import Decided, decided, merge, record_path
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.config import read_config
@@ -113,10 +114,20 @@ def queue(reviewed: Reviewed, output: Path, *, limit: int = 0) -> str:
     done = reviewed.decided()
     waiting = ranked(answer_rows(reviewed.path), done.entries)
     shown = waiting[:limit] if limit else waiting
-    write_queue(shown, output)
+    write_queue(shown, output, _products(reviewed, {x.row for x in shown}))
     told = [f"{output}: {len(shown):,} answers to look at, the dearest first"]
     told += [f"{len(done.entries):,} are decided"] if done.entries else []
     return "; ".join(filter(None, [*told, done.told()]))
+
+
+def _products(reviewed: Reviewed, rows: set[int]) -> dict:
+    """What the catalogue says of rows: texts, and where its pictures are."""
+    source, columns = reviewed.source, read_config(reviewed.workdir).data.columns
+    if source is None or not source.exists():
+        return {}
+    wanted = dict.fromkeys((*columns.text, *columns.metadata, columns.image))
+    there = column_names(source)
+    return said_of(source, [x for x in wanted if x in there], rows)
 
 
 def take_in(reviewed: Reviewed, file: Path) -> str:

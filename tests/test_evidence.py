@@ -616,6 +616,11 @@ def test_one_scale_beside_what_isotonic_maps_say(workdir, goods, tmp_path):
     """What is compared adds up; the mapped probability is a number of its own."""
     own = shutil.copytree(workdir, tmp_path / "run")
     calibrate_run(own, features={}, kind="isotonic")
+    known = json.loads((own / "calibration.json").read_text())
+    # so few rows, and all of them right, have no maps of their own
+    steps = {"kind": "isotonic", "x": [0.0, 0.6, 1.0], "y": [0.1, 0.5, 0.8]}
+    known["maps"] = [steps] * len(known["maps"])
+    (own / "calibration.json").write_text(json.dumps(known))
     predict_catalogue(own, goods, tmp_path / "codes.parquet")
     answers = pq.read_table(tmp_path / "codes.parquet").to_pylist()
     found = write_evidence(own, goods, tmp_path / "why", Wish(first=39, precedents=0))

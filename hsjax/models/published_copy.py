@@ -69,7 +69,7 @@ def _modules(directory: Path) -> list[Path]:
         found = [Path(module["path"]) for module in told]
     except (OSError, ValueError, TypeError, KeyError):
         return []
-    found = [x for x in found if x.parts and ".." not in x.parts]
+    found = [x for x in found if x.parts and not {"..", x.anchor} & {*x.parts}]
     return [x for x in found if (directory / x).is_dir()]
 
 

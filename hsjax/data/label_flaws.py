@@ -1,5 +1,6 @@
 """Labels that are sound one by one and look wrong beside the others, for `check`."""
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -116,7 +117,8 @@ def spelled(node: str, separator: str) -> str:
 
 def _letters(text: str) -> str:
     kept = (" " if _blank(c) else c for c in unicodedata.normalize("NFKC", text))
-    return "".join("".join(kept).casefold().split())
+    words = " ".join("".join(kept).casefold().split())
+    return re.sub(r"(?<!\d) | (?!\d)", "", words)  # 4.5 is not 45
 
 
 def _blank(c: str) -> bool:

@@ -18,7 +18,7 @@ def mistake(error: Exception) -> str:
         told = ast.literal_eval(told)  # a KeyError quotes its text, here twice
     missing = isinstance(error, (AttributeError, KeyError))
     # of a locked group, which lists all that it has, or of a flag
-    named = re.match(r"Key \"(\w+)\" does not exist|'?(\w+)'?(?=\s|$)", str(told))
+    named = re.match(r"Key \"(\w+)\" does not exist|'?(\w+)'?(?=\n|$)", str(told))
     if missing and named:
         key = named[1] or named[2]
         told = f"no such key: {key!r}.{_meant(key, error)}"

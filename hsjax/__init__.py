@@ -13,7 +13,7 @@ Arrays count levels from 0 (coarsest); every name that a user sees counts from 1
 __version__ = "0.1.0"
 
 
-def load(workdir, *, features=None, cost_matrix="", calibration="none"):
+def load(workdir, *, features=None, cost_matrix="", calibration=""):
     """The best checkpoint of a workdir as a `hsjax.inference.predict.Run`.
 
     `run.predict(run.records("new.csv"))` answers for the products of a file.
@@ -22,8 +22,8 @@ def load(workdir, *, features=None, cost_matrix="", calibration="none"):
       features: {modality: folder} of feature stores that have moved since training.
       cost_matrix: file of costs of mistakes (predicted,true,cost) that answers have
         the least expected cost by, as `decoded["cost"]`; '' = the run's own.
-      calibration: a calibration.json, `own` for that of the workdir, or `none`:
-        probabilities as the model states them.
+      calibration: a calibration.json, or `none`: probabilities as the model states
+        them; '' = that of the workdir, where hsjax.calibrate has left one.
 
     Raises:
       WorkdirError: no workdir of a run.

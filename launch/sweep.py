@@ -75,7 +75,7 @@ def run(argv) -> None:
     path, root = Path(RUNS.value), Path(ROOT.value)
     # the run that is under way saves its state first
     with user_errors("; the same command goes on"):
-        runs = read_runs(path, SET.value, root)
+        runs = read_runs(path, SET.value, root, only=ONLY.value)
         wanted = chosen_runs(runs, ONLY.value)
         check_runs(wanted)
         check_rows_differ(wanted)

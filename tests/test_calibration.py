@@ -99,7 +99,7 @@ def answered(workdir, source, output, question=None, **options):
 
 def test_it_is_kept_with_a_report_of_other_rows(workdir):
     kept = json.loads((workdir / FILE).read_text())
-    run = hsjax.load(workdir, calibration="own")
+    run = hsjax.load(workdir)
     assert kept["temperature"] == list(run.calibration.temperature)
     assert len(kept["temperature"]) == run.tree.num_levels
     assert kept["step"] == run.step
@@ -123,7 +123,10 @@ def test_it_is_kept_with_a_report_of_other_rows(workdir):
 
 def test_answers_are_those_of_the_tempered_logits(workdir, shop):
     """Told from the model's own logits; every decode and the best paths go along."""
-    run, raw = hsjax.load(workdir, calibration="own"), hsjax.load(workdir)
+    run, raw = (
+        hsjax.load(workdir, calibration="own"),
+        hsjax.load(workdir, calibration="none"),
+    )
     assert raw.calibration is None
     records = run.records(shop)[:32]
     (batch,) = run.feed(records, groups=np.arange(32))
@@ -333,7 +336,7 @@ def test_flat_heads_and_ragged_trees_are_calibrated(shop, tmp_path):
     flat = trained(shop, tmp_path / "flat", **changes)
     known = calibrate(flat)
     assert len(known.temperature) == 1
-    run, raw = hsjax.load(flat, calibration="own"), hsjax.load(flat)
+    run, raw = hsjax.load(flat, calibration="own"), hsjax.load(flat, calibration="none")
     records = run.records(shop)
     odds = [
         np.log(r.predict(records).topk_probs[:, 0])

@@ -507,6 +507,8 @@ def test_answers_of_a_record_are_had_again(workdir, goods, tmp_path):
     found = verify(audit, rows=[37, 11])
     assert (found.equal, [*found.changed]) == (1, ["output sha256"])
     assert 0 < found.gap < 1e-6
+    assert found.others == (11,)
+    assert found.told().endswith("at most, in row 11")
 
 
 def test_what_is_otherwise_is_told(workdir, goods, tmp_path):
@@ -520,7 +522,8 @@ def test_what_is_otherwise_is_told(workdir, goods, tmp_path):
     write_rows(source, rows)
     found = verify(audit, first=9)
     assert [*found.changed] == ["input sha256"]
-    assert found.equal == 8
+    assert (found.equal, found.others) == (8, (1,))
+    assert "a code or a text is another, in row 1" in found.told()
     record = json.loads(audit.read_text())
     record["environment"]["jax"] = "0.0.1"
     audit.write_text(json.dumps(record))

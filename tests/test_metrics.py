@@ -18,7 +18,12 @@ from hsjax.evaluation.errors import (
     suspected_label_errors,
     worst_classes,
 )
-from hsjax.evaluation.intervals import Interval, resamples, seed_interval
+from hsjax.evaluation.intervals import (
+    Interval,
+    bootstrap,
+    resamples,
+    seed_interval,
+)
 from hsjax.evaluation.measures import class_averages
 from hsjax.evaluation.metrics import score
 from hsjax.evaluation.paired import over_seeds, paired_difference
@@ -722,3 +727,21 @@ def test_a_set_is_answered_by_one_of_its_nodes_or_below():
     assert measured["set/accuracy_low"] <= 2 / 3 <= measured["set/accuracy_high"]
     assert measured["count/rows"] == 2  # the others share no node
     assert "set/accuracy" not in score(found.select([2]), bootstrap=0)
+
+
+@pytest.mark.parametrize("rows", [30, 100, 400])
+def test_the_interval_of_a_calibration_error_has_it_within(rows):
+    """Resampling alone makes an ECE larger: plain percentiles lie above a small one."""
+    rng = np.random.default_rng(rows)
+    stated = rng.uniform(0.5, 1, rows)
+    right = rng.uniform(size=rows) < stated
+
+    def measure(weights):
+        error = calibration_error(stated, right, weights)
+        return {"level1/ece": error, "as it comes": error}
+
+    found = bootstrap(measure, np.arange(rows))
+    known, plain = found["level1/ece"], found["as it comes"]
+    assert 0 <= known.low <= known.value <= known.high
+    assert known.high < plain.high
+    assert known.value == plain.value

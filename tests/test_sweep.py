@@ -24,7 +24,13 @@ from hsjax.sweep.jobs import (
     training_jobs,
 )
 from hsjax.sweep.launchers import print_commands, run_local, submit_slurm
-from hsjax.sweep.lists import check_runs, read_runs, resolve
+from hsjax.sweep.lists import (
+    check_runs,
+    chosen_runs,
+    is_done_below,
+    read_runs,
+    resolve,
+)
 from hsjax.sweep.tables import make_table
 from hsjax.train.config import config_hash, plain
 from hsjax.train.workdir import ConfigError
@@ -581,6 +587,20 @@ def test_the_command_ends_mistakes_in_a_sentence(tmp_path):
         " GKE are reached by --through"
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_row_that_nobody_asks_for_may_be_none_here(tmp_path):
+    """A catalogue without a brand runs the rows of the text."""
+    brand = {"data.text.streams.brand": ["brand"]}
+    path = write_lines(tmp_path, line(), line("b", overrides=brand, reference="a"))
+    with pytest.raises(ConfigError, match="line 3: no such key"):
+        read_runs(path)
+    with pytest.raises(ConfigError, match="line 3: no such key"):
+        read_runs(path, only=["b"])
+    runs = read_runs(path, only=["a"])
+    assert [run.config is None for run in runs] == [False, True]
+    assert not is_done_below(tmp_path, runs[1])
+    assert [run.row for run in chosen_runs(runs, ["a"])] == ["a"]
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def bench_cost(
       CatalogueError, ConfigError, WorkdirError: whatever a user can mend, in words.
     """
     found, stores = {}, StoreCosts(rounds)
-    runs = first_trained(read_runs(path, common, root), root, only)
+    runs = first_trained(read_runs(path, common, root, only=only), root, only)
     for run in progress(runs, "models", unit="row"):
         workdir = root / run.name
         config = run_config(workdir)

@@ -200,16 +200,8 @@ def plot_cascade(
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, figures, color=BLUE, label="cascade")
-    # names stand inside the frame and off their markers, at the left and the right end
-    ends = (
-        (0, "cheap alone", "left", (8, -2)),
-        (-1, "strong behind it", "right", (4, -12)),
-    )
-    for i, name, side, shift in ends:
-        place = x[i], figures[i]
-        axes.plot(*place, "s", color=GREY)
-        told = {"ha": side, "va": "top", "textcoords": "offset points"}
-        axes.annotate(name, place, shift, fontsize=8, **told)
+    for i, name, marker in ((0, "cheap alone", "s"), (-1, "strong behind it", "D")):
+        axes.plot(x[i], figures[i], marker, color=GREY, label=name)
     axes.plot(x[chosen], figures[chosen], "o", color=ORANGE, label="fitted")
     axes.set_xlabel("ms a product" if known else "sent on, %")
     axes.set_ylabel(f"{METRICS[metric]}, %")

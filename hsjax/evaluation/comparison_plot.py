@@ -18,10 +18,10 @@ def plot_comparison(
 ) -> None:
     """A panel per metric: means with their intervals over seeds, a line per row.
 
-    Hollow points differ from their reference by nothing that is significant. Rows that
-    say why they are missing are left out.
+    Hollow points differ from their reference by nothing that is significant. Rows
+    without a run are left out.
     """
-    rows = [row for row in comparison.rows if not row.missing]
+    rows = [row for row in comparison.rows if row.folders]
     size = (3.4, 1.2 + 0.32 * len(rows))
     layout = {"across": columns, "panel": size, "edge": (1.5, 0.0)}
     panels = Panels(len(headings), sharey=True, **layout)

@@ -19,6 +19,7 @@ from hsjax.prediction.question import Question
 from hsjax.prediction.written import answer_rows
 
 AGAIN = 100  # rows, where none are named
+SHOWN = 5  # rows that are named of those that differ
 PARTS = ("model", "taxonomy", "input", "output", "batch", "environment")
 
 
@@ -27,13 +28,16 @@ class Verified(NamedTuple):
 
     Attributes:
       rows: that were answered again; equal: of them, those that are as they were.
-      gap: the largest difference of a number of theirs.
+      others: the numbers of the rows that are not.
+      gap: the largest difference of a number of theirs; inf where a code or a text is
+        another.
       changed: what is otherwise than it was, by its name: (then, now).
       exact: does the output have every bit? A CSV has 6 digits of a number.
     """
 
     rows: int
     equal: int
+    others: tuple[int, ...]
     gap: float
     changed: Mapping[str, tuple[str, str]]
     exact: bool
@@ -51,7 +55,11 @@ class Verified(NamedTuple):
         how = "bit for bit" if self.exact else "in all digits that the output has"
         lines.append(f"{self.equal:,} of {self.rows:,} answers are the same, {how}")
         if self.equal < self.rows:
-            lines[-1] += f"; a number differs by {self.gap:.2g} at most"
+            most = f"a number differs by {self.gap:.2g} at most"
+            most = "a code or a text is another" if math.isinf(self.gap) else most
+            shown = ", ".join(map(str, self.others[:SHOWN]))
+            more = " and others" if len(self.others) > SHOWN else ""
+            lines[-1] += f"; {most}, in row {shown}{more}"
         return "\n".join(lines)
 
 
@@ -88,12 +96,15 @@ def verify(
     chosen = chosen_rows(run.config, source, rows=rows, ids=ids, first=first)
     before = _before(output, {*chosen})
     now = _again(run, source, asked, before, output.suffix)
-    pairs = [(before[row], now[row]) for row in before]
+    pairs = {row: (before[row], now[row]) for row in before}
+    # nan is like nan
+    others = tuple(row for row, (a, b) in pairs.items() if repr(a) != repr(b))
     today = audit_record(run, facts, (workdir, source, output))
     return Verified(
         rows=len(pairs),
-        equal=sum(repr(a) == repr(b) for a, b in pairs),  # nan is like nan
-        gap=max(_gap(*pair) for pair in pairs),
+        equal=len(pairs) - len(others),
+        others=others,
+        gap=max(_gap(*pair) for pair in pairs.values()),
         changed=changed(record, today),
         exact=output.suffix == ".parquet",
     )

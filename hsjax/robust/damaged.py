@@ -119,7 +119,7 @@ def measure_runs(
       CatalogueError, ConfigError, WorkdirError: whatever a user can mend, in words.
     """
     conditions = asked.conditions()
-    runs = _chosen(read_runs(path, common, root), root, only)
+    runs = _chosen(read_runs(path, common, root, only=only), root, only)
     same = {"part": asked.part, "rows": asked.rows, "seed": asked.seed}
     cells = Cells(output / "cells.jsonl", {**same, **FIGURES})
     pictures = damages_pictures("+".join(dict.fromkeys(asked.names())))

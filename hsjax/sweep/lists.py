@@ -36,7 +36,8 @@ class Run(NamedTuple):
       row: its line in a table; runs of a row differ in their seed only.
       told: `--config=FILE --config.KEY=VALUE ...` as the list has it, '{seed}' and all.
       arguments: the same with what such words stand for, and `--config.seed=N`.
-      config: what these resolve to, locked.
+      config: what these resolve to, locked; None of a row that nobody asks for, and
+        that cannot be one.
       reference: row that its row is compared with, '' = none.
     """
 
@@ -44,13 +45,15 @@ class Run(NamedTuple):
     row: str
     told: tuple[str, ...]
     arguments: tuple[str, ...]
-    config: ConfigDict
+    config: ConfigDict | None
     reference: str
 
 
 def is_done_below(root: Path, run: Run) -> bool:
     """Is there a report of this run, what it leaves to its encoders written out?"""
     workdir = root / run.name
+    if run.config is None:
+        return False
     try:
         config, _ = resolved(run.config, workdir)
         return is_done(config, workdir)
@@ -59,7 +62,11 @@ def is_done_below(root: Path, run: Run) -> bool:
 
 
 def read_runs(
-    path: Path, common: Sequence[str] = (), root: Path | None = None
+    path: Path,
+    common: Sequence[str] = (),
+    root: Path | None = None,
+    *,
+    only: Sequence[str] = (),
 ) -> list[Run]:
     """The runs of a .jsonl file, one line each: see `launch/README.md`.
 
@@ -73,6 +80,7 @@ def read_runs(
         `catalogue=FILE` takes from a config what `CATALOGUE` names, and no more;
         `{word}=VALUE` is what {word} stands for in their values.
       root: folder of the runs; a list that does not say {root} needs none.
+      only: rows that are asked for, () = all.
 
     Raises:
       ConfigError: names the line that cannot be understood or run.
@@ -80,7 +88,7 @@ def read_runs(
     told, own = read_common(common), {"{root}": str(root)} if root else {}
     runs: list[Run] = []
     for place, line in read_lines(path):
-        runs += _runs_of(line, place, told, own)
+        runs += _runs_of(line, place, told, own, only)
     for word in told.words:
         if not any(word in value for run in runs for value in run.told):
             raise ConfigError(f"--set={word}: no line of {path} says {word}")
@@ -163,7 +171,7 @@ def chosen_runs(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
 
 
 def _runs_of(
-    line: dict, place: str, common: Common, own: Mapping[str, str]
+    line: dict, place: str, common: Common, own: Mapping[str, str], only: Sequence[str]
 ) -> list[Run]:
     name, seeds = line.get("name"), line.get("seed", 0)
     if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -189,16 +197,13 @@ def _runs_of(
         words = {k: filled(v, own, place) for k, v in common.words.items()} | own
         values = [filled(word, words, place) for word in told]
         arguments = (*values, f"--config.seed={seed}")
-        runs.append(
-            Run(
-                f"{name}/seed{seed}" if several else name,
-                name if several else name.removesuffix(f"/seed{seed}"),
-                told,
-                arguments,
-                resolve(arguments, place),
-                reference,
-            )
-        )
+        row = name if several else name.removesuffix(f"/seed{seed}")
+        config = None
+        # a catalogue may lack what only other rows read
+        with contextlib.suppress(*((ConfigError,) if only and row not in only else ())):
+            config = resolve(arguments, place)
+        folder = f"{name}/seed{seed}" if several else name
+        runs.append(Run(folder, row, told, arguments, config, reference))
     return runs
 
 

@@ -80,6 +80,7 @@ wait_for_all() { # the code of the first process, by number, that did not end we
 
 for ((attempt = 0; ; attempt++)); do
   start_all "$@"
+  if [[ -n $told ]]; then tell "$told"; fi # those that were started meanwhile
   code=0
   wait_for_all || code=$?
   if [[ -n $told || " $lost " != *" $code "* ]] || ((attempt >= restarts)); then

@@ -95,12 +95,17 @@ def _join(told: Mapping, train) -> None:
     """Waits until all processes have come."""
     # our own agreement takes the place of jax's, which would keep SIGTERM for itself
     jax.config.update("jax_enable_preemption_service", False)
-    who = f"process {told['process_id']} of {told['num_processes']}"
+    number, count, place = (
+        told[name] for name in ("process_id", "num_processes", "coordinator_address")
+    )
+    # what is left to jax has no name before it has found it
+    who = "this process" if number is None else f"process {number}"
+    who += f" of {count}" if count else ""
     late = threading.Timer(
         max(1.0, train.join_timeout - EARLY),
         _leave,
         [
-            f"{who}: not all have come to {told['coordinator_address']} within"
+            f"{who}: not all have come to {place or 'the coordinator'} within"
             f" {train.join_timeout} s; are they started, and is the address right?"
         ],
     )

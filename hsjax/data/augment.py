@@ -1,5 +1,6 @@
 """Pictures changed at random, so that two views of one product differ (SimCLR)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,22 @@ STRENGTHS = {
     "high": Strength(area=0.08, jitter=0.8, jitters=0.8, grey=0.2, blurs=0.5),
 }
 TRIES = 10  # to find a crop of the wanted shape that fits
+
+
+def cropped(
+    picture: UInt8[np.ndarray, "H W 3"],
+    size: tuple[int, int],
+    where: Sequence[float],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """(height, width) of a picture, at shares from 0 to 1 of the room that it has.
+
+    In plain numbers: arrays of two cost more than the cut.
+    """
+    height, width = size
+    down, right = picture.shape[0] - height, picture.shape[1] - width
+    y = min(int(where[0] * (down + 1)), down)
+    x = min(int(where[1] * (right + 1)), right)
+    return picture[y : y + height, x : x + width]
 
 
 def augment(

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from hsjax.batch import IMAGE, BatchSpec
-from hsjax.data.augment import STRENGTHS, augment
+from hsjax.data.augment import STRENGTHS, augment, cropped
 from hsjax.data.features import Features, stores_of
 from hsjax.data.image import Picture, decoded
 from hsjax.data.quarantine import CatalogueError
@@ -70,6 +70,11 @@ class Augmentation:
     flip: bool = False
     word_drop: float = 0.0
     name_drop: float = 0.0
+
+    @property
+    def draws(self) -> bool:
+        """Is anything of an example left to chance?"""
+        return self.crop or self.flip or self.word_drop > 0 or self.name_drop > 0
 
 
 def make_examples(
@@ -217,7 +222,7 @@ def _kept_words(
 def _draws(numbers: np.ndarray, count: int, augmentation) -> np.ndarray:
     """(B, count) uniform: crop y and x, flip, rate of lost words, words, names."""
     draws = np.zeros((len(numbers), count))
-    if augmentation:
+    if augmentation and augmentation.draws:
         for row, number in enumerate(numbers):
             counter = [0, 0, 0, int(number)]
             bits = np.random.Philox(key=augmentation.seed, counter=counter)
@@ -229,20 +234,17 @@ def _views(examples: Examples, picture, number, draws, augmentation):
     """(V, H, W, 3): the crop, or in training of some strength one more random view."""
     count, *size = examples.spec.image
     drawn = range(0 if augmentation and examples.strength else 1, count)
-    views = [] if 0 in drawn else [_crop(picture, tuple(size), draws, augmentation)]
+    views = [] if 0 in drawn else [_plain(picture, tuple(size), draws, augmentation)]
     for view in drawn:
         # not the counters of the other draws
         seed = augmentation.seed if augmentation else 0
         bits = np.random.Philox(key=seed, counter=[0, 1 + view, 0, int(number)])
         rng = np.random.Generator(bits)
         views.append(augment(picture, tuple(size), STRENGTHS[examples.strength], rng))
-    return np.stack(views)
+    return views[0][None] if count == 1 else np.stack(views)
 
 
-def _crop(picture, size: tuple[int, int], draws, augmentation) -> np.ndarray:
-    room = np.array(picture.shape[:2]) - size
-    where = draws[:2] if augmentation and augmentation.crop else np.array([0.5, 0.5])
-    y, x = np.minimum((where * (room + 1)).astype(int), room)
-    view = picture[y : y + size[0], x : x + size[1]]
-    flipped = augmentation and augmentation.flip and draws[2] < 0.5
-    return view[:, ::-1] if flipped else view
+def _plain(picture, size: tuple[int, int], draws, how) -> np.ndarray:
+    where = draws[:2].tolist() if how and how.crop else (0.5, 0.5)
+    view = cropped(picture, size, where)
+    return view[:, ::-1] if how and how.flip and draws[2] < 0.5 else view

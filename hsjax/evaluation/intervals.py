@@ -87,10 +87,11 @@ def bootstrap(
     ]
     result = {}
     for name, value in point.items():
-        draws = [chunk[name] for chunk in chunks]
-        bounds = percentiles(np.concatenate(draws)) if draws else (np.nan, np.nan)
-        if draws and name.endswith("ece"):
-            excess = np.nanmean(np.concatenate(draws)) - value[0]
+        draws = np.concatenate([[], *(chunk[name] for chunk in chunks)])
+        draws = draws[np.isfinite(draws)]
+        bounds = percentiles(draws)
+        if len(draws) and name.endswith("ece"):
+            excess = draws.mean() - value[0]
             bounds = tuple(max(0.0, float(x - excess)) for x in bounds)
         result[name] = Interval(float(value[0]), *bounds)
     return result

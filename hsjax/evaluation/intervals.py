@@ -6,6 +6,7 @@ weights, so 1,000 resamples are a matrix product, not 1,000 runs.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from jaxtyping import Float, Shaped
 from scipy import stats
 
 ENTRIES = 2**22  # weights held at once: 32 MB
+MOVED = "ece$|macro_"
 MIN_RUNS = 3  # for a t-interval; two have their range
 
 # (N, R) row weights -> name -> (R,) values, nan where the metric is undefined
@@ -75,11 +77,15 @@ def bootstrap(
     *,
     count: int = 1000,
     seed: int = 0,
+    moved: str = MOVED,
 ) -> dict[str, Interval]:
     """The statistic on the rows as they are, with percentile intervals.
 
-    Those of an ECE are moved by what resampling adds to it: drawing rows twice makes
-    bins uneven, and every unevenness counts (Efron and Tibshirani 1993, chapter 10).
+    Args:
+      moved: pattern of shares whose bounds are shifted by what resampling itself does
+        to them (Efron and Tibshirani 1993, chapter 10), as they would not hold the
+        value: an ECE grows by rows that are drawn twice, a macro average by rare
+        classes that are not drawn. '' = none: a difference has both sides moved alike.
     """
     point = statistic(np.ones((len(group), 1)))
     chunks = [
@@ -90,9 +96,9 @@ def bootstrap(
         draws = np.concatenate([[], *(chunk[name] for chunk in chunks)])
         draws = draws[np.isfinite(draws)]
         bounds = percentiles(draws)
-        if len(draws) and name.endswith("ece"):
+        if moved and len(draws) and re.search(moved, name):
             excess = draws.mean() - value[0]
-            bounds = tuple(max(0.0, float(x - excess)) for x in bounds)
+            bounds = tuple(float(np.clip(x - excess, 0, 1)) for x in bounds)
         result[name] = Interval(float(value[0]), *bounds)
     return result
 

@@ -139,7 +139,7 @@ def paired_difference(
             for name, rows in table.items()
         }
 
-    return bootstrap(difference, first.group, count=count, seed=seed)
+    return bootstrap(difference, first.group, count=count, seed=seed, moved="")
 
 
 def _runs(runs: Runs) -> list[Predictions]:

@@ -79,7 +79,7 @@ def _over_products(
         alike = [row for row in rows if facts.asked[row] == asked]
         keys = [(row, metric) for row in alike for metric in pairs[row][0][0].counts]
         statistic = _statistic(pairs, keys)
-        intervals = bootstrap(statistic, facts.groups[alike[0]], count=count)
+        intervals = bootstrap(statistic, facts.groups[alike[0]], count=count, moved="")
         found |= dict(zip(keys, intervals.values(), strict=True))
     return found
 

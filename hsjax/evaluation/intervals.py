@@ -94,10 +94,9 @@ def bootstrap(
     result = {}
     for name, value in point.items():
         draws = np.concatenate([[], *(chunk[name] for chunk in chunks)])
-        draws = draws[np.isfinite(draws)]
         bounds = percentiles(draws)
-        if moved and len(draws) and re.search(moved, name):
-            excess = draws.mean() - value[0]
+        if moved and np.isfinite(bounds[0]) and re.search(moved, name):
+            excess = np.nanmean(draws) - value[0]
             bounds = tuple(float(np.clip(x - excess, 0, 1)) for x in bounds)
         result[name] = Interval(float(value[0]), *bounds)
     return result

@@ -27,8 +27,8 @@ class Verified(NamedTuple):
     """What came of asking again.
 
     Attributes:
-      rows: that were answered again; equal: of them, those that are as they were.
-      others: the numbers of the rows that are not.
+      rows: how many were answered again; others: the numbers of those that are not as
+        they were.
       gap: the largest difference of a number of theirs; inf where a code or a text is
         another.
       changed: what is otherwise than it was, by its name: (then, now).
@@ -36,15 +36,19 @@ class Verified(NamedTuple):
     """
 
     rows: int
-    equal: int
     others: tuple[int, ...]
     gap: float
     changed: Mapping[str, tuple[str, str]]
     exact: bool
 
     @property
+    def equal(self) -> int:
+        """How many rows are as they were."""
+        return self.rows - len(self.others)
+
+    @property
     def same(self) -> bool:
-        return self.equal == self.rows and not self.changed
+        return not (self.others or self.changed)
 
     def told(self) -> str:
         """Sentences for the user."""
@@ -54,7 +58,7 @@ class Verified(NamedTuple):
         ]
         how = "bit for bit" if self.exact else "in all digits that the output has"
         lines.append(f"{self.equal:,} of {self.rows:,} answers are the same, {how}")
-        if self.equal < self.rows:
+        if self.others:
             most = f"a number differs by {self.gap:.2g} at most"
             most = "a code or a text is another" if math.isinf(self.gap) else most
             shown = ", ".join(map(str, self.others[:SHOWN]))
@@ -102,7 +106,6 @@ def verify(
     today = audit_record(run, facts, (workdir, source, output))
     return Verified(
         rows=len(pairs),
-        equal=len(pairs) - len(others),
         others=others,
         gap=max(_gap(*pair) for pair in pairs.values()),
         changed=changed(record, today),

@@ -198,10 +198,12 @@ def _runs_of(
         values = [filled(word, words, place) for word in told]
         arguments = (*values, f"--config.seed={seed}")
         row = name if several else name.removesuffix(f"/seed{seed}")
-        config = None
-        # a catalogue may lack what only other rows read
-        with contextlib.suppress(*((ConfigError,) if only and row not in only else ())):
+        try:
             config = resolve(arguments, place)
+        except ConfigError:
+            if not only or row in only:
+                raise
+            config = None  # a catalogue may lack what only other rows read
         folder = f"{name}/seed{seed}" if several else name
         runs.append(Run(folder, row, told, arguments, config, reference))
     return runs

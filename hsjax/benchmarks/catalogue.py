@@ -48,7 +48,7 @@ def bench_predict(workdir: Path, source: Path, *, items: int, rounds: int) -> di
     times, own = ([], []), {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        count = _write_texts(source, home / "goods.csv", columns, items)
+        count = write_texts(source, home / "goods.csv", columns, items)
         export_run(workdir, home / "encoder", modality=modality)
         device, facts = peer_device("predict")
         loop = _make_loop(home / "encoder", run.config, leaves, device)
@@ -78,7 +78,7 @@ def _read_columns(config) -> Sequence[str]:
     return model_columns(config)
 
 
-def _write_texts(source: Path, path: Path, columns: Sequence[str], items: int) -> int:
+def write_texts(source: Path, path: Path, columns: Sequence[str], items: int) -> int:
     """The wanted columns as CSV, which both sides read; their number of rows."""
     rows = read_rows(source, Quarantine(), columns=columns)
     count = 0

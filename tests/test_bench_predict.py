@@ -7,7 +7,7 @@ from encoders import path_of
 from pyarrow.parquet import read_metadata
 from runs import TEXT, run_config, train_run
 
-from hsjax.benchmarks.catalogue import write_texts, bench_predict
+from hsjax.benchmarks.catalogue import bench_predict, write_texts
 from hsjax.data.quarantine import CatalogueError
 from hsjax.train.workdir import ConfigError
 

@@ -364,7 +364,13 @@ def test_all_flaws_are_told_at_once(reviewed, tmp_path):
     with pytest.raises(CatalogueError) as caught:
         take_in(reviewed, decide(tmp_path / "d.csv", *rows))
     assert str(caught.value).count("\n") == 20
-    assert "and 4 more" in str(caught.value)
+    assert "and 16 more" in str(caught.value)  # of rows from 13 on two each
+    row = {"row": 1, "decision": "override", "code": "640298", "reviewer": ""}
+    row |= {"date": "soon", "reason": ""}
+    with pytest.raises(CatalogueError) as caught:
+        take_in(reviewed, decide(tmp_path / "d.csv", row))
+    columns = re.findall("row 1, column (.*?):", str(caught.value))
+    assert columns == ["code", "date", "reason", "reviewer"]  # of one row, too
 
 
 def test_an_id_that_stands_twice(workdir, tmp_path):

@@ -83,16 +83,15 @@ def read_decisions(
         cells = {name: plain_cell(as_text(x)) for name, x in values.items()}
         if not cells.get("decision"):
             continue
-        try:
-            decision = _decision(cells, answers, ids, tree, own)
-            row = decision.answer.row
-            if row in first:
-                told = f"row {row} is decided in row {first[row]} of this file, too"
-                raise _Flaw("row" if cells.get("row") else "id", told)
+        told: list[tuple] = []
+        decision = _decision(cells, told, answers, ids, tree, own)
+        if decision and (row := decision.answer.row) in first:
+            twice = f"row {row} is decided in row {first[row]} of this file, too"
+            told.append(("row" if cells.get("row") else "id", twice))
+        elif decision:
             first[row] = number
             found.append(decision)
-        except _Flaw as flaw:
-            flaws.append((number, *flaw.args))
+        flaws += [(number, *flaw) for flaw in told]
     flaws += [(note[1], note[3], note[4]) for note in notes.rows]
     if flaws:
         raise CatalogueError(_told(path, sorted(flaws)))
@@ -126,20 +125,38 @@ def _told(path: Path, flaws: list[tuple]) -> str:
     return "\n".join(lines + ([f"and {more} more"] if more > 0 else []))
 
 
-def _decision(cells: Mapping, answers, ids, tree: Taxonomy, own) -> Decision:
-    """Of one row; _Flaw where it cannot be."""
-    answer = _answer(cells, answers, ids)
-    kind = cells["decision"].casefold()
+def _decision(cells: Mapping, told: list, answers, ids, tree, own) -> Decision | None:
+    """Of one row; where it cannot be, None, and `told` has every flaw of it."""
+    answer = _checked(told, _answer, cells, answers, ids)
+    kind = _checked(told, _kind, cells["decision"])
+    code = ""
+    if answer and kind:
+        code = _checked(told, RULES[kind], cells.get("code", ""), answer, tree, own)
+    if not cells["reviewer"]:
+        told.append(("reviewer", "is empty: who decided?"))
+    if not cells["reason"] and kind not in (ACCEPT, None):
+        told.append(("reason", f"is empty: what speaks for the {kind}?"))
+    date = _checked(told, _date, cells["date"])
+    if told:
+        return None
+    return Decision(answer, kind, code, cells["reviewer"], date, cells["reason"])
+
+
+def _checked(told: list, check: Callable, *args):
+    """What it returns, or None with its flaw in `told`: a person mends all at once."""
+    try:
+        return check(*args)
+    except _Flaw as flaw:
+        told.append(flaw.args)
+        return None
+
+
+def _kind(text: str) -> str:
+    kind = text.casefold()
     if kind not in DECISIONS:
         known = f"{kind!r} is none of {', '.join(DECISIONS)}.{meant(kind, DECISIONS)}"
         raise _Flaw("decision", known)
-    code = RULES[kind](cells.get("code", ""), answer, tree, own)
-    if not cells["reviewer"]:
-        raise _Flaw("reviewer", "is empty: who decided?")
-    if not cells["reason"] and kind != ACCEPT:
-        raise _Flaw("reason", f"is empty: what speaks for the {kind}?")
-    date = _date(cells["date"])
-    return Decision(answer, kind, code, cells["reviewer"], date, cells["reason"])
+    return kind
 
 
 def _answer(cells: Mapping, answers: Mapping[int, Answer], ids) -> Answer:

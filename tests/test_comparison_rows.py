@@ -187,34 +187,6 @@ def test_bounds_of_shares_end_at_0_and_100_in_tables(tmp_path):
     assert float(lines["high", distance]["high"]) == severity.high
 
 
-def test_older_reports_are_read_by_the_names_of_today(tmp_path):
-    """Then a decode had the share of right last nodes, which need not end a path."""
-    valid = np.arange(len(TRUTH)) >= 40
-    mixed = TRUTH.truth.copy()
-    mixed[~valid, 0] = "9"  # of these the last node alone is right
-    greedy = np.roll(TRUTH.truth, 1, axis=0)
-    now = replace(
-        TRUTH,
-        decoded={**TRUTH.decoded, "greedy": greedy, "independent": mixed},
-        valid={"path": valid | True, "greedy": valid | True, "independent": valid},
-    )
-    decodes = ("path", "greedy", "independent")
-    names = [f"decode/{name}/path_accuracy" for name in decodes]
-    folder = write_run(tmp_path / "old", now)
-    report = json.loads((folder / "report.json").read_text())
-    expected = [report["metrics"].pop(name) for name in names]
-    old = dict(zip(decodes, [*expected[:2], 1.0], strict=True))
-    renamed = {f"decode/{k}/leaf_accuracy": v for k, v in old.items()}
-    report["metrics"] |= renamed | {"decode/path/leaf_accuracy_low": 0.1}
-    (folder / "report.json").write_text(json.dumps(report))
-    found = compare_rows([Row("old", (folder,), 1)], names).figures["old"]
-    assert [found[name].mean.value for name in names] == pytest.approx(expected)
-    assert expected[2] == pytest.approx(1 - 40 / len(TRUTH))
-    (folder / "predictions.parquet").unlink()
-    found = compare_rows([Row("old", (folder,), 1)], names).figures["old"]
-    assert [found[name].runs for name in names] == [1, 1, 0]
-
-
 def test_a_table_without_a_reference_has_no_differences(compared, tmp_path):
     rows, _, _ = compared
     alone = compare_rows([rows[0]], [ACCURACY])

@@ -91,7 +91,6 @@ def test_what_no_parameter_hangs_on_makes_no_other_source(both):
         config = document["config"]
         config["eval"] |= {"bootstrap": 7, "parts": ["val"]}
         config["train"] |= {"log_every": 1}
-        del config["model"]["text"]["bag"]  # of a version that did not know it
 
     edited(source / "config.json", scored_otherwise)
     assert done(after(source), run)

@@ -238,6 +238,23 @@ def test_a_table_named_as_an_evaluation_shows_it(table, sweep):
     assert "| all | 0 of 3 |" in text, "an evaluation before its run was trained anew"
 
 
+def test_a_row_that_nobody_asks_for_is_a_line_of_dashes(sweep, table):
+    """Its config may be none here: a catalogue may lack what it reads."""
+    path, root = sweep
+    none = {**LINES[0], "name": "none", "reference": "few"}
+    none["overrides"] = {"data.text.streams.brand": ["brand"]}
+    path.write_text("\n".join(map(json.dumps, [*LINES, none])))
+    (path.parent / "asked.json").write_text(json.dumps({"rows": ["few", "none"]}))
+    runs = read_runs(path, ["data.batch_size=20"], root, only=["few"])
+    assert [run.row for run in runs if run.config is None] == ["none"] * 3
+    text = make_table(path, runs, root, "asked")
+    assert "| few | 3 of 3 |" in text
+    assert "| none | 0 of 3 | – |" in text
+    path.write_text("\n".join(map(json.dumps, LINES)))
+    with pytest.raises(ConfigError, match="no run of it is done"):
+        make_table(path, runs, root / "nothing", "asked")
+
+
 def test_a_series_is_a_table_per_metric(table):
     series = {"model": {"100": "all", "1": "few"}, "rival": {"10": "other"}}
     text, lines = table(
@@ -415,6 +432,12 @@ def test_a_catalogue_of_ones_own_leaves_the_models_of_a_list(tmp_path, monkeypat
         assert run.config.data.features == theirs.config.data.features
     with pytest.raises(ConfigError, match="true/seed0 and layer_norm/seed0 have the"):
         check_rows_differ(read_runs(path, [f"config={goods}"], Path("runs")))
+    alike = {"config": "configs/base.py"}
+    twice = [{"name": "a", "seed": 2, **alike}, {"name": "b", "seed": 3, **alike}]
+    other = tmp_path / "twice.jsonl"
+    other.write_text("\n".join(map(json.dumps, twice)))
+    with pytest.raises(ConfigError, match="a and b have the same config"):
+        check_rows_differ(read_runs(other))
     with pytest.raises(ConfigError, match="not both"):
         read_runs(path, [f"config={goods}", f"catalogue={goods}"], Path("runs"))
 

@@ -24,7 +24,6 @@ from hsjax.data.synthetic import write_catalogue
 from hsjax.tasks.registry import user_errors
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.claim import CLAIM, claimed
-from hsjax.train.config import LATER
 from hsjax.train.devices import training_mesh
 from hsjax.train.environment import environment
 from hsjax.train.kept import keep_taxonomy, read_train_counts, write_train_counts
@@ -34,7 +33,6 @@ from hsjax.train.workdir import (
     WorkdirError,
     check_rows,
     config_hash,
-    flatten,
     is_done,
     open_workdir,
     read_config,
@@ -261,18 +259,6 @@ def without(workdir, *keys):
             values = values[part]
         del values[name]
     path.write_text(json.dumps(document))
-
-
-def test_keys_that_came_later_keep_their_old_meaning(prepared, workdir, caplog):
-    without(workdir, *LATER)
-    with caplog.at_level("INFO", logger="hsjax"):
-        assert read_config(workdir).taxonomy.names == ""
-        read_config(workdir)
-    told = [x for x in caplog.messages if "config.json is older than these keys" in x]
-    assert len(told) == 1
-    assert "taxonomy.names=''" in told[0]
-    open_workdir(prepared.config, workdir)
-    assert set(LATER) <= flatten(prepared.config.to_dict()).keys()
 
 
 def test_a_key_that_an_old_workdir_lacks_is_named(prepared, workdir):

@@ -127,14 +127,16 @@ def check_runs(runs: Sequence[Run]) -> None:
 
 
 def check_rows_differ(runs: Sequence[Run]) -> None:
-    """Is each row another experiment? A table would show an ablation that was none.
+    """Is each row another experiment, whatever its seeds? A table would show an
+    ablation that was none.
 
     Raises:
       ConfigError: names two rows whose configs are the same.
     """
     first: dict[str, Run] = {}
     for run in runs:
-        other = first.setdefault(run.config.to_json(), run)
+        keys = {**flatten(run.config), "seed": None}
+        other = first.setdefault(repr(keys), run)
         if other.row != run.row:
             raise ConfigError(
                 f"{other.name} and {run.name} have the same config: the rows change"

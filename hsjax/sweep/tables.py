@@ -129,7 +129,7 @@ def _done_otherwise(runs: Sequence[Run], root: Path) -> str:
     for run in runs:
         workdir = root / run.name
         with contextlib.suppress(WorkdirError, OSError):
-            if (workdir / "report.json").exists():
+            if run.config and (workdir / "report.json").exists():
                 keys = other_settings(run.config, workdir)
                 return f"; {workdir} has a report of {', '.join(keys)}" if keys else ""
     return ""

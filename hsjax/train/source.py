@@ -9,7 +9,6 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from hsjax.train.config import (
-    LATER,
     MAY_CHANGE,
     WorkdirError,
     flatten,
@@ -108,14 +107,11 @@ def as_kept(config: ConfigDict, before: ConfigDict, workdir: Path) -> ConfigDict
 
 
 def _experiment(config: ConfigDict) -> str:
-    """sha256 of the keys that parameters hang on, in whatever version and place."""
-    later = json.loads(json.dumps(LATER))
+    """sha256 of the keys that parameters hang on, in whatever place."""
     keys = {
         key: bool(value) if key.startswith("data.features.") else value
         for key, value in flatten(plain(config)).items()
         if not key.startswith(IDLE) and key not in MAY_CHANGE
-        # keys that come later mean nothing new by themselves
-        if key not in later or later[key] != value
     }
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 

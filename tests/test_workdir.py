@@ -322,15 +322,6 @@ def test_done_stays_done_when_keys_come_later(prepared, workdir):
     assert not is_done(run_config(TEXT, model__text__bag=8), workdir)
 
 
-def test_later_keys_of_a_streams_own_settings(prepared, workdir):
-    config = prepared.config.copy_and_resolve_references().unlock()
-    config.model.text.title = config.model.text.copy_and_resolve_references()
-    write_config(config, workdir)
-    without(workdir, "model.text.bag", "model.text.title.bag")
-    found = read_config(workdir).model.text
-    assert (found.bag, found.title.bag) == (0, 0)
-
-
 def test_rows_of_a_run_without_a_report_are_known(prepared, workdir):
     write_config(prepared.config, workdir, manifest="these")
     check_rows(workdir, "these")

@@ -12,6 +12,7 @@ import pytest
 from browser import browse, chromium  # noqa: F401
 from PIL import Image
 
+from hsjax.data.thumbnails import thumbnails
 from hsjax.recategorize.decisions import Decision, read_decisions
 from hsjax.recategorize.review_page import (
     MOST_POINTS,
@@ -22,7 +23,6 @@ from hsjax.recategorize.review_page import (
     sampled_points,
     write_review,
 )
-from hsjax.recategorize.thumbnails import thumbnails
 from hsjax.tree.codes import TaxonomyError
 
 ODD = (

@@ -106,7 +106,6 @@ ARROWS = {
         "hsjax.inference",
         "hsjax.models",
         "hsjax.prediction",
-        "hsjax.recategorize.thumbnails",
         "hsjax.sharding",
         "hsjax.taxonomy",
         "hsjax.train",

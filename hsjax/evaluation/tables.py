@@ -103,8 +103,9 @@ def _header(p: Predictions, metrics: Mapping, context: Mapping) -> str:
             ["of them answered by one of the set", cell(metrics, "set/accuracy")],
         ]
     note = (
-        "Shares are in %. Brackets hold 95 % intervals from resampled groups; a dash"
-        " says that nothing was measured. Nodes are compared as nodes, STOP never"
+        "Shares are in %. Brackets hold 95 % intervals from resampled groups, those of"
+        " macro averages and ECE moved back by what resampling itself does to them; a"
+        " dash says that nothing was measured. Nodes are compared as nodes, STOP never"
         " counts."
     )
     parts = [table(["", ""], rows), note]

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from hsjax.data.pixels import ImageError
 from hsjax.data.record import Record
+from hsjax.data.thumbnails import thumbnails
 from hsjax.explanation.asked import Asked
 from hsjax.explanation.chosen import pictures_of
 from hsjax.explanation.occlusion import whole_picture
-from hsjax.recategorize.thumbnails import thumbnails
 
 # side in pixels and JPEG quality of the products that are asked about
 LARGE = ((256, 85), (256, 70), (192, 70), (192, 50))

@@ -1,7 +1,7 @@
 """A change of a label tree as JSON that people read and edit.
 
 A diff says what tree it starts from, and operations in order, each with where it comes
-from; `taxonomy_change` applies it.
+from; `change.apply_diff` applies it.
 """
 
 import json

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hsjax.data.columns import label_columns
 from hsjax.data.quarantine import Quarantine
+from hsjax.data.reading_keys import keys_told, reading_keys
 from hsjax.data.rewrite import Changes, all_columns, rewrite_catalogue
 from hsjax.data.same_split import SameSplit
 from hsjax.data.sources import SYNTHETIC
@@ -12,7 +13,6 @@ from hsjax.recategorize.change import apply_diff
 from hsjax.recategorize.chosen_diff import chosen_diff
 from hsjax.recategorize.diff import write_diff
 from hsjax.recategorize.products import Branch, read_branch
-from hsjax.recategorize.reading_keys import keys_told, reading_keys
 from hsjax.recategorize.refined_labels import Relabelled, relabelled
 from hsjax.taxonomy import Taxonomy
 from hsjax.train.workdir import WorkdirError, changed_files, read_config

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from hsjax.atomic import write_atomically
-from hsjax.recategorize.thumbnails import thumbnails
+from hsjax.data.thumbnails import thumbnails
 
 PAGES = Path(__file__).with_name("pages")
 MOST_POINTS = 5000  # of the map

@@ -13,10 +13,10 @@ from hsjax.data.columns import checked_required, model_columns
 from hsjax.data.giveaway import GiveAway, Hiding
 from hsjax.data.hardening import Hardening, find_words, read_split
 from hsjax.data.quarantine import Quarantine, written_if_refused
+from hsjax.data.reading_keys import keys_told, reading_keys
 from hsjax.data.records import CatalogueError
 from hsjax.data.rewrite import rewrite_catalogue
 from hsjax.data.sources import SYNTHETIC
-from hsjax.recategorize.reading_keys import keys_told, reading_keys
 from hsjax.settings.choices import check_harden
 from hsjax.train.workdir import holds_results, write_config
 

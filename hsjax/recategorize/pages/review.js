@@ -70,7 +70,7 @@ const nameOf = (c) => decisions.get(c.key).name.trim();
 const label = (c) => `${c.key} ${nameOf(c)}`;
 const same = (name) => name.toLowerCase().split(/\s+/).join(" ");
 
-// where a path of names is divided, as hsjax.codes.split_path reads it
+// where a path of names is divided, as hsjax.tree.codes.split_path reads it
 function divider(separator) {
   const mark = separator.trim(), plain = mark.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   const before = mark !== ">" && /^\s/.test(separator) ? "(?<=\\s)" : "";
@@ -79,7 +79,7 @@ function divider(separator) {
 }
 const divides = divider(data.separator);
 
-// why decisions cannot be carried out; hsjax.review_decisions refuses the same
+// why decisions cannot be carried out; hsjax.recategorize.decisions refuses the same
 function problem(c) {
   if (lostWith(c)) return "";
   const kind = action(c), target = byKey.get(decisions.get(c.key).into);

@@ -373,6 +373,25 @@ def test_all_flaws_are_told_at_once(reviewed, tmp_path):
     assert columns == ["code", "date", "reason", "reviewer"]  # of one row, too
 
 
+def test_a_decision_is_of_the_answer_that_was_seen(reviewed, tmp_path):
+    columns = ("row", "pred", "decision", "code", *WHO)
+    pred = reviewed.answers[1].pred
+    for row in ({"decision": "accept"}, {"decision": "reject"}):
+        seen = {"row": 1, "pred": other(reviewed, 1), **row}
+        path = decide(tmp_path / "stale.csv", seen, columns=columns)
+        told = f"row 1, column pred: .* and now '{pred}': make the queue anew"
+        with pytest.raises(CatalogueError, match=told):
+            take_in(reviewed, path)
+    assert not record_path(reviewed.path).exists()
+    # as a spreadsheet writes a number
+    seen = {"row": 1, "pred": pred.lstrip("0"), "decision": "accept"}
+    decide(path, seen, columns=columns)
+    assert "1 decisions added" in take_in(reviewed, path)
+    decide(path, {"row": 2, "code": "640299"}, columns=columns)
+    with pytest.raises(CatalogueError, match="column decision: is empty, and there is"):
+        take_in(reviewed, path)
+
+
 def test_an_id_that_stands_twice(workdir, tmp_path):
     tree = Taxonomy.load(workdir / "taxonomy.json")
     answers = {i: Answer(i, "same", "640299", "") for i in (2, 5)}

@@ -62,9 +62,10 @@ def read_decisions(
 ) -> list[Decision]:
     """The rows of a file in which a decision stands, in order.
 
-    Columns: `row` or `id` of the answer, `decision`, `reviewer`, `date`, `reason`, and
-    `code` of an override; others are not looked at. A row without a decision is still
-    open. What `safe_cell` did is undone.
+    Columns: `row` or `id` of the answer, `decision`, `reviewer`, `date`, `reason`,
+    `code` of an override and, where it is there, `pred`, the answer that was seen;
+    others are not looked at. A row without a decision is still open. What `safe_cell`
+    did is undone.
 
     Args:
       answers: by row.
@@ -72,8 +73,8 @@ def read_decisions(
 
     Raises:
       CatalogueError: no such file, a missing column; an unknown row, id, decision or
-        code, no reviewer, date or reason, the same row twice: each with its row and
-        column.
+        code, no reviewer, date or reason, another answer than was seen, the same row
+        twice: each with its row and column.
     """
     _check_columns(path)
     ids = _by_id(answers.values())
@@ -82,6 +83,8 @@ def read_decisions(
     for number, values in read_rows(path, notes):
         cells = {name: plain_cell(as_text(x)) for name, x in values.items()}
         if not cells.get("decision"):
+            if cells.get("code"):
+                flaws.append((number, "decision", "is empty, and there is a code"))
             continue
         told: list[tuple] = []
         decision = _decision(cells, told, answers, ids, tree, own)
@@ -128,6 +131,8 @@ def _told(path: Path, flaws: list[tuple]) -> str:
 def _decision(cells: Mapping, told: list, answers, ids, tree, own) -> Decision | None:
     """Of one row; where it cannot be, None, and `told` has every flaw of it."""
     answer = _checked(told, _answer, cells, answers, ids)
+    if answer:
+        _checked(told, _check_seen, cells.get("pred", ""), answer)
     kind = _checked(told, _kind, cells["decision"])
     code = ""
     if answer and kind:
@@ -149,6 +154,14 @@ def _checked(told: list, check: Callable, *args):
     except _Flaw as flaw:
         told.append(flaw.args)
         return None
+
+
+def _check_seen(pred: str, answer: Answer) -> None:
+    """_Flaw: the reviewer saw another answer. Spreadsheets cut leading zeros."""
+    if pred and pred.lstrip("0") != answer.pred.lstrip("0"):
+        now = repr(answer.pred) if answer.pred else "nothing"
+        told = f"{pred!r} was answered when this was decided, and now {now}"
+        raise _Flaw("pred", f"{told}: make the queue anew")
 
 
 def _kind(text: str) -> str:

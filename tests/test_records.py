@@ -561,6 +561,46 @@ def test_a_path_that_is_read_as_a_code_is_told(tmp_path, label, hint):
         load(settings(path))
 
 
+def test_lists_in_cells_are_read_as_shops_write_them(tmp_path):
+    """Flipkart's category trees and pictures, and what else stands in brackets."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    rows = [
+        ("boots", '["Shoes >> Boots >> Ankle"]', '["a.png", "gone.png"]'),
+        ("sale", "[new] >> Boots", "a.png"),
+        ("two", '["Shoes >> Boots", "Bags"]', "[]"),
+        ("none", "[]", '[""]'),
+        ("blank", '[""]', ""),
+    ]
+    path = write_csv(tmp_path / "a.csv", ("title", "label", "image"), rows)
+    columns = {"id": "", "image": "image", "label_kind": "path", "separator": " >> "}
+    records, quarantine = load(settings(path, columns=columns))
+    assert [r.path[-1] for r in records] == [
+        "Shoes >> Boots >> Ankle",
+        "[new] >> Boots",
+    ]
+    assert records[0].image_key == records[1].image_key != ""
+    told = ["malformed label: it is a list, not one value", "no label", "no label"]
+    assert [note[4] for note in quarantine.rows if note[5] == "dropped"] == told
+    warned = (
+        "MOST ROWS ARE DROPPED, 3 of 5: no label (2 rows); malformed label (1 rows)"
+    )
+    assert quarantine.warnings == [f"{warned}. Row 3: {told[0]}"]
+    with (tmp_path / "a.jsonl").open("w") as file:
+        for title, label, image in rows[:2]:
+            pictures = json.loads(image) if image[0] == "[" else image
+            line = {"title": title, "label": label, "image": pictures}
+            file.write(json.dumps(line) + "\n")
+    again, _ = load(settings(tmp_path / "a.jsonl", columns=columns))
+    assert [r.image_key for r in again] == [r.image_key for r in records]
+
+
+def test_another_separator_is_asked_for(tmp_path):
+    rows = [("boots", "Shoes >> Boots")] * 2
+    path = write_csv(tmp_path / "a.csv", ("title", "label"), rows)
+    with pytest.raises(CatalogueError, match="is it data.columns.separator=' >> '"):
+        load(settings(path, columns={"id": "", "label_kind": "path"}))
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hsjax.data.image import encoded_bytes, encoded_image
-from hsjax.data.pixels import ImageError, decode_image, opened_image
+from hsjax.data.pixels import ImageError, decode_image, first_of, opened_image
 
 
 class CheckedPicture(NamedTuple):
@@ -34,6 +34,7 @@ def checked_picture(
       fetch: gives the bytes of a web address, or raises ImageError.
     """
     data, key, size = b"", "", (0, 0)
+    value = first_of(value)
     try:
         if isinstance(value, str) and is_web_address(value):
             value = fetch(value.strip())

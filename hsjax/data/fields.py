@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import json
 import re
 from typing import Any
 
@@ -27,6 +28,25 @@ def as_text(value: Any) -> str:
         value = value.isoformat(sep=" ")
     text = str(value).strip()
     return "" if text in EMPTY_WORDS else text
+
+
+def listed(text: str) -> list[str] | None:
+    """The texts of a JSON list that stands in a field; None where it is none.
+
+    Exports of shops write categories and pictures so.
+
+    >>> listed('["Shoes >> Boots"]'), listed("[]"), listed("[new] boots")
+    (['Shoes >> Boots'], [], None)
+    """
+    if not re.match(r'\[\s*["\]]', text):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not all(isinstance(x, str) for x in found):
+        return None
+    return [*filter(None, map(as_text, found))]
 
 
 def _is_whole(value: float | decimal.Decimal) -> bool:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from hsjax.data.columns import check_table, label_kind
-from hsjax.data.fields import UNREADABLE, as_text
+from hsjax.data.fields import UNREADABLE, as_text, listed
 from hsjax.data.quarantine import Quarantine
 from hsjax.data.sources import read_rows
 from hsjax.data.stored_records import labels_of
@@ -41,6 +41,8 @@ class Labels:
             raise LabelError(f"malformed label: {parts} has unreadable characters")
         if self.map is not None:
             parts = [self.mapped(self.separator.join(filter(None, parts)))]
+        if len(parts) == 1 and not (parts := [_single(parts[0])])[0]:
+            raise LabelError("no label")
         while not parts[-1]:
             parts.pop()
         if "" in parts:
@@ -54,7 +56,7 @@ class Labels:
                 return split_path(parts[0], self.separator)
             return join_levels(parts, self.separator)
         except ValueError as error:
-            asked = self.asked_path(parts[0])
+            asked = self.asked_path(parts[0]) or self.asked_separator(parts[0])
             raise LabelError(f"malformed label: {error}{asked}") from None
 
     def code(self, text: str) -> tuple[str, ...]:
@@ -72,6 +74,12 @@ class Labels:
         known = found.strip() == self.separator.strip()
         other = "" if known else f" and data.columns.separator={found!r}"
         return f": is it a path? data.columns.label_kind=path{other}"
+
+    def asked_separator(self, text: str) -> str:
+        """`: is the separator ' >> '? ...` of a path that has it between its names."""
+        if self.kind != "path" or ">>" not in text or ">>" in self.separator:
+            return ""
+        return ": is it data.columns.separator=' >> '?"
 
     def special_chapters(self, records) -> str:
         """How many HS codes are of chapters without goods, in words; '' = none."""
@@ -92,6 +100,14 @@ class Labels:
         if not any(labels):
             raise LabelError(f"unmapped label: {native!r} has none in the label map")
         return labels[0]
+
+
+def _single(text: str) -> str:
+    """A label, or the only one of a JSON list; '' = an empty list."""
+    found = listed(text)
+    if found and len(found) > 1:
+        raise LabelError("malformed label: it is a list, not one value")
+    return text if found is None else "".join(found)
 
 
 def _read_label_map(path: str, quarantine) -> dict[str, set[str]] | None:

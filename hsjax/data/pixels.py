@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from hsjax.data.fields import EMPTY_WORDS
+from hsjax.data.fields import EMPTY_WORDS, listed
 
 # A list, because some formats make Pillow start other programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -118,8 +118,10 @@ def picture_source(value: Any, *, root: Path) -> bytes | Path | None:
     """The encoded picture of a field: bytes, or the path of a file below `root`.
 
     Accepts bytes, a struct {'bytes', 'path'} (Hugging Face), base64 with or without
-    'data:' and a relative path. None where the field is empty. Raises ImageError.
+    'data:' and a relative path; of a list, its first. None where the field is empty.
+    Raises ImageError.
     """
+    value = first_of(value)
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes | bytearray | memoryview):
@@ -140,6 +142,15 @@ def picture_source(value: Any, *, root: Path) -> bytes | Path | None:
     if "://" in text:
         raise ImageError(f"image is a web address: {text[:80]} (task=prepare fetches)")
     return _below(root, text.replace("\\", "/"))
+
+
+def first_of(value: Any) -> Any:
+    """The first of several pictures, a JSON list in a text among them."""
+    if isinstance(value, str) and (found := listed(value.strip())) is not None:
+        value = found
+    if isinstance(value, list | tuple):
+        return next((x for x in value if x not in (None, "")), None)
+    return value
 
 
 def _from_base64(text: str) -> bytes:

@@ -86,10 +86,24 @@ def nothing_usable(path, notes: Sequence[tuple]) -> CatalogueError:
         return CatalogueError(
             f"{path}: no usable row. The file has a header but no rows"
         )
+    return CatalogueError(f"{path}: no usable row. {_reasons(gone)}")
+
+
+def most_dropped(notes: Sequence[tuple], kept: int) -> str:
+    """The sentence where more rows are dropped than stay, '' otherwise."""
+    gone = [note for note in notes if note[5] == "dropped"]
+    if len(gone) <= kept:
+        return ""
+    every = f"{len(gone):,} of {len(gone) + kept:,}"
+    return f"MOST ROWS ARE DROPPED, {every}: {_reasons(gone)}"
+
+
+def _reasons(gone: Sequence[tuple]) -> str:
+    """Frequent ones, and the first of a row."""
     phrases = Counter(note[4].split(": ")[0] for note in gone)
     told = "; ".join(f"{x} ({n} rows)" for x, n in phrases.most_common(3))
     _, row, _, _, reason, _ = min(gone, key=lambda note: note[1])
-    return CatalogueError(f"{path}: no usable row. {told}. Row {row}: {reason}")
+    return f"{told}. Row {row}: {reason}"
 
 
 def refuse_repeated(path: Path, names: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from hsjax.data.quarantine import (
     RENAMED,
     CatalogueError,
     Quarantine,
+    most_dropped,
     nothing_usable,
 )
 from hsjax.data.record import Fields, Record, iso_date
@@ -214,6 +215,10 @@ class Loader:
 
     def warn(self, records: Sequence[Record]) -> None:
         """What is wrong with many rows at once."""
-        told = (self.lost.told(), self.labels.special_chapters(records))
+        told = (
+            most_dropped(self.quarantine.rows, len(records)),
+            self.lost.told(),
+            self.labels.special_chapters(records),
+        )
         for sentence in filter(None, told):
             self.quarantine.warn(sentence)

@@ -39,6 +39,7 @@ def test_needs_are_those_of_the_whole_file(shop, tmp_path, monkeypatch):
 
     text, whole = needs(rows, rows)
     assert "Scaled" not in text
+    assert "model from scratch needs some hundred; raise train.epochs" in text
     text, half = needs(rows // 2, rows)
     assert f"Scaled up to the {rows:,} rows of the file." in text
     # duplicates fall otherwise, and so do the parts

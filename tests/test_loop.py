@@ -23,7 +23,7 @@ from hsjax.data import batches
 from hsjax.train import loop, start
 from hsjax.train.devices import training_mesh
 from hsjax.train.diverged import Diverged
-from hsjax.train.start import rows_of_batch, tell_few_steps, tell_rules, total_steps
+from hsjax.train.start import few_steps_told, rows_of_batch, tell_rules, total_steps
 from hsjax.train.validation import Validation
 from hsjax.train.watch import headline, left_out_steps, tell_parameters
 from hsjax.train.workdir import ConfigError
@@ -303,13 +303,11 @@ def test_parameters_are_told_by_module_and_listed_in_a_file(tmp_path, caplog):
     assert "Total: 3,600" in text
 
 
-def test_too_few_steps_are_told(caplog):
-    tell_few_steps(run_config(train__steps=0, train__epochs=2.0), 80)
-    assert "only 10 steps in all, as there are 80 examples" in caplog.text
-    caplog.clear()
-    tell_few_steps(run_config(train__steps=10), 80)  # as many as were asked for
-    tell_few_steps(run_config(train__steps=0, train__epochs=40.0), 80)
-    assert not caplog.text
+def test_too_few_steps_are_told():
+    told = few_steps_told(run_config(train__steps=0, train__epochs=2.0), 80)
+    assert told.startswith("only 10 steps in all, as there are 80 examples")
+    assert not few_steps_told(run_config(train__steps=10), 80)  # as was asked for
+    assert not few_steps_told(run_config(train__steps=0, train__epochs=40.0), 80)
 
 
 def test_what_the_rules_freeze_and_what_they_miss_is_told(caplog):

@@ -29,6 +29,12 @@ PADDED_ROWS = {
     "padded_weighted_f1": "padded: weighted F1",
 }
 
+NOTES = {
+    "name_accuracy": "Bare name: the last part of a path, whatever stands above it.",
+    "padded_accuracy": "Padded: labels that end above a level count there, as if their"
+    " last node went on to it; the other rows are of labels that reach the level.",
+}
+
 
 def level_table(p: Predictions, metrics: Mapping) -> str:
     """A row for each measure of a level, then how many rows and classes it is of."""
@@ -47,4 +53,9 @@ def level_table(p: Predictions, metrics: Mapping) -> str:
     for name in ("rows", "classes"):
         counts = (metrics.get(f"count/{level}_{name}", math.nan) for level in levels)
         rows.append([name, *counts])
-    return table(head, rows)
+    notes = [
+        note
+        for name, note in NOTES.items()
+        if any(f"{level}/{name}" in metrics for level in levels)
+    ]
+    return "\n\n".join([table(head, rows), *notes])

@@ -46,7 +46,7 @@ from hsjax.trained.opening import resolved
 
 log = logging.getLogger("hsjax")
 
-FEW = "its node has too few products to be divided"
+FEW = "fewer than {least} products, twice recategorize.min_size"
 NO_VECTORS = "too few products of its node have a vector"
 
 
@@ -146,8 +146,7 @@ def _node(config, workdir: Path, branch: Branch, run, node, told) -> Found:
         return replace(found, reason="labels are left as they are")
     vectors = branch_vectors(config, records, run) if len(rows) >= least else None
     if vectors is None or len(vectors.present) < least:
-        reason = NO_VECTORS if vectors else FEW
-        log.info("%s, %d products: %s", code, len(rows), reason)
+        reason = NO_VECTORS if vectors else FEW.format(least=least)
         return replace(found, reason=reason)
     cascade = found_clusters(config, vectors, found.truth, found.told)
     if not cascade.nodes:

@@ -18,6 +18,7 @@ from hsjax.evaluation.markdown import table
 from hsjax.sharding import place_batch
 from hsjax.train.devices import training_mesh
 from hsjax.train.start import (
+    few_steps_told,
     total_steps,
     training_order,
 )
@@ -199,7 +200,8 @@ def _needs(config, catalogue: Catalogue, encoders, share: float) -> str:
         ["seconds per epoch", f"{epoch:,.0f}"],
         ["seconds for the whole run", f"{compiling + steps * slower:,.0f}"],
     ]
-    return table(["", ""], rows)
+    told = few_steps_told(config, train)
+    return table(["", ""], rows) + (f"\n\n{told.capitalize()}." if told else "")
 
 
 def _bytes_of(image) -> int:

@@ -27,7 +27,7 @@ from hsjax.train.diverged import Diverged
 from hsjax.train.kept import kept_encoders, read_train_counts
 from hsjax.train.loop import fit
 from hsjax.train.objective import check_objective
-from hsjax.train.start import tell_few_steps, tell_rules
+from hsjax.train.start import few_steps_told, tell_rules
 from hsjax.train.warmstart import warm_start
 from hsjax.train.watch import left_out_steps, tell_idle_settings, tell_parameters
 from hsjax.train.workdir import ConfigError, WorkdirError, holds_results, is_done
@@ -91,7 +91,8 @@ def _train(config, workdir: Path, encoders) -> None:
     tell_rules(config.optim, shapes)
     tell_idle_settings(config, shapes, spec)
     parts = training_parts(config, catalogue)
-    tell_few_steps(config, len(parts.train))
+    if told := few_steps_told(config, len(parts.train)):
+        log.warning("%s", told)
     begin = beginning(config, workdir, catalogue.tree)
     finished = fit(config, workdir, model, parts, mesh, warm_start=begin)
     compiles = "-" if finished.compiles is None else finished.compiles

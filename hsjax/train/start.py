@@ -90,16 +90,15 @@ def total_steps(config, examples: int) -> int:
     )
 
 
-def tell_few_steps(config, examples: int) -> None:
-    """A log line where so few steps teach next to nothing."""
+def few_steps_told(config, examples: int) -> str:
+    """The sentence where so few steps teach next to nothing, '' otherwise."""
     steps = total_steps(config, examples)
-    if steps < FEW_STEPS and not config.train.steps:
-        log.warning(
-            "only %d steps in all, as there are %d examples: a model from scratch needs"
-            " some hundred; raise train.epochs, or lower data.batch_size",
-            steps,
-            examples,
-        )
+    if steps >= FEW_STEPS or config.train.steps:
+        return ""
+    return (
+        f"only {steps} steps in all, as there are {examples} examples: a model from"
+        " scratch needs some hundred; raise train.epochs, or lower data.batch_size"
+    )
 
 
 def tell_rules(config, params) -> None:

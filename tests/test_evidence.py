@@ -3,6 +3,7 @@
 import html
 import io
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -546,6 +547,34 @@ def test_a_new_output_names_the_record_of_the_old_one(workdir, goods, tmp_path):
     assert second["earlier"]["kept"] == 40
     assert len(second["earlier"]["audit"]) == 64
     assert second["output"] != first["output"]
+
+
+def test_rows_that_were_made_elsewhere_are_told(workdir, tmp_path):
+    """Two processes on 1 and on 8 devices: neither speaks for the other's answers."""
+    source, output = tmp_path / "new.csv", tmp_path / "codes.parquet"
+    lines = [f"g{i},vinyl item {i % 9},\n" for i in range(1, 1031)]
+    source.write_text("".join(["id,title,image\n", *lines]))
+    flags = {"run": workdir, "input": source, "output": output, "shard": "0/2"}
+    given = [f"--{name}={value}" for name, value in flags.items()]
+    one = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    process = command(*given, module="hsjax.predict", env=one)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    predict_catalogue(workdir, source, output, Question(shard=(1, 2)))
+    audit = tmp_path / "codes.parquet.audit.json"
+    record = read_audit(audit)
+    first, second = record["origins"]
+    assert (first["rows"], first["numbers"]) == (1024, "1-1024")
+    assert (second["rows"], second["numbers"]) == (6, "1025-1030")
+    devices = [len(x["environment"]["devices"]) for x in (first, second, record)]
+    assert devices == [1, 8, 1]  # the record itself goes by most of its rows
+    assert "origin" not in pq.read_schema(output).names
+    here, both = verify(audit, rows=[1030]), verify(audit, rows=[9, 1030])
+    assert here.same
+    assert here.elsewhere == both.elsewhere == ("1-1024",)
+    assert "rows 1-1024 were made elsewhere" in here.told()
+    assert [*both.changed] == ["environment devices of rows 1-1024"]
+    assert not both.same
 
 
 def test_a_record_is_kept_where_all_is_as_it_was(workdir, goods, tmp_path):

@@ -512,6 +512,32 @@ def test_answers_of_a_record_are_had_again(workdir, goods, tmp_path):
     assert found.told().endswith("at most, in row 11")
 
 
+def test_what_has_no_answer_is_told(workdir, tmp_path):
+    """A named row or id that the output lacks is no success of the others."""
+    source, output = tmp_path / "new.csv", tmp_path / "codes.csv"
+    source.write_text("id,title,image\na,clay trend,\nb,cotton,\nc,vinyl item,\n")
+    predict_catalogue(workdir, source, output)
+    lines = output.read_text().splitlines(keepends=True)
+    output.write_text("".join(line for line in lines if not line.startswith("2,b")))
+    audit = tmp_path / "codes.csv.audit.json"
+    found = verify(audit, rows=[1], ids=["c"])
+    assert (found.rows, found.equal) == (2, 2)
+    assert verify(audit, first=99).rows == 2  # of the first there may be fewer
+    for asked, message in (
+        ({"rows": [1, 99999]}, "has no answer to row 99999: name"),
+        ({"rows": [2], "ids": ["b", "c"]}, "has no answer to row 2, id 'b': name"),
+        ({"rows": [3, *range(11, 18)], "first": 3}, "row 15 and 2 more: name"),
+        ({"ids": ["d"]}, "has no id 'd'"),
+    ):
+        with pytest.raises(CatalogueError, match=re.escape(message)):
+            verify(audit, **asked)
+    given = [f"--verify={audit}", "--rows=1,99999"]
+    process = command(*given, module="hsjax.evidence")
+    said, err = process.communicate(timeout=300)
+    assert (process.returncode, said) == (1, "")
+    assert f"hsjax: {output} has no answer to row 99999" in err
+
+
 def test_what_is_otherwise_is_told(workdir, goods, tmp_path):
     source = tmp_path / "new.parquet"
     shutil.copy(goods, source)

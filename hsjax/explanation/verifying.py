@@ -3,12 +3,13 @@
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from hsjax.data.quarantine import CatalogueError
-from hsjax.explanation.chosen import chosen_rows, read_chosen
+from hsjax.explanation.chosen import chosen_rows, read_chosen, rows_of
 from hsjax.inference.predict import Run
 from hsjax.prediction.answering import answers_of
 from hsjax.prediction.audit_record import PLACES, audit_record, read_audit
@@ -95,8 +96,8 @@ def verify(
       workdir, source, features: where they lie now, None and {} = where they lay.
 
     Raises:
-      CatalogueError: no such record, its output or catalogue is gone, it has no such
-        rows.
+      CatalogueError: no such record, its output or catalogue is gone, or it has no
+        answer to what is named; of the first rows there may be fewer.
       WorkdirError: no workdir of a run.
     """
     record = read_audit(path)
@@ -107,8 +108,11 @@ def verify(
     stores = features or asked.get("features") or {}
     run, facts = answering_run(workdir, stores, files, asked.get("cascade") or "")
     first = first if rows or ids or first else AGAIN
-    chosen = chosen_rows(run.config, source, rows=rows, ids=ids, first=first)
+    named = rows_of(run.config, source, ids)
+    every = (*rows, *chain.from_iterable(named.values()))
+    chosen = chosen_rows(run.config, source, rows=every, ids=(), first=first)
     before = _before(output, {*chosen})
+    _check_named(output, before, rows, named)
     now = _again(run, source, asked, before, output.suffix)
     pairs = {row: (before[row], now[row]) for row in before}
     # nan is like nan
@@ -166,10 +170,26 @@ def _output(path: Path, record: Mapping) -> Path:
 
 
 def _before(output: Path, rows: set[int]) -> dict[int, dict]:
-    found = {x["row"]: x for x in answer_rows(output) if x["row"] in rows}
-    if not found:
+    return {x["row"]: x for x in answer_rows(output) if x["row"] in rows}
+
+
+def _check_named(
+    output: Path,
+    before: Mapping[int, dict],
+    rows: Sequence[int],
+    ids: Mapping[str, Sequence[int]],
+) -> None:
+    """Raises CatalogueError: some of what is named has no answer, or nothing has."""
+    lost = [f"row {row}" for row in rows if row not in before]
+    lost += [f"id {id!r}" for id, own in ids.items() if not before.keys() >= {*own}]
+    if lost:
+        more = f" and {len(lost) - SHOWN:,} more" * (len(lost) > SHOWN)
+        raise CatalogueError(
+            f"{output} has no answer to {', '.join(lost[:SHOWN])}{more}: name what it"
+            " has, or --first=N"
+        )
+    if not before:
         raise CatalogueError(f"{output} has none of the rows that are asked for")
-    return found
 
 
 def _again(

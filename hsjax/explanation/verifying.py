@@ -12,9 +12,9 @@ from hsjax.data.quarantine import CatalogueError
 from hsjax.explanation.chosen import chosen_rows, read_chosen, rows_of
 from hsjax.inference.predict import Run
 from hsjax.prediction.answering import answers_of
+from hsjax.prediction.answering_run import answering_run
 from hsjax.prediction.audit_record import PLACES, audit_record, read_audit
 from hsjax.prediction.cascaded import Cascaded
-from hsjax.prediction.catalogue import answering_run
 from hsjax.prediction.origins import holds, numbers_told
 from hsjax.prediction.output import WRITERS
 from hsjax.prediction.question import Question
@@ -106,7 +106,7 @@ def verify(
     source = Path(source or record["input"]["path"])
     files = {name: asked.get(name, "") for name in ("calibration", "cost_matrix")}
     stores = features or asked.get("features") or {}
-    run, facts = answering_run(workdir, stores, files, asked.get("cascade") or "")
+    run, facts, _ = answering_run(workdir, stores, files, asked.get("cascade") or "")
     first = first if rows or ids or first else AGAIN
     named = rows_of(run.config, source, ids)
     every = (*rows, *chain.from_iterable(named.values()))

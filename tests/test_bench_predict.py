@@ -1,6 +1,7 @@
 """`bench predict` measures a run that reads as the loop does, and refuses others."""
 
 import csv
+import time
 
 import pytest
 from encoders import path_of
@@ -9,6 +10,7 @@ from runs import TEXT, run_config, train_run
 
 from hsjax.benchmarks.catalogue import bench_predict, write_texts
 from hsjax.data.quarantine import CatalogueError
+from hsjax.prediction import answering_run, catalogue
 from hsjax.train.workdir import ConfigError
 
 
@@ -27,6 +29,32 @@ def test_every_row_is_answered_by_both(shop, bert, tmp_path):
     assert found["ours"] == pytest.approx(40 / found["predict"]["ours_seconds"])
     assert found["peer"] == pytest.approx(40 / found["predict"]["peer_seconds"])
     assert len(list(tmp_path.iterdir())) == 1  # its files are gone
+
+
+def test_all_of_a_call_counts_but_loading(shop, bert, tmp_path, monkeypatch):
+    """Each stage of ours takes hours more, by a clock that they move on."""
+    pytest.importorskip("torch", reason="the peer of this bench")
+    run = trained(shop, bert, tmp_path / "run")
+    clock, late = time.perf_counter, [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + late[0])
+
+    def slow(place, name, hours):
+        whole = getattr(place, name)
+
+        def slower(*args, **kwargs):
+            late[0] += 3600 * hours
+            return whole(*args, **kwargs)
+
+        monkeypatch.setattr(place, name, slower)
+
+    slow(answering_run, "load_run", 1000)
+    slow(answering_run, "run_facts", 1)
+    slow(catalogue.Answering, "ask", 10)
+    slow(catalogue, "assemble", 20)
+    slow(catalogue, "keep_audit", 40)
+    found = bench_predict(run, shop, items=20, rounds=1)["predict"]
+    assert round(found["ours_seconds"] / 3600) == 1 + 10 + 20 + 40
+    assert found["peer_seconds"] < 3600
 
 
 def test_both_read_the_same_file(shop, tmp_path):

@@ -3,6 +3,7 @@
 import html
 import io
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -511,6 +512,32 @@ def test_answers_of_a_record_are_had_again(workdir, goods, tmp_path):
     assert found.told().endswith("at most, in row 11")
 
 
+def test_what_has_no_answer_is_told(workdir, tmp_path):
+    """A named row or id that the output lacks is no success of the others."""
+    source, output = tmp_path / "new.csv", tmp_path / "codes.csv"
+    source.write_text("id,title,image\na,clay trend,\nb,cotton,\nc,vinyl item,\n")
+    predict_catalogue(workdir, source, output)
+    lines = output.read_text().splitlines(keepends=True)
+    output.write_text("".join(line for line in lines if not line.startswith("2,b")))
+    audit = tmp_path / "codes.csv.audit.json"
+    found = verify(audit, rows=[1], ids=["c"])
+    assert (found.rows, found.equal) == (2, 2)
+    assert verify(audit, first=99).rows == 2  # of the first there may be fewer
+    for asked, message in (
+        ({"rows": [1, 99999]}, "has no answer to row 99999: name"),
+        ({"rows": [2], "ids": ["b", "c"]}, "has no answer to row 2, id 'b': name"),
+        ({"rows": [3, *range(11, 18)], "first": 3}, "row 15 and 2 more: name"),
+        ({"ids": ["d"]}, "has no id 'd'"),
+    ):
+        with pytest.raises(CatalogueError, match=re.escape(message)):
+            verify(audit, **asked)
+    given = [f"--verify={audit}", "--rows=1,99999"]
+    process = command(*given, module="hsjax.evidence")
+    said, err = process.communicate(timeout=300)
+    assert (process.returncode, said) == (1, "")
+    assert f"hsjax: {output} has no answer to row 99999" in err
+
+
 def test_what_is_otherwise_is_told(workdir, goods, tmp_path):
     source = tmp_path / "new.parquet"
     shutil.copy(goods, source)
@@ -546,6 +573,34 @@ def test_a_new_output_names_the_record_of_the_old_one(workdir, goods, tmp_path):
     assert second["earlier"]["kept"] == 40
     assert len(second["earlier"]["audit"]) == 64
     assert second["output"] != first["output"]
+
+
+def test_rows_that_were_made_elsewhere_are_told(workdir, tmp_path):
+    """Two processes on 1 and on 8 devices: neither speaks for the other's answers."""
+    source, output = tmp_path / "new.csv", tmp_path / "codes.parquet"
+    lines = [f"g{i},vinyl item {i % 9},\n" for i in range(1, 1031)]
+    source.write_text("".join(["id,title,image\n", *lines]))
+    flags = {"run": workdir, "input": source, "output": output, "shard": "0/2"}
+    given = [f"--{name}={value}" for name, value in flags.items()]
+    one = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    process = command(*given, module="hsjax.predict", env=one)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    predict_catalogue(workdir, source, output, Question(shard=(1, 2)))
+    audit = tmp_path / "codes.parquet.audit.json"
+    record = read_audit(audit)
+    first, second = record["origins"]
+    assert (first["rows"], first["numbers"]) == (1024, "1-1024")
+    assert (second["rows"], second["numbers"]) == (6, "1025-1030")
+    devices = [len(x["environment"]["devices"]) for x in (first, second, record)]
+    assert devices == [1, 8, 1]  # the record itself goes by most of its rows
+    assert "origin" not in pq.read_schema(output).names
+    here, both = verify(audit, rows=[1030]), verify(audit, rows=[9, 1030])
+    assert here.same
+    assert here.elsewhere == both.elsewhere == ("1-1024",)
+    assert "rows 1-1024 were made elsewhere" in here.told()
+    assert [*both.changed] == ["environment devices of rows 1-1024"]
+    assert not both.same
 
 
 def test_a_record_is_kept_where_all_is_as_it_was(workdir, goods, tmp_path):

@@ -11,7 +11,7 @@ from runs import run_config, train_run
 from hsjax.data.cells import write_csv
 from hsjax.data.quarantine import CatalogueError
 from hsjax.inference.predict import load_run
-from hsjax.prediction import catalogue
+from hsjax.prediction import answering_run
 from hsjax.prediction.audit_record import audit_path
 from hsjax.prediction.catalogue import predict_catalogue
 from hsjax.prediction.output import quarantine_path
@@ -45,7 +45,7 @@ def loaded_once():
     """As a user would find the model again for each of 200 files."""
     with pytest.MonkeyPatch.context() as patch:
         once = functools.cache(lambda workdir: load_run(workdir))
-        patch.setattr(catalogue, "load_run", lambda workdir, **_: once(workdir))
+        patch.setattr(answering_run, "load_run", lambda folder, **_: once(folder))
         yield
 
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 import subprocess
 
 import numpy as np
@@ -17,6 +18,7 @@ from hsjax.prediction import catalogue
 from hsjax.prediction.catalogue import predict_catalogue
 from hsjax.prediction.known import Known
 from hsjax.prediction.question import Question
+from hsjax.train.environment import environment
 
 PART = 16  # rows of a part here
 
@@ -297,6 +299,49 @@ def test_processes_share_the_parts(workdir, goods, tmp_path):
     assert second.rows == 68
     assert first.answered + second.answered == 68
     assert pq.read_table(output).equals(whole)
+
+
+def test_every_row_keeps_its_origin(workdir, goods, tmp_path, monkeypatch):
+    """A run that goes on elsewhere, and answers that are taken over twice."""
+    output = tmp_path / "codes.jsonl"
+    audit, write = tmp_path / "codes.jsonl.audit.json", catalogue.Parts.write
+
+    def versioned(jax):
+        facts = {**environment(), "jax": jax}
+        monkeypatch.setattr("hsjax.prediction.origins.environment", lambda: facts)
+
+    def cut_off(parts, number, *rest):
+        if number == 2:
+            raise KeyboardInterrupt
+        write(parts, number, *rest)
+
+    def told(jax):
+        versioned(jax)
+        predict_catalogue(workdir, goods, output)
+        found = json.loads(audit.read_text())
+        made = [
+            (x["environment"]["jax"], x["rows"], x["numbers"])
+            for x in found.get("origins", ())
+        ]
+        return made, found["environment"]["jax"]
+
+    versioned("1")
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue.Parts, "write", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            predict_catalogue(workdir, goods, output)
+    assert told("2") == ([("1", 32, "1-32"), ("2", 36, "33-70")], "2")
+    audit.unlink()  # nothing is answered now
+    assert told("3") == ([("1", 32, "1-32"), ("2", 36, "33-70")], "2")
+    replaced(goods, "boot no 20\n", "boot no 20 red\n")
+    made, _ = told("3")
+    assert made == [("1", 31, "1-19, 21-32"), ("3", 1, "20"), ("2", 36, "33-70")]
+    replaced(goods, "boot no 70\n", "boot no 70 red\n")
+    made, _ = told("4")
+    assert [x[:2] for x in made] == [("1", 31), ("3", 1), ("2", 35), ("4", 1)]
+    shutil.rmtree(tmp_path / "codes.jsonl.parts")
+    audit.unlink()
+    assert told("5") == ([], "5")
 
 
 def test_embeddings_are_unit_vectors(workdir, goods, tmp_path):

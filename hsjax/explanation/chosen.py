@@ -31,10 +31,13 @@ def chosen_rows(
     if wrong := [row for row in rows if row < 1]:
         raise CatalogueError(f"--rows={wrong[0]}: rows count from 1")
     found = {*rows, *range(1, first + 1)}
-    return sorted(found | _rows_of(config, source, ids) if ids else found)
+    return sorted(found.union(*rows_of(config, source, ids).values()))
 
 
-def _rows_of(config, source: Path, ids: Sequence[str]) -> set[int]:
+def rows_of(config, source: Path, ids: Sequence[str]) -> dict[str, list[int]]:
+    """The row numbers of each id; CatalogueError: one that the file has not."""
+    if not ids:
+        return {}
     data, _ = mapped_columns(config, source, Quarantine(), labelled=False)
     column, wanted = data.columns.id, {*ids}
     found: dict[str, list[int]] = {}
@@ -49,7 +52,7 @@ def _rows_of(config, source: Path, ids: Sequence[str]) -> set[int]:
     for id in ids:
         if id not in found:
             raise CatalogueError(f"--ids: {source} has no id {id!r}.{meant(id, known)}")
-    return {row for rows in found.values() for row in rows}
+    return found
 
 
 def read_chosen(

@@ -20,8 +20,8 @@ from hsjax.explanation.sanity import sanity
 from hsjax.explanation.shown import shown_pictures
 from hsjax.inference.predict import Run
 from hsjax.prediction.answering import answers_of
+from hsjax.prediction.answering_run import answering_run
 from hsjax.prediction.audit_record import audit_record, write_audit
-from hsjax.prediction.catalogue import answering_run
 from hsjax.prediction.prefixes import prefixes_of
 from hsjax.prediction.question import Question
 from hsjax.prediction.source import check_apart
@@ -81,7 +81,7 @@ def write_evidence(
     workdir, source, output = Path(workdir), Path(source), Path(output)
     check_folder(output, {"--input": source})
     files = {"calibration": wish.calibration, "cost_matrix": wish.cost_matrix}
-    run, facts = answering_run(workdir, features, files)
+    run, facts, _ = answering_run(workdir, features, files)
     asked = _asked(run, source, wish)
     answers = answers_of(run, asked.records, wish.question)
     precedents = None

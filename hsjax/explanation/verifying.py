@@ -3,24 +3,27 @@
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from hsjax.data.quarantine import CatalogueError
-from hsjax.explanation.chosen import chosen_rows, read_chosen
+from hsjax.explanation.chosen import chosen_rows, read_chosen, rows_of
 from hsjax.inference.predict import Run
 from hsjax.prediction.answering import answers_of
+from hsjax.prediction.answering_run import answering_run
 from hsjax.prediction.audit_record import PLACES, audit_record, read_audit
 from hsjax.prediction.cascaded import Cascaded
-from hsjax.prediction.catalogue import answering_run
+from hsjax.prediction.origins import holds, numbers_told
 from hsjax.prediction.output import WRITERS
 from hsjax.prediction.question import Question
 from hsjax.prediction.written import answer_rows
 
 AGAIN = 100  # rows, where none are named
 SHOWN = 5  # rows that are named of those that differ
-PARTS = ("model", "taxonomy", "input", "output", "batch", "environment")
+PARTS = ("model", "taxonomy", "input", "output")
+ORIGIN = ("batch", "environment")
 
 
 class Verified(NamedTuple):
@@ -33,6 +36,8 @@ class Verified(NamedTuple):
         another.
       changed: what is otherwise than it was, by its name: (then, now).
       exact: does the output have every bit? A CSV has 6 digits of a number.
+      elsewhere: row numbers that were made in another batch or environment than this
+        one, of a record with several; asked about or not.
     """
 
     rows: int
@@ -40,6 +45,7 @@ class Verified(NamedTuple):
     gap: float
     changed: Mapping[str, tuple[str, str]]
     exact: bool
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def equal(self) -> int:
@@ -56,6 +62,11 @@ class Verified(NamedTuple):
             f"{name} is another: {then} -> {now}"
             for name, (then, now) in self.changed.items()
         ]
+        if self.elsewhere:
+            rows = "; ".join(map(numbers_told, self.elsewhere))
+            lines.append(
+                f"rows {rows} were made elsewhere: see `origins` of the record"
+            )
         how = "bit for bit" if self.exact else "in all digits that the output has"
         lines.append(f"{self.equal:,} of {self.rows:,} answers are the same, {how}")
         if self.others:
@@ -85,8 +96,8 @@ def verify(
       workdir, source, features: where they lie now, None and {} = where they lay.
 
     Raises:
-      CatalogueError: no such record, its output or catalogue is gone, it has no such
-        rows.
+      CatalogueError: no such record, its output or catalogue is gone, or it has no
+        answer to what is named; of the first rows there may be fewer.
       WorkdirError: no workdir of a run.
     """
     record = read_audit(path)
@@ -95,10 +106,13 @@ def verify(
     source = Path(source or record["input"]["path"])
     files = {name: asked.get(name, "") for name in ("calibration", "cost_matrix")}
     stores = features or asked.get("features") or {}
-    run, facts = answering_run(workdir, stores, files, asked.get("cascade") or "")
+    run, facts, _ = answering_run(workdir, stores, files, asked.get("cascade") or "")
     first = first if rows or ids or first else AGAIN
-    chosen = chosen_rows(run.config, source, rows=rows, ids=ids, first=first)
+    named = rows_of(run.config, source, ids)
+    every = (*rows, *chain.from_iterable(named.values()))
+    chosen = chosen_rows(run.config, source, rows=every, ids=(), first=first)
     before = _before(output, {*chosen})
+    _check_named(output, before, rows, named)
     now = _again(run, source, asked, before, output.suffix)
     pairs = {row: (before[row], now[row]) for row in before}
     # nan is like nan
@@ -108,16 +122,41 @@ def verify(
         rows=len(pairs),
         others=others,
         gap=max(_gap(*pair) for pair in pairs.values()),
-        changed=changed(record, today),
+        changed=changed(record, today, rows=[*pairs]),
         exact=output.suffix == ".parquet",
+        elsewhere=_elsewhere(record, today),
     )
 
 
-def changed(before: Mapping, now: Mapping) -> dict[str, tuple[str, str]]:
-    """What differs between two records of the same answers, by its name."""
+def changed(
+    before: Mapping, now: Mapping, *, rows: Sequence[int]
+) -> dict[str, tuple[str, str]]:
+    """What differs between two records of the same answers, by its name.
+
+    Args:
+      now: a record of one origin; rows: that were answered again: where the others
+        were made does not count.
+    """
+    if "origins" not in before:
+        return _differing(before, now, PARTS + ORIGIN)
+    found = _differing(before, now, PARTS)
+    for origin in before["origins"]:
+        if holds(origin["numbers"], rows):
+            which = f" of rows {numbers_told(origin['numbers'])}"
+            other = _differing(origin, now, ORIGIN)
+            found |= {f"{name}{which}": pair for name, pair in other.items()}
+    return found
+
+
+def _elsewhere(before: Mapping, now: Mapping) -> tuple[str, ...]:
+    origins = before.get("origins", ())
+    return tuple(x["numbers"] for x in origins if _differing(x, now, ORIGIN))
+
+
+def _differing(before: Mapping, now: Mapping, parts: Sequence[str]) -> dict:
     return {
         f"{part} {name}": (str(then)[:60], str(now[part].get(name))[:60])
-        for part in PARTS
+        for part in parts
         for name, then in before[part].items()
         if name not in PLACES and then != now[part].get(name)
     }
@@ -131,10 +170,26 @@ def _output(path: Path, record: Mapping) -> Path:
 
 
 def _before(output: Path, rows: set[int]) -> dict[int, dict]:
-    found = {x["row"]: x for x in answer_rows(output) if x["row"] in rows}
-    if not found:
+    return {x["row"]: x for x in answer_rows(output) if x["row"] in rows}
+
+
+def _check_named(
+    output: Path,
+    before: Mapping[int, dict],
+    rows: Sequence[int],
+    ids: Mapping[str, Sequence[int]],
+) -> None:
+    """Raises CatalogueError: some of what is named has no answer, or nothing has."""
+    lost = [f"row {row}" for row in rows if row not in before]
+    lost += [f"id {id!r}" for id, own in ids.items() if not before.keys() >= {*own}]
+    if lost:
+        more = f" and {len(lost) - SHOWN:,} more" * (len(lost) > SHOWN)
+        raise CatalogueError(
+            f"{output} has no answer to {', '.join(lost[:SHOWN])}{more}: name what it"
+            " has, or --first=N"
+        )
+    if not before:
         raise CatalogueError(f"{output} has none of the rows that are asked for")
-    return found
 
 
 def _again(

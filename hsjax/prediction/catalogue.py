@@ -11,14 +11,14 @@ from typing import NamedTuple, TypeVar
 from hsjax.data.columns import missing_column
 from hsjax.data.quarantine import CatalogueError, nothing_usable
 from hsjax.data.sources import column_names
-from hsjax.expected_cost import COST
-from hsjax.inference.fingerprint import answer_facts, run_facts
-from hsjax.inference.predict import Run, load_run
+from hsjax.inference.predict import Run
 from hsjax.prediction.answering import Answering
+from hsjax.prediction.answering_run import answering_run
 from hsjax.prediction.audit_record import keep_audit
 from hsjax.prediction.blocks import Blocks
-from hsjax.prediction.cascaded import Cascaded, open_cascade
+from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.known import Known
+from hsjax.prediction.origins import origin_here, origins_of, tell_origin
 from hsjax.prediction.output import assemble, check_output, quarantine_path
 from hsjax.prediction.parts import Parts
 from hsjax.prediction.question import Question, terms_of
@@ -27,7 +27,7 @@ from hsjax.progress import progress
 
 log = logging.getLogger("hsjax")
 
-FORMAT = 2
+FORMAT = 3
 UNCALIBRATED = (
     "probabilities are as the model states them: python -m hsjax.calibrate --run={}"
     " makes them honest"
@@ -45,6 +45,7 @@ class Done(NamedTuple):
       answered, known: products that the model was asked for here, and was not.
       missing: parts that are not there yet; flaws: notes in the quarantine.
       seconds: from the first block to the last; 0 = nothing was left to do.
+      loading: seconds before that, in which the model was loaded.
       note: a sentence on the answers.
     """
 
@@ -54,6 +55,7 @@ class Done(NamedTuple):
     missing: int
     flaws: int
     seconds: float
+    loading: float
     note: str = ""
 
     def told(self, output: Path) -> str:
@@ -112,18 +114,18 @@ def predict_catalogue(
     source, output, q = Path(source), Path(output), question or Question()
     _check(source, output, q)
     files = {"calibration": calibration, "cost_matrix": cost_matrix}
-    run, facts = answering_run(workdir, features, files, cascade)
+    run, facts, loading = answering_run(workdir, features, files, cascade)
     unchanged, terms = Unchanged(source), terms_of(run, q)
     blocks, parts = _opened(run, facts, source, output, q, image_root)
     note = "" if run.calibration else UNCALIBRATED.format(workdir)
     if cascade:
         workdir, note = run.workdir, STATED
     told = _answered(run, q, terms, blocks, parts, unchanged)
-    done = _finished(parts, source, output, note=note, **told)
+    done = _finished(parts, source, output, loading=loading, note=note, **told)
     asked = {"question": q, "image_root": image_root, "features": features, **files}
-    asked["cascade"] = cascade
     if not done.missing:
-        keep_audit(run, facts, (workdir, source, output), done.known, **asked)
+        asked |= {"cascade": cascade, "origins": origins_of(parts)}
+        keep_audit(run, facts, (workdir, source, output), kept=done.known, **asked)
     return done
 
 
@@ -132,37 +134,12 @@ def _answered(run: Run | Cascaded, q, terms, blocks, parts: Parts, unchanged) ->
     if parts.missing() == []:
         return {"answered": 0, "known": 0, "seconds": 0.0}
     start = time.perf_counter()
-    answering = Answering(run, q, terms, Known(parts.earlier()))
+    origin = tell_origin(parts, origin_here(run))
+    answering = Answering(run, q, terms, Known(parts.earlier()), origin=origin)
     _answer_all(blocks, answering, parts)
     _end(parts, blocks, unchanged=unchanged())
     told = {"answered": answering.answered, "known": answering.known}
     return {**told, "seconds": time.perf_counter() - start}
-
-
-def answering_run(
-    workdir: Path | str | None,
-    features: Mapping,
-    files: Mapping,
-    cascade: Path | str = "",
-) -> tuple[Run | Cascaded, dict]:
-    """A run that answers by these files, and what decides its answers.
-
-    Args:
-      files: calibration and cost_matrix, see `predict_catalogue`.
-      cascade: folder of one that answers in place of the run, see `open_cascade`.
-
-    Raises:
-      CatalogueError: a run without classes, files that cannot be read.
-      WorkdirError: no workdir of a run.
-    """
-    if cascade:
-        return open_cascade(Path(cascade), features)
-    workdir = Path(workdir)
-    decode = COST if files["cost_matrix"] else ""
-    run = load_run(workdir, features=features, decode=decode, **files)
-    if not run.config.objective.classification:
-        raise CatalogueError(f"{workdir} has learnt no classes: train it with a head")
-    return run, run_facts(workdir, run) | answer_facts(workdir, **files)
 
 
 def _opened(

@@ -14,13 +14,15 @@ from hsjax.prediction.answering import answers_of
 from hsjax.prediction.audit_record import PLACES, audit_record, read_audit
 from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.catalogue import answering_run
+from hsjax.prediction.origins import holds, numbers_told
 from hsjax.prediction.output import WRITERS
 from hsjax.prediction.question import Question
 from hsjax.prediction.written import answer_rows
 
 AGAIN = 100  # rows, where none are named
 SHOWN = 5  # rows that are named of those that differ
-PARTS = ("model", "taxonomy", "input", "output", "batch", "environment")
+PARTS = ("model", "taxonomy", "input", "output")
+ORIGIN = ("batch", "environment")
 
 
 class Verified(NamedTuple):
@@ -33,6 +35,8 @@ class Verified(NamedTuple):
         another.
       changed: what is otherwise than it was, by its name: (then, now).
       exact: does the output have every bit? A CSV has 6 digits of a number.
+      elsewhere: row numbers that were made in another batch or environment than this
+        one, of a record with several; asked about or not.
     """
 
     rows: int
@@ -40,6 +44,7 @@ class Verified(NamedTuple):
     gap: float
     changed: Mapping[str, tuple[str, str]]
     exact: bool
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def equal(self) -> int:
@@ -56,6 +61,11 @@ class Verified(NamedTuple):
             f"{name} is another: {then} -> {now}"
             for name, (then, now) in self.changed.items()
         ]
+        if self.elsewhere:
+            rows = "; ".join(map(numbers_told, self.elsewhere))
+            lines.append(
+                f"rows {rows} were made elsewhere: see `origins` of the record"
+            )
         how = "bit for bit" if self.exact else "in all digits that the output has"
         lines.append(f"{self.equal:,} of {self.rows:,} answers are the same, {how}")
         if self.others:
@@ -108,16 +118,41 @@ def verify(
         rows=len(pairs),
         others=others,
         gap=max(_gap(*pair) for pair in pairs.values()),
-        changed=changed(record, today),
+        changed=changed(record, today, rows=[*pairs]),
         exact=output.suffix == ".parquet",
+        elsewhere=_elsewhere(record, today),
     )
 
 
-def changed(before: Mapping, now: Mapping) -> dict[str, tuple[str, str]]:
-    """What differs between two records of the same answers, by its name."""
+def changed(
+    before: Mapping, now: Mapping, *, rows: Sequence[int]
+) -> dict[str, tuple[str, str]]:
+    """What differs between two records of the same answers, by its name.
+
+    Args:
+      now: a record of one origin; rows: that were answered again: where the others
+        were made does not count.
+    """
+    if "origins" not in before:
+        return _differing(before, now, PARTS + ORIGIN)
+    found = _differing(before, now, PARTS)
+    for origin in before["origins"]:
+        if holds(origin["numbers"], rows):
+            which = f" of rows {numbers_told(origin['numbers'])}"
+            other = _differing(origin, now, ORIGIN)
+            found |= {f"{name}{which}": pair for name, pair in other.items()}
+    return found
+
+
+def _elsewhere(before: Mapping, now: Mapping) -> tuple[str, ...]:
+    origins = before.get("origins", ())
+    return tuple(x["numbers"] for x in origins if _differing(x, now, ORIGIN))
+
+
+def _differing(before: Mapping, now: Mapping, parts: Sequence[str]) -> dict:
     return {
         f"{part} {name}": (str(then)[:60], str(now[part].get(name))[:60])
-        for part in PARTS
+        for part in parts
         for name, then in before[part].items()
         if name not in PLACES and then != now[part].get(name)
     }

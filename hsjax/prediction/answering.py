@@ -16,6 +16,7 @@ from hsjax.prediction.answers import Beside, answer_table, renumbered
 from hsjax.prediction.blocks import Block
 from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.known import Known
+from hsjax.prediction.origins import ORIGIN
 from hsjax.prediction.prefixes import prefixes_of
 from hsjax.prediction.question import Question, Terms, terms_of
 
@@ -41,13 +42,21 @@ class Answering:
     Attributes:
       answered, known: products that the model was asked for, and was not.
 
+    Args:
+      origin: of what is answered now, for the column of that name; see `tell_origin`.
     """
 
     def __init__(
-        self, run: Run | Cascaded, question: Question, terms: Terms, known: Known
+        self,
+        run: Run | Cascaded,
+        question: Question,
+        terms: Terms,
+        known: Known,
+        *,
+        origin: str = "",
     ) -> None:
         self.run, self.question, self.terms = run, question, terms
-        self._known = known
+        self._known, self._origin = known, origin
         self.answered = self.known = 0
 
     def __call__(self, blocks: Iterable[Block]) -> Iterator[tuple[Block, pa.Table]]:
@@ -79,6 +88,8 @@ class Answering:
         records = [record for one in waiting for record in one.asked]
         contents = [content for one in waiting for content in one.contents]
         table, first = self.ask(records, contents), 0
+        made = pa.array([self._origin] * len(table), pa.string())
+        table = table.append_column(ORIGIN, made)
         for one in waiting:
             own = table.slice(first, len(one.asked))
             first += len(one.asked)

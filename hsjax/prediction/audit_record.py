@@ -14,9 +14,8 @@ from hsjax.data.prepared import MANIFEST, is_prepared
 from hsjax.data.quarantine import CatalogueError
 from hsjax.inference.predict import Run
 from hsjax.prediction.cascaded import Cascaded
-from hsjax.sharding import batch_pieces, make_mesh
+from hsjax.prediction.origins import origin_here
 from hsjax.train.config import config_hash, read_config
-from hsjax.train.environment import environment
 
 Places = tuple[Path | str, Path | str, Path | str]  # workdir, catalogue, output
 
@@ -41,6 +40,7 @@ def audit_record(
     *,
     also: Sequence[Path] = (),
     earlier: Mapping | None = None,
+    origins: Sequence[Mapping] = (),
     **asked,
 ) -> dict:
     """All that decides an answer, as hashes, and what it takes to ask again.
@@ -50,8 +50,12 @@ def audit_record(
       places: its workdir, the catalogue, and the output, which is there.
       also: other files that were made of them; their hashes stand by their names.
       earlier: what is to be known of an output of which answers were taken over.
+      origins: of `origins_of`; () = this process has made all answers. `batch` and
+        `environment` are those of most answers; where there are several, all of them
+        stand in `origins` too.
       asked: what else the answers hang on; dataclasses and paths become JSON.
     """
+    most = max(origins, key=lambda x: x["rows"]) if origins else origin_here(run)
     workdir, source, output = (Path(x).resolve() for x in places)
     return {
         "format": FORMAT,
@@ -70,8 +74,9 @@ def audit_record(
         "also": {path.name: file_hash(path) for path in also},
         "earlier": earlier,
         "asked": json.loads(json.dumps(asked, default=_plain)),
-        "batch": batch_facts(run),
-        "environment": environment(),
+        "batch": most["batch"],
+        "environment": most["environment"],
+        **({"origins": [*origins]} if len(origins) > 1 else {}),
     }
 
 
@@ -83,7 +88,12 @@ def _plain(value):
 
 
 def keep_audit(
-    run: Run | Cascaded, facts: Mapping, places: Places, kept: int, **asked
+    run: Run | Cascaded,
+    facts: Mapping,
+    places: Places,
+    *,
+    kept: int,
+    **asked,
 ) -> None:
     """Writes the record beside an output, unless the one there says the same.
 
@@ -93,7 +103,7 @@ def keep_audit(
     Args:
       kept: answers that were taken over from an earlier output, whose record gives way
         to this one and is named in it by its hash.
-      asked: see `audit_record`.
+      asked: and origins, see `audit_record`.
     """
     path, earlier = audit_path(Path(places[2])), None
     if path.is_file():
@@ -120,14 +130,6 @@ def _decisive(record: Mapping) -> dict:
 def source_hash(source: Path) -> str:
     """sha256 of a file; of a prepared folder, of its manifest, which has the rest."""
     return file_hash(source / MANIFEST if is_prepared(source) else source)
-
-
-def batch_facts(run: Run | Cascaded) -> dict:
-    """Rows of the padded batch that every product is answered in, and its shapes."""
-    pieces = batch_pieces(make_mesh())
-    rows = -(-run.config.eval.batch_size // pieces) * pieces
-    shapes = {k: list(shape) for k, (shape, _) in run.spec.shapes(rows).items()}
-    return {"rows": rows, "shapes": shapes}
 
 
 def write_audit(record: Mapping, path: Path) -> None:

@@ -19,6 +19,7 @@ from hsjax.prediction.audit_record import keep_audit
 from hsjax.prediction.blocks import Blocks
 from hsjax.prediction.cascaded import Cascaded, open_cascade
 from hsjax.prediction.known import Known
+from hsjax.prediction.origins import origin_here, origins_of, tell_origin
 from hsjax.prediction.output import assemble, check_output, quarantine_path
 from hsjax.prediction.parts import Parts
 from hsjax.prediction.question import Question, terms_of
@@ -27,7 +28,7 @@ from hsjax.progress import progress
 
 log = logging.getLogger("hsjax")
 
-FORMAT = 2
+FORMAT = 3
 UNCALIBRATED = (
     "probabilities are as the model states them: python -m hsjax.calibrate --run={}"
     " makes them honest"
@@ -121,9 +122,9 @@ def predict_catalogue(
     told = _answered(run, q, terms, blocks, parts, unchanged)
     done = _finished(parts, source, output, note=note, **told)
     asked = {"question": q, "image_root": image_root, "features": features, **files}
-    asked["cascade"] = cascade
     if not done.missing:
-        keep_audit(run, facts, (workdir, source, output), done.known, **asked)
+        asked |= {"cascade": cascade, "origins": origins_of(parts)}
+        keep_audit(run, facts, (workdir, source, output), kept=done.known, **asked)
     return done
 
 
@@ -132,7 +133,8 @@ def _answered(run: Run | Cascaded, q, terms, blocks, parts: Parts, unchanged) ->
     if parts.missing() == []:
         return {"answered": 0, "known": 0, "seconds": 0.0}
     start = time.perf_counter()
-    answering = Answering(run, q, terms, Known(parts.earlier()))
+    origin = tell_origin(parts, origin_here(run))
+    answering = Answering(run, q, terms, Known(parts.earlier()), origin=origin)
     _answer_all(blocks, answering, parts)
     _end(parts, blocks, unchanged=unchanged())
     told = {"answered": answering.answered, "known": answering.known}

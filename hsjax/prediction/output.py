@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from hsjax.atomic import finished, remove_cut_off
 from hsjax.data.cells import safe_cell, write_csv
 from hsjax.data.quarantine import QUARANTINE_COLUMNS, CatalogueError
+from hsjax.prediction.origins import ORIGIN
 from hsjax.prediction.parts import Parts
 from hsjax.progress import progress
 
@@ -35,7 +36,8 @@ def assemble(parts: Parts, output: Path) -> int:
     """
     remove_cut_off(output.parent, f"{output.name}.*")
     flaws = _notes(quarantine_path(output), parts.all_notes())
-    tables = (pq.read_table(parts.path(number)) for number in range(parts.count))
+    paths = map(parts.path, range(parts.count))
+    tables = (pq.read_table(path).drop_columns(ORIGIN) for path in paths)
     bar = progress(tables, "writing", total=parts.count, unit="parts")
     with finished(output) as partial:
         WRITERS[output.suffix](partial, iter(bar))

@@ -5,6 +5,7 @@ OUTPUT.parts/IDENTITY/ is one state of the catalogue, answered by one model:
     asked.json          who answers, what is asked and of which file
     part-00000.parquet  the answers to one block of rows
     part-00000.json     what was wrong with them, written before the answers
+    origin-....json     where answers were made, by the name that rows have of it
     end.json            how many parts there are, once the catalogue was read to its end
     written.json        which output was made of them, size and time
 

@@ -27,15 +27,15 @@ from hsjax.timing import THREADS, is_noisy, pin
 TAXONOMY = flags.DEFINE_string(
     "taxonomy", None, "taxonomy.json, or .csv with HS codes."
 )
-ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `decode`.")
+ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `decode`.", 1)
 ITEMS = flags.DEFINE_integer(
-    "items", 2048, "Items of `embed` and `predict` (0 = all), and of `discover`."
+    "items", 2048, "Items of `embed` and `predict` (0 = all), and of `discover`.", 0
 )
-WIDTH = flags.DEFINE_integer("width", 64, "Numbers of a vector of `discover`.")
+WIDTH = flags.DEFINE_integer("width", 64, "Numbers of a vector of `discover`.", 1)
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
 PAIRS = flags.DEFINE_integer("pairs", 4096, "Batch of `loss`.", lower_bound=2)
 CHUNK = flags.DEFINE_integer("chunk", 1024, "Of `loss`: pictures of a block.", 1)
-TRAIN_ROWS = flags.DEFINE_integer("train_rows", 4000, "Of `heads`; 0 = all.")
+TRAIN_ROWS = flags.DEFINE_integer("train_rows", 4000, "Of `heads`; 0 = all.", 0)
 JOBS = flags.DEFINE_integer(
     "jobs", THREADS, "Processes of `heads`' peer: its nodes side by side.", 1
 )

@@ -36,6 +36,16 @@ THROUGH = flags.DEFINE_string(
 SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --time=60'.")
 
 
+def words_of(flag) -> tuple[str, ...]:
+    """What a shell would make of a flag; ConfigError: nothing."""
+    from hsjax.train.workdir import ConfigError
+
+    try:
+        return tuple(shlex.split(flag.value))
+    except ValueError as error:
+        raise ConfigError(f"--{flag.name}={flag.value}: {error}") from None
+
+
 def launch(runs, root: Path) -> tuple[list[str], str]:
     """Starts what is not done; a sentence for each that failed, and of how many."""
     from hsjax.sweep.jobs import (
@@ -56,7 +66,7 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
     evaluations = read_evaluations(EVALUATE.value, runs)
     training = [] if TABLE.value and not LAUNCHER.value else training_jobs(runs, root)
     check_sources(training)
-    through = tuple(shlex.split(THROUGH.value))
+    through = words_of(THROUGH)
     training = [job._replace(through=through) for job in training]
     jobs = [*training, *evaluation_jobs(runs, root, evaluations)]
     what = "runs and evaluations" if evaluations else "runs"

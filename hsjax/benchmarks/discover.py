@@ -13,6 +13,7 @@ from hsjax.evaluation.clusters import ari
 from hsjax.features.cluster_cascade import find_clusters
 from hsjax.features.kmeans import k_means
 from hsjax.timing import headline, times_faster
+from hsjax.train.workdir import ConfigError
 
 GROUPS, PARTS = 10, 5  # planted: groups of parts that touch
 STEPS = 15  # of both K-means: until when they converge differs
@@ -28,9 +29,16 @@ def bench_discover(settings: ConfigDict, *, rows: int, width: int, rounds: int) 
     Args:
       settings: `config.recategorize`.
       rounds: turns of each K-means.
+
+    Raises:
+      ConfigError: fewer rows than clusters.
     """
     from sklearn.cluster import KMeans
 
+    if rows < GROUPS * PARTS:
+        raise ConfigError(
+            f"--items is {rows}, and {GROUPS * PARTS} clusters are planted: give more"
+        )
     x, labels = planted(rows, width)
     result = {"rows": rows, "width": width, "sample": settings.sample}
     result["input_gib"] = x.nbytes / 2**30

@@ -138,29 +138,44 @@ def write_table(name: str, result: dict) -> None:
     print(f"table: {OUTPUT.value}", file=sys.stderr)
 
 
-# name -> what it does, and the flags that it needs
+# name -> what it does, the flags that it needs, and others that it reads beside --json
 BENCHES = {
-    "step": (_step, (CONFIG,)),
-    "loader": (_loader, (CONFIG,)),
-    "loss": (_loss, ()),
-    "decode": (_decode, (TAXONOMY,)),
-    "heads": (_heads, (CONFIG,)),
-    "embed": (_embed, (CONFIG,)),
-    "predict": (_predict, (RUN, INPUT)),
-    "cost": (_cost, (RUNS, ROOT)),
-    "discover": (_discover, (CONFIG,)),
-    "compile": (_compile, (CONFIG, TOPOLOGY)),
-    "choices": (_choices, (CONFIG,)),
+    "step": (_step, (CONFIG,), (ROUNDS,)),
+    "loader": (_loader, (CONFIG,), (ROUNDS,)),
+    "loss": (_loss, (), (PAIRS, CHUNK, ROUNDS)),
+    "decode": (_decode, (TAXONOMY,), (ROWS, ROUNDS)),
+    "heads": (_heads, (CONFIG,), (TRAIN_ROWS, JOBS, ROUNDS)),
+    "embed": (_embed, (CONFIG,), (ITEMS, ROUNDS)),
+    "predict": (_predict, (RUN, INPUT), (ITEMS, ROUNDS)),
+    "cost": (_cost, (RUNS, ROOT), (SET, ONLY, OUTPUT, ROUNDS)),
+    "discover": (_discover, (CONFIG,), (ITEMS, WIDTH, ROUNDS)),
+    "compile": (_compile, (CONFIG, TOPOLOGY), ()),
+    "choices": (_choices, (CONFIG,), (VARY, STEPS, TRACE, OUTPUT)),
 }
+
+
+def check_flags(name: str) -> None:
+    """Has a bench all flags that it needs, and a part for each that was given?
+
+    Raises:
+      UsageError: it has not.
+    """
+    _, needed, others = BENCHES[name]
+    for flag in needed:
+        if not flag.value:
+            raise app.UsageError(f"bench {name} needs --{flag.name}")
+    known = {flag.name for flag in (*needed, *others)}
+    given = {flag.name for bench in BENCHES.values() for flag in (*bench[1], *bench[2])}
+    for flag in sorted(given - known):
+        if flags.FLAGS[flag].present:
+            raise app.UsageError(f"--{flag} says nothing to {name}: leave it out")
 
 
 def run(argv) -> None:
     if len(argv) != 2 or argv[1] not in BENCHES:
         raise app.UsageError(__doc__)
-    bench, needed = BENCHES[argv[1]]
-    for flag in needed:
-        if not flag.value:
-            raise app.UsageError(f"bench {argv[1]} needs --{flag.name}")
+    check_flags(argv[1])
+    bench = BENCHES[argv[1]][0]
     # what has no peer on the CPU is not held to its two threads
     keep = {"load": os.getloadavg()[0], "cores": os.cpu_count() or 1}
     settings = keep if argv[1] in ("choices", "compile") else pin()
@@ -176,7 +191,7 @@ def run(argv) -> None:
     result["noisy"] = is_noisy(result)
     text = json.dumps(result, indent=1)
     print(text)
-    if argv[1] in ("cost", "choices") and OUTPUT.value:
+    if OUTPUT.value:
         write_table(argv[1], result)
     if JSON_FILE.value:
         write_atomically(JSON_FILE.value, text + "\n")

@@ -63,6 +63,9 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
             f"--launcher={name} is unknown; known: {', '.join(LAUNCHERS)}; TPU pods and"
             " GKE are reached by --through"
         )
+    if SLURM.value and name != "slurm":
+        told = f"--slurm says nothing with the launcher {name}"
+        raise ConfigError(f"{told}: leave it out, or give --launcher=slurm")
     evaluations = read_evaluations(EVALUATE.value, runs)
     training = [] if TABLE.value and not LAUNCHER.value else training_jobs(runs, root)
     check_sources(training)

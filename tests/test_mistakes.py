@@ -128,6 +128,8 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
         command("input", "--config=bsae.py", module="hsjax.bench"),
         command("cost", "--runs=a.jsonl", module="hsjax.bench"),
         command("decode", "--taxonomy=x.json", "--rows=0", module="hsjax.bench"),
+        command("decode", "--taxonomy=x", "--output=t.md", module="hsjax.bench"),
+        command("loss", "--config=configs/base.py", module="hsjax.bench"),
     ]
     words = [
         "gone.csv: no such file",
@@ -139,6 +141,8 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
         "there is no file 'bsae.py'",
         "bench cost needs --root",
         "flag --rows=0",
+        "--output says nothing to decode: leave it out",
+        "--config says nothing to loss: leave it out",
     ]
     told = [process.communicate(timeout=300)[1] for process in calls]
     for process, err, expected in zip(calls, told, words, strict=True):

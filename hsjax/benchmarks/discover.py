@@ -29,16 +29,9 @@ def bench_discover(settings: ConfigDict, *, rows: int, width: int, rounds: int) 
     Args:
       settings: `config.recategorize`.
       rounds: turns of each K-means.
-
-    Raises:
-      ConfigError: fewer rows than clusters.
     """
     from sklearn.cluster import KMeans
 
-    if rows < GROUPS * PARTS:
-        raise ConfigError(
-            f"--items is {rows}, and {GROUPS * PARTS} clusters are planted: give more"
-        )
     x, labels = planted(rows, width)
     result = {"rows": rows, "width": width, "sample": settings.sample}
     result["input_gib"] = x.nbytes / 2**30
@@ -77,7 +70,15 @@ def bench_discover(settings: ConfigDict, *, rows: int, width: int, rounds: int) 
 def planted(
     rows: int, width: int, *, seed: int = 0
 ) -> tuple[Float[np.ndarray, "N D"], Integer[np.ndarray, "N"]]:
-    """Vectors in groups whose parts touch, and the part of each."""
+    """Vectors in groups whose parts touch, and the part of each.
+
+    Raises:
+      ConfigError: fewer rows than parts.
+    """
+    if rows < GROUPS * PARTS:
+        raise ConfigError(
+            f"--items is {rows}, and {GROUPS * PARTS} clusters are planted: give more"
+        )
     rng = np.random.default_rng(seed)
     outer = 10 * rng.normal(size=(GROUPS, width)).astype(np.float32)
     labels = rng.integers(GROUPS * PARTS, size=rows)

@@ -27,15 +27,15 @@ from hsjax.timing import THREADS, is_noisy, pin
 TAXONOMY = flags.DEFINE_string(
     "taxonomy", None, "taxonomy.json, or .csv with HS codes."
 )
-ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `decode`.")
+ROWS = flags.DEFINE_integer("rows", 1024, "Batch of `decode`.", 1)
 ITEMS = flags.DEFINE_integer(
-    "items", 2048, "Items of `embed` and `predict` (0 = all), and of `discover`."
+    "items", 2048, "Items of `embed` and `predict` (0 = all), and of `discover`.", 0
 )
-WIDTH = flags.DEFINE_integer("width", 64, "Numbers of a vector of `discover`.")
+WIDTH = flags.DEFINE_integer("width", 64, "Numbers of a vector of `discover`.", 1)
 ROUNDS = flags.DEFINE_integer("rounds", 9, "Turns of each side.", lower_bound=7)
 PAIRS = flags.DEFINE_integer("pairs", 4096, "Batch of `loss`.", lower_bound=2)
 CHUNK = flags.DEFINE_integer("chunk", 1024, "Of `loss`: pictures of a block.", 1)
-TRAIN_ROWS = flags.DEFINE_integer("train_rows", 4000, "Of `heads`; 0 = all.")
+TRAIN_ROWS = flags.DEFINE_integer("train_rows", 4000, "Of `heads`; 0 = all.", 0)
 JOBS = flags.DEFINE_integer(
     "jobs", THREADS, "Processes of `heads`' peer: its nodes side by side.", 1
 )
@@ -138,29 +138,44 @@ def write_table(name: str, result: dict) -> None:
     print(f"table: {OUTPUT.value}", file=sys.stderr)
 
 
-# name -> what it does, and the flags that it needs
+# name -> what it does, the flags that it needs, and others that it reads beside --json
 BENCHES = {
-    "step": (_step, (CONFIG,)),
-    "loader": (_loader, (CONFIG,)),
-    "loss": (_loss, ()),
-    "decode": (_decode, (TAXONOMY,)),
-    "heads": (_heads, (CONFIG,)),
-    "embed": (_embed, (CONFIG,)),
-    "predict": (_predict, (RUN, INPUT)),
-    "cost": (_cost, (RUNS, ROOT)),
-    "discover": (_discover, (CONFIG,)),
-    "compile": (_compile, (CONFIG, TOPOLOGY)),
-    "choices": (_choices, (CONFIG,)),
+    "step": (_step, (CONFIG,), (ROUNDS,)),
+    "loader": (_loader, (CONFIG,), (ROUNDS,)),
+    "loss": (_loss, (), (PAIRS, CHUNK, ROUNDS)),
+    "decode": (_decode, (TAXONOMY,), (ROWS, ROUNDS)),
+    "heads": (_heads, (CONFIG,), (TRAIN_ROWS, JOBS, ROUNDS)),
+    "embed": (_embed, (CONFIG,), (ITEMS, ROUNDS)),
+    "predict": (_predict, (RUN, INPUT), (ITEMS, ROUNDS)),
+    "cost": (_cost, (RUNS, ROOT), (SET, ONLY, OUTPUT, ROUNDS)),
+    "discover": (_discover, (CONFIG,), (ITEMS, WIDTH, ROUNDS)),
+    "compile": (_compile, (CONFIG, TOPOLOGY), ()),
+    "choices": (_choices, (CONFIG,), (VARY, STEPS, TRACE, OUTPUT)),
 }
+
+
+def check_flags(name: str) -> None:
+    """Has a bench all flags that it needs, and a part for each that was given?
+
+    Raises:
+      UsageError: it has not.
+    """
+    _, needed, others = BENCHES[name]
+    for flag in needed:
+        if not flag.value:
+            raise app.UsageError(f"bench {name} needs --{flag.name}")
+    known = {flag.name for flag in (*needed, *others)}
+    given = {flag.name for bench in BENCHES.values() for flag in (*bench[1], *bench[2])}
+    for flag in sorted(given - known):
+        if flags.FLAGS[flag].present:
+            raise app.UsageError(f"--{flag} says nothing to {name}: leave it out")
 
 
 def run(argv) -> None:
     if len(argv) != 2 or argv[1] not in BENCHES:
         raise app.UsageError(__doc__)
-    bench, needed = BENCHES[argv[1]]
-    for flag in needed:
-        if not flag.value:
-            raise app.UsageError(f"bench {argv[1]} needs --{flag.name}")
+    check_flags(argv[1])
+    bench = BENCHES[argv[1]][0]
     # what has no peer on the CPU is not held to its two threads
     keep = {"load": os.getloadavg()[0], "cores": os.cpu_count() or 1}
     settings = keep if argv[1] in ("choices", "compile") else pin()
@@ -176,7 +191,7 @@ def run(argv) -> None:
     result["noisy"] = is_noisy(result)
     text = json.dumps(result, indent=1)
     print(text)
-    if argv[1] in ("cost", "choices") and OUTPUT.value:
+    if OUTPUT.value:
         write_table(argv[1], result)
     if JSON_FILE.value:
         write_atomically(JSON_FILE.value, text + "\n")

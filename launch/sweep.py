@@ -36,6 +36,16 @@ THROUGH = flags.DEFINE_string(
 SLURM = flags.DEFINE_string("slurm", "", "Options of sbatch, '--gres=gpu:1 --time=60'.")
 
 
+def words_of(flag) -> tuple[str, ...]:
+    """What a shell would make of a flag; ConfigError: nothing."""
+    from hsjax.train.workdir import ConfigError
+
+    try:
+        return tuple(shlex.split(flag.value))
+    except ValueError as error:
+        raise ConfigError(f"--{flag.name}={flag.value}: {error}") from None
+
+
 def launch(runs, root: Path) -> tuple[list[str], str]:
     """Starts what is not done; a sentence for each that failed, and of how many."""
     from hsjax.sweep.jobs import (
@@ -53,10 +63,13 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
             f"--launcher={name} is unknown; known: {', '.join(LAUNCHERS)}; TPU pods and"
             " GKE are reached by --through"
         )
+    if SLURM.value and name != "slurm":
+        told = f"--slurm says nothing with the launcher {name}"
+        raise ConfigError(f"{told}: leave it out, or give --launcher=slurm")
     evaluations = read_evaluations(EVALUATE.value, runs)
     training = [] if TABLE.value and not LAUNCHER.value else training_jobs(runs, root)
     check_sources(training)
-    through = tuple(shlex.split(THROUGH.value))
+    through = words_of(THROUGH)
     training = [job._replace(through=through) for job in training]
     jobs = [*training, *evaluation_jobs(runs, root, evaluations)]
     what = "runs and evaluations" if evaluations else "runs"

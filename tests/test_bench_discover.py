@@ -15,6 +15,7 @@ from hsjax.benchmarks.discover import (
     planted,
 )
 from hsjax.timing import is_noisy
+from hsjax.train.workdir import ConfigError
 
 SMALL = {
     "recategorize.sample": 600,
@@ -51,6 +52,11 @@ def test_a_small_turn_finds_the_groups_and_k_means_is_beside_its_peer():
     assert is_noisy(found | load) in (True, False)  # rounds have a spread
     if sys.platform == "linux":
         assert 0.1 < beside["ours_peak_gib"] < 20
+
+
+def test_fewer_rows_than_clusters_are_refused():
+    with pytest.raises(ConfigError, match="--items is 49, and 50 clusters are planted"):
+        bench_discover(run_config(SMALL).recategorize, rows=49, width=8, rounds=1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak")

@@ -114,6 +114,20 @@ def test_a_table_at_headings_holds_for_what_lies_below():
     assert labels.read(path("611020"), True, OLD)[:2] == (("61", "6109"), False)
 
 
+def test_an_edition_without_tables_to_the_tree_cannot_be_read():
+    tables = {
+        ("HS 2012", OLD): [Pair("610920", "610920", None, "WCO")],
+        ("CN 2020", "CN 2021"): [Pair("610910", "620342", None, "EU")],
+        (OLD, NEW): [Pair("610920", "610910", None, "WCO")],
+    }
+    labels = EditionLabels(TREE, Correlation(tables))
+    assert labels.editions == (NEW, OLD, "HS 2012")
+    assert labels.read(path("610920"), True, "HS 2012").path == path("610910")
+    for edition in ("CN 2020", "CN 2021", "HS 1996"):
+        with pytest.raises(KeyError):
+            labels.read(path("610910"), True, edition)
+
+
 # -- through a catalogue
 
 
@@ -185,6 +199,22 @@ def test_a_catalogue_of_two_editions(tmp_path):
     batch = assemble(examples, np.arange(5), np.arange(5))
     found.spec.check(batch)
     assert (batch["admissible"] == found.admissible[:5]).all()
+
+
+def test_rows_of_an_edition_that_no_tables_lead_from_are_dropped(tmp_path):
+    odd = ("odd", "851762", "CN 2020")
+    keys = shop(tmp_path, [*ROWS, odd])
+    with (tmp_path / "hs.csv").open("a", newline="") as file:
+        row = ("CN 2020", "851762", "CN 2021", "851771", "", "EU")
+        csv.writer(file).writerow(row)
+    found = read_catalogue(run_config(keys))
+    notes = [n for n in found.quarantine.rows if n[4].startswith("unknown edition")]
+    ((_, row, _, column, reason, action),) = notes
+    assert (row, column, action) == (len(ROWS) + 1, "edition", "dropped")
+    assert reason.endswith("no correlation tables lead from 'CN 2020' to 'HS 2022'")
+    plain = shop(tmp_path, [odd], pairs=PAIRS)
+    with pytest.raises(CatalogueError, match="of the editions 'HS 2022', 'HS 2017'$"):
+        read_catalogue(run_config(plain))
 
 
 def test_without_sets_the_batch_is_as_ever(tmp_path):

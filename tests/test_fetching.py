@@ -98,6 +98,9 @@ class Shop(http.server.BaseHTTPRequestHandler):
     def on_to(self, rest):
         self.answer(302, Location=rest.replace("~", "/"))
 
+    def on_astray(self, rest):
+        self.answer(302, Location="http://[::1/x.jpg")
+
     def on_round(self, rest):
         self.answer(302, Location="/round/")
 
@@ -269,7 +272,7 @@ def shop_config(path, **changes):
 
 def test_a_column_of_addresses_becomes_pictures(shop, tmp_path):
     paths = [f"lazy/{n}" for n in range(12)]
-    paths += ["ok/3", "gone/", "page/", "large/", "silent/"]
+    paths += ["ok/3", "gone/", "page/", "large/", "astray/", "silent/"]
     addresses = [f"{shop.address}/{path}" for path in paths] + [""]
     config = shop_config(write(tmp_path / "shop.csv", addresses))
     train_run(config, tmp_path / "out")
@@ -277,17 +280,19 @@ def test_a_column_of_addresses_becomes_pictures(shop, tmp_path):
     told = (tmp_path / "out" / "quarantine.csv").read_text()
     with (tmp_path / "out" / "quarantine.csv").open() as file:
         reasons = {int(x["row"]): x["reason"] for x in csv.DictReader(file)}
-    assert sorted(reasons) == [14, 15, 16, 17]
-    for row, reason in enumerate(("HTTP 404", "not an image", "large", "timed"), 14):
+    assert sorted(reasons) == [14, 15, 16, 17, 18]
+    wanted = ("HTTP 404", "not an image", "large", "bad web address", "timed")
+    for row, reason in enumerate(wanted, 14):
         assert reason in reasons[row], told
     asked = len(shop.asked)
     train_run(config, tmp_path / "out")  # done, but for the one that may answer now
     train_run(config, tmp_path / "out")
     # its shard is made again; that a picture is too large nobody keeps
-    assert sorted(shop.asked[asked:]) == ["/large/"] * 2 + ["/silent/"] * 2
+    again = ["/astray/", "/large/", "/silent/"] * 2
+    assert sorted(shop.asked[asked:]) == sorted(again)
     read = shop_config(tmp_path / "out", model__modalities=("title", "image"))
     catalogue = read_catalogue(read)
-    assert [bool(r.image_key) for r in catalogue.records] == [True] * 13 + [False] * 5
+    assert [bool(r.image_key) for r in catalogue.records] == [True] * 13 + [False] * 6
     assert catalogue.records[12].image.read_bytes() == png(3)
 
 

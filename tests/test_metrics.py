@@ -32,6 +32,7 @@ from hsjax.evaluation.predictions import Predictions, write_predictions
 from hsjax.evaluation.reliability import calibration_error
 from hsjax.evaluation.retrieval import recall_at
 from hsjax.evaluation.tables import table, write_report
+from hsjax.taxonomy import Taxonomy
 
 
 def codes(paths, depth, separator=" > "):
@@ -714,6 +715,15 @@ def test_runs_of_fewer_levels_are_compared_on_those_that_all_have(tmp_path, caps
         compare_runs(*sides, tmp_path / "x", ["leaf/accuracy"])
     with pytest.raises(CatalogueError, match="'level3/accuracy'"):
         compare_runs(*sides, tmp_path / "x", ["level3/accuracy"])
+    paths = {tuple(path) for path in deep.truth.tolist()}
+    for file, levels in (("refined", 3), ("old", 2)):
+        tree = Taxonomy.from_paths({p[:levels] for p in paths}, separator=" > ")
+        tree.save(tmp_path / f"{file}.json")
+    with pytest.raises(CatalogueError, match="has 3 levels, and a side answers in 2"):
+        compare_runs(*sides, tmp_path / "x", tree=tmp_path / "refined.json")
+    compare_runs(*sides, tmp_path / "x", tree=tmp_path / "old.json")
+    cut = json.loads((tmp_path / "x/comparison.json").read_text())
+    assert cut[name]["value"] == pytest.approx(expected)
 
 
 def test_a_set_is_answered_by_one_of_its_nodes_or_below():

@@ -57,6 +57,7 @@ MISTAKES = [
     ({"model.text.heads": 3}, "model.text.heads do not divide"),
     ({"data.columns.separator": " "}, "separator is blank"),
     ({"seed": -1}, "seed is -1; it must be 0 or more"),
+    ({"data.synthetic.seed": -1}, "data.synthetic.seed is -1; it must be 0 or more"),
     ({"taxonomy.path": "gone.json"}, "there is no file gone.json"),
     ({"taxonomy.names": "gone.csv"}, "taxonomy.names: there is no file gone.csv"),
     ({"data.label_map": "gone.csv"}, "data.label_map: there is no file gone.csv"),
@@ -126,6 +127,9 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
         command("--compare=a", "--output=y", "--by=shop", module="hsjax.evaluate"),
         command("input", "--config=bsae.py", module="hsjax.bench"),
         command("cost", "--runs=a.jsonl", module="hsjax.bench"),
+        command("decode", "--taxonomy=x.json", "--rows=0", module="hsjax.bench"),
+        command("decode", "--taxonomy=x", "--output=t.md", module="hsjax.bench"),
+        command("loss", "--config=configs/base.py", module="hsjax.bench"),
     ]
     words = [
         "gone.csv: no such file",
@@ -136,6 +140,9 @@ def test_commands_end_with_one_and_without_a_traceback(tmp_path):
         "--by says nothing with --compare: leave it out",
         "there is no file 'bsae.py'",
         "bench cost needs --root",
+        "flag --rows=0",
+        "--output says nothing to decode: leave it out",
+        "--config says nothing to loss: leave it out",
     ]
     told = [process.communicate(timeout=300)[1] for process in calls]
     for process, err, expected in zip(calls, told, words, strict=True):

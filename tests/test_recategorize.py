@@ -340,6 +340,14 @@ def test_mistakes_end_in_a_sentence(shop, tmp_path, changes, told):
     assert told in sentence(config, tmp_path / "x")
 
 
+def test_a_vocabulary_in_another_encoding_is_told(shop, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("Shoes\nVêtements\n".encode("latin-1"))
+    config = found_config(shop, recategorize__vocabulary=str(path))
+    told = f"{path}, line 2: not UTF-8; save the file as UTF-8"
+    assert told in sentence(config, tmp_path / "x")
+
+
 @pytest.mark.parametrize(
     ("method", "least"),
     # SimGCD is made for more rows of more numbers

@@ -142,3 +142,68 @@ def test_a_run_fills_in_the_manifest():
         assert part in done.stdout
     words[2] = "No Name"
     assert subprocess.run(words, cwd=ROOT, capture_output=True).returncode == 2
+
+
+KUBECTL = """#!/usr/bin/env bash
+# a cluster in files: `plan` is what it says of a JobSet, a line each time, or down
+set -e
+cd "$(dirname "$0")"
+echo "$*" >>asked
+case $1 in
+  get)
+    if [[ ! -e jobset ]]; then
+      [[ $* == *--ignore-not-found* ]]
+      exit
+    fi
+    word=$(head -n 1 jobset)
+    if (($(wc -l <jobset) > 1)); then sed -i 1d jobset; fi
+    [[ $word != down ]]
+    printf %s "$word"
+    ;;
+  apply)
+    cat >/dev/null
+    if [[ ! -e jobset ]]; then cp plan jobset; fi
+    ;;
+  delete) rm jobset ;;
+esac
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """`gke(*plan)`: (how the script ends, what the cluster was asked)."""
+    for name, text in (("kubectl", KUBECTL), ("sleep", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHON": sys.executable, "PATH": path}
+
+    def gke(*plan):
+        (tmp_path / "plan").write_text("\n".join(plan) + "\n")
+        (tmp_path / "asked").write_text("")
+        words = ["launch/gke.sh", "run-1", "there/hsjax:tpu", "--", "--workdir=/a"]
+        options = {"capture_output": True, "text": True, "timeout": 30}
+        done = subprocess.run(words, cwd=ROOT, env=environment, **options)
+        asked = (tmp_path / "asked").read_text().splitlines()
+        return done.returncode, [line.split()[0] for line in asked]
+
+    return gke
+
+
+def test_a_run_that_has_ended_is_started_again_by_the_same_command(cluster, tmp_path):
+    assert cluster("", "Failed") == (1, ["get", "apply", "get", "get"])
+    anew = ["get", "delete", "apply", "get"]
+    assert cluster("", "", "Completed") == (0, [*anew, "get", "get"])
+    assert cluster("Failed") == (1, anew)
+
+
+def test_a_run_that_is_under_way_is_waited_for(cluster, tmp_path):
+    (tmp_path / "jobset").write_text("\n\nCompleted\n")
+    assert cluster("Failed") == (0, ["get", "apply", "get", "get"])
+
+
+def test_a_cluster_may_be_out_of_reach_for_a_while(cluster, tmp_path):
+    assert cluster("", *["down"] * 9, "", *["down"] * 9, "Completed")[0] == 0
+    (tmp_path / "jobset").unlink()
+    assert cluster("", "down") == (75, ["get", "apply", *["get"] * 11])
+    assert cluster("") == (1, ["get"])  # nothing is known yet, and nothing was begun

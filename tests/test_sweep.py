@@ -589,6 +589,22 @@ def test_the_command_ends_mistakes_in_a_sentence(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_command_line_that_no_shell_reads_is_told(tmp_path):
+    path = write_lines(tmp_path, line())
+    words = (f"--runs={path}", f"--root={tmp_path}", "--launcher=print")
+    done = sweep(*words, "--through=x 'y")
+    told = "hsjax: --through=x 'y: No closing quotation"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, told)
+
+
+def test_options_of_another_launcher_are_refused(tmp_path):
+    path = write_lines(tmp_path, line())
+    words = (f"--runs={path}", f"--root={tmp_path}", "--launcher=print")
+    done = sweep(*words, "--slurm=--time=60")
+    assert done.returncode == 1
+    assert "hsjax: --slurm says nothing with the launcher print" in done.stderr
+
+
 def test_a_row_that_nobody_asks_for_may_be_none_here(tmp_path):
     """A catalogue without a brand runs the rows of the text."""
     brand = {"data.text.streams.brand": ["brand"]}

@@ -13,6 +13,7 @@ from hsjax.evaluation.clusters import ari
 from hsjax.features.cluster_cascade import find_clusters
 from hsjax.features.kmeans import k_means
 from hsjax.timing import headline, times_faster
+from hsjax.train.workdir import ConfigError
 
 GROUPS, PARTS = 10, 5  # planted: groups of parts that touch
 STEPS = 15  # of both K-means: until when they converge differs
@@ -69,7 +70,15 @@ def bench_discover(settings: ConfigDict, *, rows: int, width: int, rounds: int) 
 def planted(
     rows: int, width: int, *, seed: int = 0
 ) -> tuple[Float[np.ndarray, "N D"], Integer[np.ndarray, "N"]]:
-    """Vectors in groups whose parts touch, and the part of each."""
+    """Vectors in groups whose parts touch, and the part of each.
+
+    Raises:
+      ConfigError: fewer rows than parts.
+    """
+    if rows < GROUPS * PARTS:
+        raise ConfigError(
+            f"--items is {rows}, and {GROUPS * PARTS} clusters are planted: give more"
+        )
     rng = np.random.default_rng(seed)
     outer = 10 * rng.normal(size=(GROUPS, width)).astype(np.float32)
     labels = rng.integers(GROUPS * PARTS, size=rows)

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from hsjax.atomic import write_atomically
-from hsjax.data.columns import check_table
 from hsjax.data.fields import as_text
 from hsjax.data.named_nodes import Own, find_node
 from hsjax.data.nomenclature import node_paths
-from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import read_rows
+from hsjax.data.quarantine import CatalogueError
+from hsjax.data.strict_tables import strict_rows
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError
 from hsjax.tree.costs import PairCosts
@@ -47,10 +46,9 @@ def read_costs(
         two costs.
     """
     path = Path(path)
-    check_table(path, COLUMNS, key)
-    flaws, found = Quarantine(), {}
+    found = {}
     ends = Ends(tree, own)
-    for row, values in read_rows(path, flaws):
+    for row, values in strict_rows(path, COLUMNS, key):
         try:
             pair = tuple(ends.read(values, column) for column in COLUMNS[:2])
             cost = read_amount(values, COLUMNS[2])
@@ -63,8 +61,6 @@ def read_costs(
                 f" {pair[1]!r} costs {cost:g} here and {known:g} in row {before}: keep"
                 " one of them"
             )
-    for _, row, column, _, reason, _ in flaws.rows:
-        raise CatalogueError(f"{path}, row {row}, column {column or 'any'}: {reason}")
     codes = np.array([*found], str).reshape(-1, 2)
     return PairCosts(*codes.T, np.array([cost for _, cost in found.values()], float))
 

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from hsjax.data.columns import check_table
 from hsjax.data.cost_file import FieldError, read_amount
 from hsjax.data.fields import as_text
 from hsjax.data.named_nodes import Own, find_node
-from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import read_rows
+from hsjax.data.quarantine import CatalogueError
+from hsjax.data.strict_tables import strict_rows
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError
 
@@ -29,9 +28,8 @@ def read_duties(
       CatalogueError: no such file or column; with row and column: no such code, an
         amount that is no number of 0 or more, or a code that stands there twice.
     """
-    check_table(path, COLUMNS, "--duties")
-    flaws, found = Quarantine(), {}
-    for row, values in read_rows(path, flaws):
+    found = {}
+    for row, values in strict_rows(path, COLUMNS, "--duties"):
         try:
             code = _code(as_text(values["code"]), tree, own)
             amounts = tuple(read_amount(values, column) for column in COLUMNS[1:])
@@ -43,8 +41,6 @@ def read_duties(
                 " one of them"
             )
         found[code] = amounts
-    for _, row, column, _, reason, _ in flaws.rows:
-        raise CatalogueError(f"{path}, row {row}, column {column or 'any'}: {reason}")
     return found
 
 

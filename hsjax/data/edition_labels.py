@@ -47,15 +47,19 @@ class EditionLabels:
     another edition lie the codes of that edition, so that a label which ends early is
     any of what these became. A code that neither knows stands for its deepest ancestor
     that the table names.
+
+    Attributes:
+      editions: that can be read: the tree's own, and those that tables lead from.
     """
 
     def __init__(self, tree: Taxonomy, correlation: Correlation):
         self.tree, self.correlation = tree, correlation
         self.places = node_places(tree)
         self._known: dict[tuple, Read] = {}
-        others = [e for e in correlation.editions if e != tree.edition]
-        others.sort(key=lambda e: len(correlation.chain(e, tree.edition)))
+        chains = {e: correlation.chain(e, tree.edition) for e in correlation.editions}
+        others = sorted(filter(chains.get, chains), key=lambda e: len(chains[e]))
         self._named = {e: correlation.named(of=e, into=tree.edition) for e in others}
+        self.editions = (tree.edition, *others)
 
     def read(self, path: tuple[str, ...], complete: bool, edition: str) -> Read:
         """The label in the tree; '' = no edition is given: the tree's own.
@@ -178,8 +182,8 @@ def in_own_edition(
 ) -> Sequence[Record]:
     """Records whose labels are of the tree's edition, or sets of its nodes.
 
-    A row of an edition that no table names has no label: it is dropped where they have
-    to be `labelled`, else kept without.
+    A row of an edition that no tables lead from has no label: it is dropped where they
+    have to be `labelled`, else kept without.
 
     Args:
       config: of the whole run; without `taxonomy.correlation` nothing is done.
@@ -208,7 +212,7 @@ def in_own_edition(
     sets = sum(r.admissible != () for r in kept)
     quarantine.tally["labels with several admissible classes"] += sets
     if not kept:
-        told = ", ".join(map(repr, labels.correlation.editions))
+        told = ", ".join(map(repr, labels.editions))
         raise CatalogueError(f"{config.data.path}: no row is of the editions {told}")
     return kept
 
@@ -218,11 +222,10 @@ def _in_own(
 ) -> Record | None:
     """See `in_own_edition`; None = dropped."""
     place = {"file": config_data.path, "row": record.row, "id": record.id}
-    editions = ("", labels.tree.edition, *labels.correlation.editions)
     if not record.path:
         return record
-    if record.edition not in editions:
-        reason = f"unknown edition: {record.edition!r} is in no correlation table"
+    if record.edition not in ("", *labels.editions):
+        reason = f"unknown edition: {_unknown(record.edition, labels)}"
         place |= {"column": config_data.columns.edition, "reason": reason}
         quarantine.add(**place, action="dropped" if labelled else "kept")
         return None if labelled else replace(record, path=(), complete=False)
@@ -232,3 +235,9 @@ def _in_own(
         quarantine.add(**place, column=column, reason=read.note, action="kept")
     sets = {"complete": read.complete, "admissible": read.admissible}
     return replace(record, path=read.path, **sets)
+
+
+def _unknown(edition: str, labels: EditionLabels) -> str:
+    if edition not in labels.correlation.editions:
+        return f"{edition!r} is in no correlation table"
+    return f"no correlation tables lead from {edition!r} to {labels.tree.edition!r}"

@@ -75,7 +75,16 @@ class Fetcher:
             answer = ask(address, self.limits, end)
             if isinstance(answer, bytes):
                 return answer
-            address = urllib.parse.urljoin(address, answer)
+            address = _joined(address, answer)
         raise FetchError(
             f"web address redirects too often: more than {REDIRECTS} times"
         )
+
+
+def _joined(address: str, location: str) -> str:
+    """The address that a server sends us to; FetchError: it is none."""
+    try:
+        return urllib.parse.urljoin(address, location)
+    except ValueError as error:
+        told = f"bad web address: it redirects to {location[:80]!r}: {error}"
+        raise FetchError(told) from None

@@ -1,6 +1,5 @@
 """Label trees from files: nomenclatures and lists of paths."""
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -9,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hsjax.data.fields import as_text
 from hsjax.data.records import CatalogueError, Record
 from hsjax.data.stored_records import labels_of
+from hsjax.data.strict_tables import read_lines, strict_rows
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError, hs_path, split_path
 
@@ -27,7 +28,7 @@ def load_taxonomy(config, *, separator: str) -> Taxonomy:
       separator: of the parts of a path, for .txt files and code + parent columns.
 
     Raises:
-      CatalogueError: the file cannot be read as a tree; names the line.
+      CatalogueError: the file cannot be read as a tree; names the row or line.
     """
     path = Path(config.path)
     if not path.is_file():
@@ -69,7 +70,7 @@ def _read_document(path: Path, config) -> Taxonomy:
 def _read_paths(path: Path, separator: str, config) -> Taxonomy:
     """A path a line; `#` starts a comment."""
     paths = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if line.strip() and not line.startswith("#"):
             try:
                 paths.append(split_path(line.strip(), separator))
@@ -85,28 +86,16 @@ def _stops(config) -> str:
     return "all" if config.stop == "all" else "none"
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[tuple[int, dict]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise CatalogueError(
-                f"{path}: the columns {sorted(missing)} are missing; it has"
-                f" {reader.fieldnames}"
-            )
-        return list(enumerate(reader, 1))
-
-
 def _name(row: dict) -> str:
-    return (row.get("name") or row.get("description") or "").strip()
+    return as_text(row.get("name")) or as_text(row.get("description"))
 
 
 def _read_codes(path: Path, separator: str, config) -> Taxonomy:
     """HS codes with names, without sections and pseudo-codes; parents are made."""
     del separator
     names, paths, left_out = {}, [], []
-    for number, row in _rows(path, ["code"]):
-        code = (row["code"] or "").strip()
+    for number, row in strict_rows(path, ("code",), "taxonomy.path"):
+        code = as_text(row["code"])
         if code in PSEUDO_CODES or not code[:1].isdigit():
             left_out.append(code)
             continue
@@ -129,12 +118,12 @@ def _read_codes(path: Path, separator: str, config) -> Taxonomy:
 def _read_parents(path: Path, separator: str, config) -> Taxonomy:
     """Columns code, parent ('' = top) and name; node codes become paths of codes."""
     parents, names = {}, {}
-    for number, row in _rows(path, ["code", "parent"]):
-        code = (row["code"] or "").strip()
+    for number, row in strict_rows(path, ("code", "parent"), "taxonomy.path"):
+        code = as_text(row["code"])
         if not code or code in parents:
             flaw = f"the code {code!r} stands there twice" if code else "empty code"
             raise CatalogueError(f"{path}, row {number}, column code: {flaw}")
-        parents[code], names[code] = (row["parent"] or "").strip(), _name(row)
+        parents[code], names[code] = as_text(row["parent"]), _name(row)
     paths, labels = [], {}
     for code in parents:
         chain = [code]
@@ -186,13 +175,12 @@ def read_names(path: str, separator: str = "") -> dict[str, str]:
       separator: of path codes; '' = HS codes, whose dots and spaces do not matter.
 
     Raises:
-      CatalogueError: there is no such file, or a path code has an empty part.
+      CatalogueError: there is no such file, or a row cannot be read.
     """
-    if path and not Path(path).is_file():
-        raise CatalogueError(f"taxonomy.names: there is no file {path}")
     names = {}
-    for number, row in _rows(Path(path), ["code"]) if path else ():
-        code = (row["code"] or "").strip()
+    rows = strict_rows(path, ("code",), "taxonomy.names") if path else ()
+    for number, row in rows:
+        code = as_text(row["code"])
         try:
             if separator:
                 code = split_path(code, separator)[-1]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Shaped
 
+from hsjax.data.records import CatalogueError
 from hsjax.evaluation.predictions import Predictions
 from hsjax.taxonomy import Taxonomy
 
@@ -14,8 +15,16 @@ def in_tree(predictions: Predictions, tree: Taxonomy) -> Predictions:
 
     A label that is cut is not known further down, so that levels below are not scored
     for it; an answer that is cut ends there.
+
+    Raises:
+      CatalogueError: the tree is deeper than the answers.
     """
     p, levels = predictions, tree.num_levels
+    if levels > p.num_levels:
+        raise CatalogueError(
+            f"--tree has {levels} levels, and a side answers in {p.num_levels}: give"
+            " the smaller tree that both sides know, such as old_taxonomy.json"
+        )
     known = [set(tree.codes[k][~tree.stop[k]].tolist()) for k in range(levels)]
     truth = _cut(p.truth, known)
     shorter = (truth != "").sum(axis=1) < (p.truth != "").sum(axis=1)

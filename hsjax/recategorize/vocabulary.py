@@ -9,6 +9,7 @@ from hsjax.data.features import text_key
 from hsjax.data.quarantine import CatalogueError
 from hsjax.data.records import Record
 from hsjax.data.store import open_store
+from hsjax.data.strict_tables import read_lines
 from hsjax.data.text import stream_texts
 from hsjax.features.cluster_cascade import Cascade
 from hsjax.features.live import embed
@@ -28,7 +29,7 @@ def nearest_names(
     too; {} where no vocabulary is asked for.
 
     Raises:
-      CatalogueError: there is no such file.
+      CatalogueError: there is no such file, or it is not UTF-8.
     """
     path = config.recategorize.vocabulary
     if not path:
@@ -59,7 +60,7 @@ def _names(path: Path, separator: str) -> list[str]:
     Parts stand apart by the catalogue's separator, or by ' > ', as public lists have.
     """
     names = []
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_lines(path):
         if line[:1] != "#":
             last = line.split(" > ")[-1].split(separator)[-1]
             names.append(last.strip())

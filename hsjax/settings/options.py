@@ -67,17 +67,19 @@ POSITIVE = ("above 0", lambda x: x > 0)
 COUNT = ("1 or more", lambda x: x >= 1)
 MOMENT = ("0 or more and below 1", lambda x: 0 <= x < 1)
 SHARE = ("from 0 to 1", lambda x: 0 <= x <= 1)
+SEED = ("0 or more and below 2 ** 32", lambda x: 0 <= x < 2**32)
 LENGTH = ("3 or more: two tokens mark the ends of a text", lambda x: x >= 3)
 
 # what a number, or each of several, must be
 NUMBERS = {
-    "seed": ("0 or more and below 2 ** 32", lambda x: 0 <= x < 2**32),
+    "seed": SEED,
     "data.batch_size": COUNT,
     "data.threads": COUNT,
     "data.workers": NOT_NEGATIVE,
     "data.prefetch": COUNT,
     "data.weighted_sampling": NOT_NEGATIVE,
     "data.synthetic.products": COUNT,
+    "data.synthetic.seed": SEED,
     "data.synthetic.shops": ("0 to 99", lambda x: 0 <= x < 100),
     "data.synthetic.style": SHARE,
     "data.synthetic.missing_text": SHARE,

@@ -76,6 +76,8 @@ def read_document(path: Path | str) -> dict:
         raise TaxonomyError(f"{path}: there is no such file") from None
     except OSError as error:
         raise TaxonomyError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:  # it would quote the whole file
+        raise TaxonomyError(f"{path} is not UTF-8; save it as UTF-8") from None
     except (KeyError, TypeError, ValueError) as error:
         raise TaxonomyError(f"{path} is not a taxonomy file: {error!r}") from None
     if document.get("hash", own) != own:

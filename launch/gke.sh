@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One run as a JobSet of GKE, from launch/gke.yaml, and waits until it has ended.
+# One run as a JobSet of GKE, from launch/gke.yaml, and waits until it has ended. The same
+# command waits for one that is under way, and replaces one that has ended.
 #
 #   launch/gke.sh NAME IMAGE -- --config=configs/scale/v5e_8.py --workdir=/runs/v5e_8
 #   launch/gke.sh -p NAME IMAGE -- ...    prints the manifest alone
@@ -40,10 +41,23 @@ if [[ -n $print ]]; then
   printf '%s\n' "$manifest"
   exit
 fi
+state() {
+  kubectl get jobset "$name" -o 'jsonpath={.status.terminalState}' "$@"
+}
+found=$(state --ignore-not-found)
+if [[ -n $found ]]; then # one that has ended stays as it is, whatever is applied
+  kubectl delete jobset "$name" --cascade=foreground # its pods are gone, too
+fi
 kubectl apply -f - <<<"$manifest"
+missed=0
 for ((;;)); do # until it has ended well or not
-  ended=$(kubectl get jobset "$name" -o 'jsonpath={.status.terminalState}')
-  case $ended in
+  if found=$(state); then
+    missed=0
+  elif ((++missed == 10)); then # not of a moment
+    echo "$0: no word of $name; the same command waits for it again" >&2
+    exit 75
+  fi
+  case $found in
     Completed) exit 0 ;;
     Failed) exit 1 ;;
   esac

@@ -123,6 +123,31 @@ def test_every_row_is_answered_or_told(workdir, goods, tmp_path):
     assert set(seen["reason"].to_pylist()) == {""}
 
 
+def test_what_all_answers_show_together_is_told(workdir, goods, tmp_path):
+    """p9 stands in rows of three parts; what is blank is no probability of 0."""
+    for row in (33, 60):
+        replaced(goods, f"\np{row},", "\np9,")
+    done, table = answers_of(workdir, goods, tmp_path / "codes.parquet")
+    with (tmp_path / "codes.parquet.quarantine.csv").open(newline="") as file:
+        notes = list(csv.DictReader(file))
+    assert [int(note["row"]) for note in notes] == sorted(int(n["row"]) for n in notes)
+    told = {n["row"]: n["reason"] for n in notes if n["reason"].startswith("repeated")}
+    assert told == {row: "repeated id: row 9 has it, too" for row in ("33", "60")}
+    assert done.flaws == len(notes)
+    told = done.told(tmp_path / "codes.parquet").splitlines()[1]
+    assert told.startswith("1 without an answer: nothing to classify: neither")
+    assert told.endswith("(1 of this kind)")
+    (empty,) = [row for row in table.to_pylist() if row["row"] == 3]
+    assert (empty["prob_level1"], empty["has_title"]) == (None, False)
+    again, _ = answers_of(workdir, goods, tmp_path / "codes.parquet")
+    assert (again.unanswered, again.flaws) == (done.unanswered, done.flaws)
+    # a model that was not asked has not looked
+    q = Question(policy="fill_missing", current="id")
+    done, table = answers_of(workdir, goods, tmp_path / "filed.parquet", q)
+    assert table["has_title"].null_count == table["prob_level1"].null_count == done.rows
+    assert "68 without an answer: it has a code" in done.unanswered
+
+
 def test_other_kinds_of_files_say_the_same(workdir, goods, tmp_path):
     _, table = answers_of(workdir, goods, tmp_path / "codes.parquet")
     predict_catalogue(workdir, goods, tmp_path / "codes.csv")

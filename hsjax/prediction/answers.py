@@ -44,10 +44,10 @@ def answer_table(
     """Answers as columns, by the names of predictions.parquet where it has them.
 
     row, id; pred and name of the deepest node; pred_levelK, name_levelK, prob_levelK of
-    each level, '' and 0 where the path has ended; log_prob of the whole path; the best
+    each level, blank where the path has ended; log_prob of the whole path; the best
     paths with their probabilities; what else was asked for, see `asked_columns`;
-    has_MODALITY; stage; reason, why there is no answer; the content_key; embeddings,
-    where asked.
+    has_MODALITY, blank where the model was not asked; stage; reason, why there is no
+    answer; the content_key; embeddings, where asked.
 
     Args:
       contents: of each row.
@@ -64,7 +64,8 @@ def answer_table(
     for k in range(tree.num_levels):
         columns[f"pred_level{k + 1}"] = codes[:, k]
         columns[f"name_level{k + 1}"] = called[:, k]
-        columns[f"prob_level{k + 1}"] = p.prob[:, k].astype(np.float32)
+        prob = p.prob[:, k].astype(np.float32)
+        columns[f"prob_level{k + 1}"] = pa.array(prob, mask=codes[:, k] == "")
     log_prob = p.log_prob.astype(np.float32)
     columns["log_prob"] = pa.array(log_prob, mask=np.isnan(log_prob))
     kept = counts_of(p.topk_codes)
@@ -77,7 +78,7 @@ def answer_table(
         known = beside.current or [""] * len(p)
         filed = filed_codes(beside.policy, known, ours(p, columns), tree, beside.own)
         columns["code"] = filed
-    columns |= {f"has_{name}": values for name, values in p.present.items()}
+    columns |= _seen(p, beside.reasons)
     columns["stage"] = p.stage
     columns["reason"] = np.array(reasons, object)
     columns[CONTENT] = np.array(contents, object)
@@ -87,6 +88,12 @@ def answer_table(
         width = vectors.shape[1]
         table[f"embedding_{name}"] = pa.FixedSizeListArray.from_arrays(flat, width)
     return pa.table(table)
+
+
+def _seen(p: Predictions, reasons: Sequence[str]) -> dict[str, pa.Array]:
+    """Which modalities there are, blank where nobody has looked."""
+    unasked = np.array([bool(known) for known in reasons], bool)
+    return {f"has_{k}": pa.array(x, mask=unasked) for k, x in p.present.items()}
 
 
 def renumbered(answers: pa.Table, records: Sequence[Record]) -> pa.Table:

@@ -20,6 +20,7 @@ from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.known import Known
 from hsjax.prediction.origins import origin_here, origins_of, tell_origin
 from hsjax.prediction.output import assemble, check_output, quarantine_path
+from hsjax.prediction.overview import seen_together
 from hsjax.prediction.parts import Parts
 from hsjax.prediction.question import Question, terms_of
 from hsjax.prediction.source import Unchanged, check_apart, source_facts
@@ -46,7 +47,7 @@ class Done(NamedTuple):
       missing: parts that are not there yet; flaws: notes in the quarantine.
       seconds: from the first block to the last; 0 = nothing was left to do.
       loading: seconds before that, in which the model was loaded.
-      note: a sentence on the answers.
+      note: a sentence on the answers; unanswered: one on products that have none.
     """
 
     rows: int
@@ -57,6 +58,7 @@ class Done(NamedTuple):
     seconds: float
     loading: float
     note: str = ""
+    unanswered: str = ""
 
     def told(self, output: Path) -> str:
         """Sentences for the user."""
@@ -74,7 +76,7 @@ class Done(NamedTuple):
         if self.flaws:
             said += f"; {self.flaws:,} flaws, see {quarantine_path(output)}"
         told = f"{output}: {self.rows:,} products; {said}"
-        return f"{told}\n{self.note}" if self.note else told
+        return "\n".join(filter(None, (told, self.unanswered, self.note)))
 
 
 def predict_catalogue(
@@ -205,10 +207,13 @@ def _finished(parts: Parts, source: Path, output: Path, **told) -> Done:
         raise nothing_usable(source, [*parts.all_notes()])
     written = parts.written(output)
     if written is None:
-        written = {"flaws": assemble(parts, output)}
+        seen = seen_together(parts, source)
+        written = {"flaws": assemble(parts, output, seen.repeats)}
+        written["unanswered"] = seen.unanswered
         parts.tell_written(output, written)
     parts.forget_others()
-    return Done(rows=rows, missing=0, flaws=written["flaws"], **told)
+    own = {"flaws": written["flaws"], "unanswered": written["unanswered"]}
+    return Done(rows=rows, missing=0, **own, **told)
 
 
 def _one_ahead(items: Iterable[T]) -> Iterator[T]:

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
 from itertools import chain
 from pathlib import Path
 
@@ -28,14 +29,18 @@ def check_output(path: Path) -> None:
         raise CatalogueError(f"--output={path}: there is no folder {path.parent}")
 
 
-def assemble(parts: Parts, output: Path) -> int:
+def assemble(parts: Parts, output: Path, repeats: Sequence[tuple] = ()) -> int:
     """All parts as one file, and the notes beside it, of which it gives the number.
+
+    Args:
+      repeats: notes on ids, in the order of their rows.
 
     A list is JSON in a CSV, which has no lists; what is not there is blank, and no text
     is a formula: see `safe_cell`.
     """
     remove_cut_off(output.parent, f"{output.name}.*")
-    flaws = _notes(quarantine_path(output), parts.all_notes())
+    notes = merge(parts.all_notes(), repeats, key=lambda note: note[1])
+    flaws = _notes(quarantine_path(output), notes)
     paths = map(parts.path, range(parts.count))
     tables = (pq.read_table(path).drop_columns(ORIGIN) for path in paths)
     bar = progress(tables, "writing", total=parts.count, unit="parts")

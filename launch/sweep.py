@@ -22,7 +22,9 @@ from absl import app, flags
 RUNS = flags.DEFINE_string("runs", None, "FILE.jsonl, a run or a row of seeds a line.")
 ROOT = flags.DEFINE_string("root", None, "Folder of the workdirs.")
 LAUNCHER = flags.DEFINE_string(
-    "launcher", "", "local | print | slurm; default: local, no training with --table."
+    "launcher",
+    "",
+    "local | print | slurm | tpu | gke; default: local, no training with --table.",
 )
 EVALUATE = flags.DEFINE_multi_string(
     "evaluate", [], "NAME='ARGUMENTS' of hsjax.evaluate, into RUN/NAME of trained runs."
@@ -54,14 +56,13 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
         read_evaluations,
         training_jobs,
     )
-    from hsjax.sweep.launchers import LAUNCHERS
+    from hsjax.sweep.launchers import LAUNCHERS, check_through
     from hsjax.train.workdir import ConfigError
 
     name = LAUNCHER.value or "local"
     if name not in LAUNCHERS:
         raise ConfigError(
-            f"--launcher={name} is unknown; known: {', '.join(LAUNCHERS)}; TPU pods and"
-            " GKE are reached by --through"
+            f"--launcher={name} is unknown; known: {', '.join(LAUNCHERS)}"
         )
     if SLURM.value and name != "slurm":
         told = f"--slurm says nothing with the launcher {name}"
@@ -70,6 +71,7 @@ def launch(runs, root: Path) -> tuple[list[str], str]:
     training = [] if TABLE.value and not LAUNCHER.value else training_jobs(runs, root)
     check_sources(training)
     through = words_of(THROUGH)
+    check_through(name, through)
     training = [job._replace(through=through) for job in training]
     jobs = [*training, *evaluation_jobs(runs, root, evaluations)]
     what = "runs and evaluations" if evaluations else "runs"

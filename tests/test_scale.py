@@ -59,9 +59,8 @@ def test_every_parameter_lies_where_it_was_agreed(name):
         path.write_text(text)
     told = f"where this is intended: {WRITE}=1 python -m pytest tests/test_scale.py"
     assert text == path.read_text(), told
-    split = config.train.fsdp_devices * config.train.tensor_devices > 1
-    assert ("layer*/mlp_in/kernel" in text) == ("vit" in config.model.image.family)
-    assert split == (config.train.fsdp_devices > 1)
+    if config.train.fsdp_devices > 1:  # no large parameter lies whole on a device
+        assert re.search(r"layer\*/mlp_in/kernel \(\d+, \d+\) \(.*'fsdp'", text)
 
 
 def test_a_step_is_compiled_for_the_devices_that_are_here():

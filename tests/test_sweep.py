@@ -23,7 +23,12 @@ from hsjax.sweep.jobs import (
     read_evaluations,
     training_jobs,
 )
-from hsjax.sweep.launchers import print_commands, run_local, submit_slurm
+from hsjax.sweep.launchers import (
+    check_through,
+    print_commands,
+    run_local,
+    submit_slurm,
+)
 from hsjax.sweep.lists import (
     check_runs,
     chosen_runs,
@@ -580,13 +585,23 @@ def test_a_mistake_in_an_evaluation_is_told(tmp_path, words, told):
 
 def test_the_command_ends_mistakes_in_a_sentence(tmp_path):
     path = write_lines(tmp_path, line())
-    done = sweep(f"--runs={path}", f"--root={tmp_path}", "--launcher=tpu")
+    done = sweep(f"--runs={path}", f"--root={tmp_path}", "--launcher=tpus")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "hsjax: --launcher=tpu is unknown; known: local, print, slurm; TPU pods and"
-        " GKE are reached by --through"
+        "hsjax: --launcher=tpus is unknown; known: local, print, slurm, tpu, gke"
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "script"), [("tpu", "tpu_pod.sh a b c --"), ("gke", "gke.sh {name} i --")]
+)
+def test_a_launcher_elsewhere_wants_its_script(name, script):
+    check_through(name, ("launch/" + script).split())
+    check_through("local", ())
+    for wrong in ((), ("launch/local.sh", "-n", "2")):
+        with pytest.raises(ConfigError, match=rf"{name}: add --through='launch/{name}"):
+            check_through(name, wrong)
 
 
 def test_a_command_line_that_no_shell_reads_is_told(tmp_path):

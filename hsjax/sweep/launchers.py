@@ -127,7 +127,22 @@ def _submitted(
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-LAUNCHERS = {"local": run_local, "print": print_commands, "slurm": submit_slurm}
+LAUNCHERS = {
+    "local": run_local,
+    "print": print_commands,
+    "slurm": submit_slurm,
+    # one run after another as well, each of them on machines that are elsewhere
+    "tpu": run_local,
+    "gke": run_local,
+}
+SCRIPTS = {"tpu": "tpu_pod.sh NAME ZONE FOLDER --", "gke": "gke.sh {name} IMAGE --"}
+
+
+def check_through(launcher: str, through: Sequence[str]) -> None:
+    """ConfigError: a launcher whose script is not named."""
+    usage = SCRIPTS.get(launcher, "")
+    if usage and (not through or Path(through[0]).name != usage.split()[0]):
+        raise ConfigError(f"--launcher={launcher}: add --through='launch/{usage}'")
 
 
 def _undone(jobs: Sequence[Job]) -> list[Job]:

@@ -88,17 +88,20 @@ def test_without_the_compiler_it_says_what_to_install(monkeypatch):
     reason="libtpu, the compiler of TPUs, is not installed: pip install 'hsjax[tpu]'",
 )
 def test_a_step_is_compiled_for_a_tpu_that_is_not_here(tmp_path):
-    flags = overrides({**TEXT, **ALL_DEVICES, "train.fsdp_devices": 4})
-    common = ("--config=configs/base.py", *flags, f"--json={tmp_path}/found")
+    small = ("--config=configs/base.py", *overrides({**TEXT, **ALL_DEVICES}))
+    asked = {"v5e:2x4": ("--config=configs/scale/v5e_8.py",), "v5e:3x5": small}
+    told = f"--json={tmp_path}/found"
     runs = [
-        command("compile", f"--topology={name}", *common, module="hsjax.bench")
-        for name in ("v5e:2x4", "v5e:3x5")
+        command("compile", f"--topology={name}", *flags, told, module="hsjax.bench")
+        for name, flags in asked.items()
     ]
     (_, err), (_, wrong) = (run.communicate(timeout=900) for run in runs)
     assert runs[0].returncode == 0, err
     found = json.loads((tmp_path / "found").read_text())
     assert (found["device"], found["devices"]) == ("TPU v5 lite", 8)
-    assert found["mesh"] == {"data": 2, "fsdp": 4, "tensor": 1}
+    config = importlib.import_module("configs.scale.v5e_8").get_config()
+    assert found["mesh"]["fsdp"] == config.train.fsdp_devices > 1
+    assert found["batch_size"] == config.data.batch_size
     assert found["bytes_per_device"]["together"] < 16 * 2**30
     assert found["compile_seconds"] > 0
     assert runs[1].returncode == 1

@@ -302,6 +302,9 @@ def test_what_is_reached_is_told_with_and_without_what_is_left_to_people():
     assert cells[1][4] == f"{100 * told.answered_f1:.1f}"
     assert cells[1][5] == f"{100 * told.answered_accuracy:.1f}"
     assert cells[2][4:] == ["–", "–", "–", "–", cost], "the mean cost needs no label"
+    ahead = told._replace(strong_f1=told.f1 - 0.02)
+    assert "ahead of its strong run" in reached_table({"there": ahead}, COSTS)
+    assert "ahead" not in reached_table({"there": told._replace(strong_f1=1.0)}, COSTS)
 
 
 def test_a_cost_that_nobody_knows_is_no_wish():
@@ -769,7 +772,7 @@ def test_each_run_takes_its_own_places(cached, stores, tmp_path):
     folders = [cached / "title", cached / "pair"]
     check_stages(folders, places)
     first, second = members_of(cached, ["title", "pair"], tmp_path, features=places)
-    assert first.config.data.features.image == ""
+    assert "image" not in first.config.data.features
     for config in (second.config, second.run.config):
         assert config.data.features.image == str(places["image"])
         assert config.data.features.title == str(stores / "title")

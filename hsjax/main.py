@@ -64,14 +64,16 @@ def show_log() -> None:
 def start(run: Callable[[], None]) -> None:
     """What a command does that is told all by flags: our log lines, then `run`.
 
-    Raises:
-      UsageError: there are words beside the flags.
+    A UsageError ends in its sentence: absl would print all flags before it.
     """
 
     def checked(argv) -> None:
-        if len(argv) > 1:
-            raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
-        run()
+        try:
+            if len(argv) > 1:
+                raise app.UsageError(f"not understood: {' '.join(argv[1:])}")
+            run()
+        except app.UsageError as error:
+            raise SystemExit(f"hsjax: {error} (--help tells the flags)") from None
 
     show_log()
     app.run(checked)

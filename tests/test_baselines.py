@@ -30,8 +30,7 @@ from hsjax.features.live import embed
 from hsjax.features.stored_vectors import StoredVectors
 from hsjax.settings.choices import check_choices
 from hsjax.taxonomy import Taxonomy
-from hsjax.train.config import plain, read_config
-from hsjax.train.workdir import ConfigError, write_config
+from hsjax.train.workdir import ConfigError
 from hsjax.trained.experts import LOG_PROBS, fitted_expert
 from hsjax.trained.reports import trained_baseline
 from hsjax.trained.scoring import evaluate_run
@@ -290,18 +289,6 @@ def test_kinds_take_their_own_settings(tree):
     config = run_config({**TEXT, "task": "baseline", "baseline.kind": "neares"})
     with pytest.raises(ConfigError, match=r"baseline.kind.*mean 'nearest'"):
         check_choices(config)
-
-
-def test_a_workdir_of_the_svm_of_old_is_read(tmp_path):
-    config = run_config({**TEXT, "task": "baseline", "baseline.penalty": 0.5})
-    write_config(config, tmp_path)
-    path = tmp_path / "config.json"
-    document = json.loads(path.read_text())
-    group = document["config"].pop("baseline")
-    group = {k: group[k] for k in ("ngrams", "penalty", "calibrate")}
-    document["config"]["svm"] = group
-    path.write_text(json.dumps(document))
-    assert plain(read_config(tmp_path)) == plain(config)
 
 
 def test_it_reads_texts_and_needs_no_store(tmp_path):

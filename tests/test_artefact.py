@@ -21,6 +21,7 @@ from PIL import Image
 from runs import ROOT, TEXT, command, run_config, train_run
 
 import hsjax
+from hsjax.artefact.answers import NOTHING
 from hsjax.artefact.document import (
     CALIBRATION,
     NAME,
@@ -176,7 +177,7 @@ def test_it_answers_as_the_run_without_what_trained_it(
         x not in (2, 3, 4, 6, 8) for x in range(11)
     ]
     notes = found["notes"].reshape(-1, 3)
-    assert notes[:, 0].tolist() == ["4", "6"]
+    assert notes[:, 0].tolist() == ["4", "6", "3", "8"]  # unread, then empty
     assert "truncated image" in notes[0, 2]
     assert "leaves image_root" in notes[1, 2]
     document = json.loads((folder / NAME).read_text())
@@ -213,6 +214,9 @@ def test_a_row_does_not_depend_on_its_batch(artefact, goods):
         assert alone.codes.tolist() == whole.codes[i : i + 1].tolist()
     assert whole.confident is None
     assert whole.notes[0] == Note(4, "image", whole.notes[0].reason)
+    bare = ~np.any([*whole.present.values()], axis=0)
+    told = [note.row for note in whole.notes if note.reason == NOTHING]
+    assert told == np.flatnonzero(bare).tolist() != []
 
 
 def test_threads_may_share_it(artefact, goods):

@@ -9,6 +9,8 @@ from hsjax.artefact.inputs import Note
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.node_codes import deepest, level_codes, node_codes
 
+NOTHING = "nothing to classify: neither text nor picture that the model reads"
+
 
 class Answers(NamedTuple):
     """Of N rows in a tree of L levels; the fields are called as a run calls them.
@@ -22,9 +24,9 @@ class Answers(NamedTuple):
       confident: (N,) the deepest node as probable as was asked for, '' = none is; None
         = not asked.
       present: modality -> (N,) which rows have it; where all are absent an answer is
-        the classes' shares and no more.
+        the classes' shares and no more, and a note says so.
       embeddings: (N, E) unit vectors of text and image, zeros where absent.
-      notes: fields that could not be read.
+      notes: fields that could not be read, then rows that say nothing.
     """
 
     codes: np.ndarray
@@ -55,7 +57,8 @@ def make_answers(
     Args:
       asked: was a confidence?
     """
-    codes = node_codes(tree, found[f"decoded/{main}"])
+    present, codes = _named(found, "has_"), node_codes(tree, found[f"decoded/{main}"])
+    bare = np.flatnonzero(~np.any([*present.values()], axis=0))
     tops = found["level_topk"]
     level_topk = [level_codes(tree, k, tops[:, k]) for k in range(tree.num_levels)]
     confident = deepest(node_codes(tree, found["confident"])) if asked else None
@@ -68,9 +71,9 @@ def make_answers(
         topk_probs=found["topk_probs"],
         level_topk=np.stack(level_topk, axis=1),
         confident=confident,
-        present=_named(found, "has_"),
+        present=present,
         embeddings=_named(found, "embedding/"),
-        notes=tuple(notes),
+        notes=(*notes, *(Note(int(row), "", NOTHING) for row in bare)),
     )
 
 

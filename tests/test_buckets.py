@@ -9,7 +9,12 @@ from test_batches import EXAMPLES, assert_same
 from tiny import bitwise_equal, ragged_tree, tiny_config, tiny_model
 
 from hsjax.data import batches
-from hsjax.data.batches import batch_plan, prefetched, training_batches
+from hsjax.data.batches import (
+    batch_plan,
+    evaluation_batches,
+    prefetched,
+    training_batches,
+)
 from hsjax.data.buckets import cut_texts, needed_buckets
 from hsjax.data.examples import Augmentation
 from hsjax.settings.choices import check_choices
@@ -96,6 +101,30 @@ def test_batches_are_cut_and_hold_what_they_held():
                     assert not expected[plan.length :].any()
                     expected = expected[: plan.length]
                 np.testing.assert_array_equal(x[row], expected, err_msg=name)
+
+
+def test_evaluation_sees_every_row_once_at_its_own_length():
+    needed = needed_buckets(EXAMPLES.tokens, BUCKETS)
+    shards = [
+        evaluation_batches(EXAMPLES, batch_size=6, rows=rows, buckets=BUCKETS)
+        for rows in np.split(np.arange(6), 2)
+    ]
+    seen, lengths = [], []
+    for parts in zip(*([x[k] for k in range(len(x))] for x in shards), strict=True):
+        for part in parts:
+            own = part["index"][part["weight"] > 0]
+            seen += own.tolist()
+            length = part["title_ids"].shape[1]
+            assert (np.array(BUCKETS)[needed[own]] == length).all()
+            whole = EXAMPLES.tokens["title"].at(own)
+            assert not whole.mask[:, length:].any()
+            np.testing.assert_array_equal(
+                part["title_ids"][: len(own)], whole.ids[:, :length]
+            )
+        lengths.append(length)
+    assert sorted(seen) == list(range(N))
+    assert lengths == sorted(lengths, reverse=True)
+    assert set(lengths) == set(BUCKETS)
 
 
 @pytest.mark.parametrize("weighted", [0.0, 0.5])

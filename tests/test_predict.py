@@ -245,6 +245,38 @@ def test_batches_are_made_ahead_as_the_config_says(run, monkeypatch):
     assert asked == [{"start": 0, "threads": 3, "workers": 0, "buffer": 5}]
 
 
+def test_an_answer_hangs_on_its_own_product_alone(run, monkeypatch):
+    """Texts of like length are answered together, whoever else is asked for."""
+    monkeypatch.setattr("hsjax.data.buckets.FEW_LENGTHS", (4, 6))
+    titles = ["boot", "red leather boot", "", "boot " * 9, "red boot", "leather " * 4]
+    records = run.records([{"title": title} for title in titles * 3])
+    lengths = []
+
+    def answer(params, stats, batch, **asked):
+        lengths.append(batch["title_ids"].shape)
+        return run.answer(params, stats, batch, **asked)
+
+    config = run.config.copy_and_resolve_references().unlock()
+    config.eval.batch_size = 8
+    whole = run._replace(config=config, answer=answer).predict(records)
+    longest = dict(run.spec.lengths)["title"]
+    sizes = [length for _, length in lengths]
+    assert sizes == sorted(sizes, reverse=True)
+    assert {rows for rows, _ in lengths} == {8}
+    assert set(sizes) == {4, 6, longest}
+    assert [int(row) for row in whole.row] == [record.row for record in records]
+    for place in (0, 3, 5, 7):
+        alone = run._replace(config=config).predict([records[place]])
+        for name in ("log_prob", "topk_probs", "prob"):
+            own, among = getattr(alone, name)[0], getattr(whole, name)[place]
+            np.testing.assert_array_equal(own, among, err_msg=name)
+        assert alone.topk_codes[0].tolist() == whole.topk_codes[place].tolist()
+    monkeypatch.setattr("hsjax.data.buckets.FEW_LENGTHS", ())
+    alike = run.predict(records)
+    np.testing.assert_allclose(alike.log_prob, whole.log_prob, atol=2e-6)
+    np.testing.assert_array_equal(alike.topk_codes, whole.topk_codes)
+
+
 @pytest.mark.slow
 def test_the_command_writes_the_confident_answer(run, workdir, shop, tmp_path):
     flags = (f"--run={workdir}", f"--input={shop}", f"--output={tmp_path}")

@@ -22,6 +22,7 @@ from hsjax.data.buckets import (
     InOrder,
     Plan,
     cut_texts,
+    evaluation_plans,
     needed_buckets,
 )
 from hsjax.data.examples import Augmentation, Examples, assemble
@@ -177,20 +178,31 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 def evaluation_batches(
-    examples: Examples, *, batch_size: int, rows: np.ndarray | None = None
+    examples: Examples,
+    *,
+    batch_size: int,
+    rows: np.ndarray | None = None,
+    buckets: Sequence[int] = (),
 ) -> grain.MapDataset:
-    """Every example once, in order; the last batch is filled up with rows of weight 0.
+    """Every example once; batches are filled up with rows of weight 0.
 
     `ds[k]` is the part of this process, see `training_batches`: `rows` ascend.
+
+    Args:
+      buckets: lengths of texts, ascending, whose rows are together; () = all in order,
+        and only the last batch is filled up.
     """
     rows = np.arange(batch_size) if rows is None else rows
-    count = -(-len(examples) // batch_size)
+    needed = needed_buckets(examples.tokens, buckets) if buckets else None
+    options = {"needed": needed, "buckets": buckets}
+    plans = evaluation_plans(len(examples), batch_size, **options)
 
     def batch(k: int) -> dict[str, np.ndarray]:
-        index = k * batch_size + rows
-        index = index[index < len(examples)]
+        index = plans[k].index
+        index = index[rows[rows < len(index)]]
         parts = assemble(examples, index, index)
         rest = examples.spec.padding(len(rows) - len(index))
-        return {name: np.concatenate([parts[name], rest[name]]) for name in parts}
+        whole = {name: np.concatenate([parts[name], rest[name]]) for name in parts}
+        return cut_texts(whole, examples.spec.streams, plans[k].length)
 
-    return grain.MapDataset.range(count).map(batch)
+    return grain.MapDataset.range(len(plans)).map(batch)

@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Integer
 
+from hsjax.batch import BatchSpec
 from hsjax.data.text import StoredTokens
 from hsjax.data.tokens import Tokens
 
 WINDOW = 64  # batches; of each, one a bucket at most holds texts of two
+# tokens that a text is padded to where nothing is learnt: little is wasted, and few
+# shapes are compiled
+LENGTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+FEW_LENGTHS = LENGTHS[1::2]  # where a length is one more program of a whole model
 
 
 class Plan(NamedTuple):
@@ -113,6 +119,49 @@ def needed_buckets(
     """
     longest = np.max([x.lengths() for x in tokens.values()], axis=0)
     return np.searchsorted(buckets, longest)
+
+
+def lengths_up_to(longest: int, lengths: Sequence[int] = LENGTHS) -> tuple[int, ...]:
+    """Of texts of at most so many tokens, which is the last length."""
+    return *(length for length in lengths if length < longest), longest
+
+
+def answered_lengths(spec: BatchSpec) -> tuple[int, ...]:
+    """Of texts that a model of such batches answers together; () = all as they come.
+
+    Decided by the model alone, so that no answer hangs on other products. Beside a
+    picture a text costs little, and every length is one more program.
+    """
+    lengths = dict(spec.lengths).values()
+    if spec.image or not lengths:
+        return ()
+    return lengths_up_to(max(lengths), FEW_LENGTHS)
+
+
+def evaluation_plans(
+    count: int,
+    batch_size: int,
+    *,
+    needed: Integer[np.ndarray, "N"] | None = None,
+    buckets: Sequence[int] = (),
+) -> list[Plan]:
+    """Every example once; the last batch, or the last of a bucket, may have fewer rows.
+
+    With buckets, what a text is padded to follows from the row alone. The longest are
+    first: what does not fit into memory fails at once.
+
+    Args:
+      needed: see `needed_buckets`; None = in order, all as long as the stream.
+    """
+    groups = [(np.arange(count), None)]
+    if needed is not None:
+        numbers = np.unique(needed)[::-1].tolist()
+        groups = [(np.flatnonzero(needed == b), buckets[b]) for b in numbers]
+    return [
+        Plan(some, some, length)
+        for members, length in groups
+        for some in np.split(members, range(batch_size, len(members), batch_size))
+    ]
 
 
 def cut_texts(batch: dict, streams: Sequence[str], length: int | None) -> dict:

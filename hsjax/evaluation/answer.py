@@ -17,6 +17,7 @@ from hsjax.temperature import tempered
 from hsjax.tree.costs import PairCosts
 
 PREFIX = "prefix"  # of a batch: ids of a path that is known already
+OF_ROWS = ("weight", "index")  # of a batch, which its answers keep
 SET_LEAVES = 20  # of a set that are named
 
 
@@ -55,7 +56,6 @@ def make_answer(
             "prob": _node_probs(logits, decoded[main], tree),
             "log_prob": label_log_probs(logits, decoded[main], tree).sum(axis=1),
             "level_topk": level_topk(logits, tree, topk),
-            "weight": batch["weight"],
         }
         found |= _best_paths(logits, tree, topk)
         if confidence is not None:
@@ -125,14 +125,15 @@ def _beside(
 
 
 def _present(outputs, batch) -> dict[str, jax.Array]:
-    """Embeddings, and which modality is there."""
+    """Embeddings, which modality is there, and whose row it is."""
     found = {}
     if outputs.text is not None:  # zero already where every text stream is absent
         found["embedding/text"] = outputs.text
     if outputs.image is not None:
         here = batch["has_image"][:, None]
         found["embedding/image"] = jnp.where(here, outputs.image, 0.0)
-    return found | {k: here for k, here in batch.items() if k.startswith("has_")}
+    kept = [name for name in batch if name.startswith("has_") or name in OF_ROWS]
+    return found | {name: batch[name] for name in kept}
 
 
 def _truth_facts(logits, labels, tree: Taxonomy) -> dict[str, jax.Array]:

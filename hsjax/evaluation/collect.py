@@ -1,6 +1,7 @@
 """A model's answers to a whole catalogue: params and batches in, `Predictions` out."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -80,10 +81,11 @@ def collect_predictions(
       told: what the progress bar says, '' = none.
 
     Returns:
-      Predictions of the rows of weight above 0, in order; and weighted mean losses.
+      Predictions of the rows of weight above 0, in the order of the answers' `index`
+      where they have one; and weighted mean losses.
     """
-    bar = progress(batches, told, unit="batches")
-    parts = [jax.tree.map(on_host, answer(batch)) for batch in bar]
+    asked = map(answer, progress(batches, told, unit="batches"))
+    parts = [jax.tree.map(on_host, found) for found in _one_behind(asked)]
     losses = {
         k[5:]: np.stack([p.pop(k) for p in parts])
         for k in list(parts[0])
@@ -94,9 +96,21 @@ def collect_predictions(
         for name, (m, w) in ((k, (v[:, 0], v[:, 1])) for k, v in losses.items())
     }
     found = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-    real = found.pop("weight") > 0
-    found = {k: v[real] for k, v in found.items()}
+    places = np.flatnonzero(found.pop("weight") > 0)
+    if "index" in found:
+        places = places[np.argsort(found.pop("index")[places])]
+    found = {k: v[places] for k, v in found.items()}
     return _to_predictions(found, rows, tree, main, costs), means
+
+
+def _one_behind(items: Iterable) -> Iterator:
+    """Each when the next is there: what a device computes is not waited for."""
+    before = deque()
+    for item in items:
+        before.append(item)
+        if len(before) > 1:
+            yield before.popleft()
+    yield from before
 
 
 def on_host(x: jax.Array) -> np.ndarray:

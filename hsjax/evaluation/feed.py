@@ -1,6 +1,6 @@
 """How every evaluation is fed: the same batches, of one shape, on all devices."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import jax
@@ -14,9 +14,9 @@ from hsjax.sharding import batch_pieces, place_batch, process_rows
 
 
 class Feed:
-    """Every example once, in order, as batches that lie split over the mesh.
+    """Every example once, as batches that lie split over the mesh.
 
-    Iterates anew each time. The last batch is filled up with rows of weight 0.
+    Iterates anew each time. Batches are filled up with rows of weight 0.
 
     Attributes:
       size: rows of a batch, of all processes: `eval.batch_size`, rounded up so that
@@ -24,6 +24,7 @@ class Feed:
 
     Args:
       beside: name -> (N, ...) ids of each example that go with its batch; -1 fills up.
+      buckets: of `evaluation_batches`; () = all in order.
     """
 
     def __init__(
@@ -33,13 +34,14 @@ class Feed:
         mesh: Mesh,
         *,
         beside: Mapping[str, Int[np.ndarray, "N ..."]] = MappingProxyType({}),
+        buckets: Sequence[int] = (),
     ):
         self.data, self.mesh, self.beside = config.data, mesh, beside
         pieces = batch_pieces(mesh)
         self.size = -(-config.eval.batch_size // pieces) * pieces
         self.rows = process_rows(mesh, self.size)
         self.batches = evaluation_batches(
-            examples, batch_size=self.size, rows=self.rows
+            examples, batch_size=self.size, rows=self.rows, buckets=buckets
         )
 
     def __iter__(self) -> Iterator[dict[str, jax.Array]]:
@@ -51,16 +53,14 @@ class Feed:
             workers=0,
             buffer=self.data.prefetch,
         )
-        return (self._placed(i, batch) for i, batch in enumerate(ahead))
+        return map(self._placed, ahead)
 
     def first(self) -> list[dict[str, jax.Array]]:
         """The first batch alone."""
-        return [self._placed(0, self.batches[0])]
+        return [self._placed(self.batches[0])]
 
-    def _placed(self, number: int, batch) -> dict[str, jax.Array]:
-        index = number * self.size + self.rows
+    def _placed(self, batch) -> dict[str, jax.Array]:
         for name, ids in self.beside.items():
-            own = ids[index[index < len(ids)]]
-            rest = np.full((len(index) - len(own), *ids.shape[1:]), -1, ids.dtype)
-            batch = {**batch, name: np.concatenate([own, rest])}
+            last = np.full((1, *ids.shape[1:]), -1, ids.dtype)  # where the index is -1
+            batch = {**batch, name: np.concatenate([ids, last])[batch["index"]]}
         return place_batch(batch, self.mesh)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32, Integer, UInt8
 from tokenizers import Tokenizer
 
+from hsjax.data.buckets import lengths_up_to
 from hsjax.data.image import cores, encoded_bytes
 from hsjax.data.pixels import ImageError, decode_image
 from hsjax.data.quarantine import CatalogueError
@@ -19,9 +20,6 @@ from hsjax.data.store_parts import as_stored
 from hsjax.models.preprocessing import Preprocessing
 from hsjax.progress import progress
 
-# tokens of a bucket: a text is padded to the next one, so that little is wasted and
-# few shapes are compiled
-BUCKETS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 WINDOW = 50_000  # texts that are in memory, and sorted by length, at once
 CHUNK = 4096  # texts whose tokens are Python's at a time
 AHEAD = 2  # batches of pictures that are decoded while one is encoded
@@ -87,7 +85,7 @@ def _by_length(
     apply: Callable, ids: Sequence[np.ndarray], *, length: int, tokens: int
 ) -> Iterator[EncodedBatch]:
     lengths = np.array([len(x) for x in ids])
-    edges = np.array([*(b for b in BUCKETS if b < length), length])
+    edges = np.array(lengths_up_to(length))
     bucket = edges[np.searchsorted(edges, np.maximum(lengths, 1))]
     for width in np.unique(bucket)[::-1].tolist():
         members = np.flatnonzero(bucket == width)

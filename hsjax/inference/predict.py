@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
 from hsjax.batch import BatchSpec
+from hsjax.data.buckets import answered_lengths
 from hsjax.data.columns import model_columns
 from hsjax.data.cost_file import costs_of_run
 from hsjax.data.features import EncodeMissing
@@ -126,13 +127,12 @@ class Run(NamedTuple):
         config, tree, asked = self.config, self.tree, self._asked(confidence) | beside
         outside = encode_labels(records, tree)[1]
         groups = group_keys(records) if groups is None else groups
-        rows = describe_rows(
-            records, groups=groups, outside=outside, levels=tree.num_levels
-        )
+        fed = {"groups": groups, "prefixes": prefixes, "encode": encode}
+        told = {"groups": groups, "outside": outside, "levels": tree.num_levels}
         predictions, _ = collect_predictions(
             lambda batch: self.answer(self.params, self.stats, batch, **asked),
-            self.feed(records, groups=groups, prefixes=prefixes, encode=encode),
-            rows=rows,
+            self.feed(records, buckets=answered_lengths(self.spec), **fed),
+            rows=describe_rows(records, **told),
             tree=tree,
             main=config.eval.decode,
             costs=self.costs,
@@ -163,8 +163,9 @@ class Run(NamedTuple):
         groups: np.ndarray,
         prefixes: np.ndarray | None = None,
         encode: EncodeMissing = encode_missing,
+        buckets: Sequence[int] = (),
     ) -> Feed:
-        """The batches of records, as the model takes them; see `predict`."""
+        """The batches of records, as the model takes them; see `predict` and `Feed`."""
         examples = examples_of(
             self.config,
             records,
@@ -175,7 +176,8 @@ class Run(NamedTuple):
             encode=encode,
         )
         beside = {} if prefixes is None else {PREFIX: prefixes.astype(np.int32)}
-        return Feed(self.config, examples, make_mesh(), beside=beside)
+        mesh = make_mesh()
+        return Feed(self.config, examples, mesh, beside=beside, buckets=buckets)
 
 
 def run_config(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from hsjax.data.buckets import answered_lengths
 from hsjax.data.content import content_key
 from hsjax.data.record import Record
 from hsjax.evaluation.predictions import Predictions
@@ -22,6 +23,7 @@ from hsjax.prediction.question import Question, Terms, terms_of
 
 HAS_CODE = "it has a code: the model was not asked"
 TOGETHER = 16  # blocks that wait for a batch to be full, at most
+FULL = 16  # batches of products that are sorted by length, as each length has a rest
 
 
 class _Waiting(NamedTuple):
@@ -36,7 +38,7 @@ class _Waiting(NamedTuple):
 class Answering:
     """`answering(blocks)`: each block with its table of answers, in order.
 
-    A batch always has the run's own number of rows, so that one program serves all and
+    A batch always has the run's own number of rows, so that few programs serve all and
     a product's answer does not hang on how many are asked for with it.
 
     Attributes:
@@ -61,11 +63,12 @@ class Answering:
 
     def __call__(self, blocks: Iterable[Block]) -> Iterator[tuple[Block, pa.Table]]:
         waiting: list[_Waiting] = []
-        batch = self.run.config.eval.batch_size
+        enough = self.run.config.eval.batch_size
+        enough *= FULL if answered_lengths(self.run.spec) else 1
         for block in blocks:
             waiting.append(self._looked_up(block))
             asked = sum(len(one.asked) for one in waiting)
-            if asked >= batch or len(waiting) == TOGETHER:
+            if asked >= enough or len(waiting) == TOGETHER:
                 yield from self._all_answered(waiting)
                 waiting = []
         if waiting:

@@ -64,12 +64,17 @@ def text_encoder(c) -> FrozenEncoder:
         apply,
         tokenizer=tokenizer,
         length=length,
-        tokens=c.tokens,
+        tokens=batch_tokens(c),
         prefix=c.prefix,
     )
     first = jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool)
     shape = jax.eval_shape(apply, *first).shape[1:]
     return FrozenEncoder(_facts(c, loaded, shape, own), encode)
+
+
+def batch_tokens(c) -> int:
+    """Of a batch of texts: what a CPU's caches hold, or what fills an accelerator."""
+    return c.tokens or (1024 if jax.default_backend() == "cpu" else 4096)
 
 
 def picture_encoder(

@@ -192,7 +192,7 @@ NUMBERS = {
     "recategorize.resamples": NOT_NEGATIVE,
     "recategorize.names": COUNT,
     "recategorize.shown": COUNT,
-    "extract.tokens": COUNT,
+    "extract.tokens": NOT_NEGATIVE,
     "extract.rows": COUNT,
 }
 

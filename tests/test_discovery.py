@@ -15,10 +15,10 @@ from hsjax.data.records import Record
 from hsjax.data.store import add_part, start_store
 from hsjax.features.cluster_cascade import Node, undivided
 from hsjax.features.cluster_count import Tried
+from hsjax.features.cluster_methods import METHODS
 from hsjax.inference.predict import Run
 from hsjax.recategorize import products as discovery
 from hsjax.recategorize import vocabulary
-from hsjax.recategorize.methods import METHODS
 from hsjax.recategorize.products import (
     branch_vectors,
     joint_run,

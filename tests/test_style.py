@@ -170,7 +170,6 @@ ARROWS = {
         "hsjax.features",
         "hsjax.losses",
         "hsjax.models",
-        "hsjax.recategorize",
         "hsjax.sharding",
         "hsjax.train",
     ),

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hsjax.artefact.inputs import Note
+from hsjax.data.fields import NOTHING
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.node_codes import deepest, level_codes, node_codes
-
-NOTHING = "nothing to classify: neither text nor picture that the model reads"
 
 
 class Answers(NamedTuple):

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hsjax.data.columns import check_table
 from hsjax.data.correlation import Correlation, Editions, Pair
 from hsjax.data.fields import as_text
 from hsjax.data.named_nodes import node_places
-from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.sources import read_rows
+from hsjax.data.quarantine import CatalogueError
+from hsjax.data.strict_tables import strict_rows
 from hsjax.spelling import meant
 from hsjax.taxonomy import Taxonomy
 from hsjax.tree.codes import TaxonomyError, hs_path, split_path
@@ -82,9 +81,8 @@ def _check_editions(paths: Sequence[Path], tables: Mapping, trees) -> None:
 
 def _read(path: Path, known: _Known) -> list[tuple[Editions, Pair]]:
     """(editions, pair) of each row, checked by itself and against those before."""
-    check_table(path, COLUMNS, "taxonomy.correlation")
-    flaws, found, seen, weighed = Quarantine(), [], {}, {}
-    for number, values in read_rows(path, flaws):
+    found, seen, weighed = [], {}, {}
+    for number, values in strict_rows(path, COLUMNS, "taxonomy.correlation"):
         where = f"{path}, row {number}"
         editions, pair = _checked(where, values, known)
         first = seen.setdefault((editions, pair._replace(weight=None)), number)
@@ -102,8 +100,6 @@ def _read(path: Path, known: _Known) -> list[tuple[Editions, Pair]]:
                 " blank for equal shares"
             )
         found.append((editions, pair))
-    for _, row, _, _, reason, _ in flaws.rows:
-        raise CatalogueError(f"{path}, row {row}: {reason}")
     return found
 
 

@@ -10,6 +10,8 @@ LONGEST_TEXT = 20_000  # characters; no product has more to say, a torn file has
 EMPTY_WORDS = frozenset(("nan", "NaN", "NaT", "None", "<NA>", "null", "NULL"))
 BAD_CHARACTERS = re.compile("[\0\ud800-\udfff]")
 UNREADABLE = "\ufffd"
+# why a row of such fields gets no code
+NOTHING = "nothing to classify: neither text nor picture that the model reads"
 
 
 def as_text(value: Any) -> str:

@@ -14,15 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer, Shaped
 
-from hsjax.data.columns import check_table
 from hsjax.data.fields import as_text
 from hsjax.data.groups import sort_keys
 from hsjax.data.named_nodes import find_nodes
 from hsjax.data.nomenclature import node_paths
 from hsjax.data.records import CatalogueError, Quarantine, Record
-from hsjax.data.sources import read_rows
 from hsjax.data.splits import LEFT_OUT, hash_order, majority_leaves
 from hsjax.data.stored_records import ends_of, labels_of, relabelled, selected
+from hsjax.data.strict_tables import strict_rows
 from hsjax.taxonomy import Taxonomy
 
 MUCH = 1.1  # times the share that was asked for: worth a sentence
@@ -73,13 +72,13 @@ def read_hold_out(config_data) -> HoldOut:
 
 def _listed(path: Path) -> list[str]:
     """The column `code` of a file."""
-    check_table(path, ("code",), "data.leave_out")
-    flaws = Quarantine()
-    codes = [as_text(values["code"]) for _, values in read_rows(path, flaws)]
-    if flaws.rows or "" in codes or not codes:
-        told = [f"row {row}: {reason}" for _, row, _, _, reason, _ in flaws.rows]
-        told += [f"row {row}: no code" for row, x in enumerate(codes, 1) if not x]
-        raise CatalogueError(f"data.leave_out: {path}, {[*told, 'no row'][0]}")
+    codes = []
+    for number, values in strict_rows(path, ("code",), "data.leave_out"):
+        codes.append(as_text(values["code"]))
+        if not codes[-1]:
+            raise CatalogueError(f"data.leave_out: {path}, row {number}: no code")
+    if not codes:
+        raise CatalogueError(f"data.leave_out: {path}, no row")
     return codes
 
 

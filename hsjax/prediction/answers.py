@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool
 
+from hsjax.data.fields import NOTHING
 from hsjax.data.named_nodes import Own
 from hsjax.data.record import Record
 from hsjax.evaluation.arrow_lists import as_column, as_lists, counts_of
@@ -19,7 +20,6 @@ from hsjax.prediction.known import CONTENT
 from hsjax.prediction.policies import filed_codes
 from hsjax.taxonomy import Taxonomy
 
-NOTHING = "nothing to classify: neither text nor picture that the model reads"
 UNSURE = "left to people: no stage of the cascade is sure enough"
 
 

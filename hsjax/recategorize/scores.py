@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hsjax.evaluation.clusters import LEFT_OUT, cluster_scores, discovery_accuracy
+from hsjax.features.cluster_methods import KNOWING
 from hsjax.recategorize.files import Found
-from hsjax.recategorize.methods import KNOWING
 from hsjax.recategorize.proposals import level_keys
 
 

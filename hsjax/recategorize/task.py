@@ -15,10 +15,10 @@ import numpy as np
 from hsjax.data.quarantine import CatalogueError, Quarantine, written_if_refused
 from hsjax.data.run_stores import described_stores
 from hsjax.features.cluster_cascade import undivided
+from hsjax.features.cluster_methods import found_clusters, told_classes
 from hsjax.inference.predict import Run
 from hsjax.recategorize.diff import Diff, write_diff
 from hsjax.recategorize.files import Found, write_clusters, write_page, write_proposals
-from hsjax.recategorize.methods import found_clusters, told_classes
 from hsjax.recategorize.products import (
     Branch,
     branch_vectors,
@@ -41,7 +41,7 @@ from hsjax.settings.discovery import check_recategorize
 from hsjax.train.config import WorkdirError, config_hash, plain, read_config
 from hsjax.train.environment import environment
 from hsjax.train.kept import keep_stores
-from hsjax.train.workdir import is_done, write_config
+from hsjax.train.workdir import ConfigError, is_done, write_config
 from hsjax.trained.opening import resolved
 
 log = logging.getLogger("hsjax")
@@ -148,7 +148,10 @@ def _node(config, workdir: Path, branch: Branch, run, node, told) -> Found:
     if vectors is None or len(vectors.present) < least:
         reason = NO_VECTORS if vectors else FEW.format(least=least)
         return replace(found, reason=reason)
-    cascade = found_clusters(config, vectors, found.truth, found.told)
+    try:
+        cascade = found_clusters(config, vectors, found.truth, found.told)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if not cascade.nodes:
         why = why_undivided(cascade, config.recategorize.min_stability)
         return replace(found, cascade=cascade, reason=f"its node stays whole: {why}")

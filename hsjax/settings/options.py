@@ -7,6 +7,7 @@ from hsjax.decodes import DECODES
 from hsjax.expected_cost import COST
 from hsjax.features.cluster import FILTERS
 from hsjax.features.cluster_count import CRITERIA, LINKAGES
+from hsjax.features.cluster_methods import METHODS
 from hsjax.losses import CONTRASTS, FORMS
 from hsjax.losses.masks import MASKED, MASKS
 from hsjax.models.attention import ATTENTIONS
@@ -15,7 +16,6 @@ from hsjax.models.fusion import FUSIONS
 from hsjax.models.head import FEEDS, HEADS
 from hsjax.models.joint import STARTS
 from hsjax.models.scratch_towers import IMAGE_ENCODERS
-from hsjax.recategorize.methods import METHODS
 from hsjax.sharding import AXES
 
 # what `data` reads is checked there, beside the catalogue

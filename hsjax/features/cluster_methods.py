@@ -13,7 +13,6 @@ from hsjax.features.cluster_cascade import Cascade, Node, find_clusters, undivid
 from hsjax.features.kmeans import k_means
 from hsjax.features.mixed import Mixed
 from hsjax.features.parametric import discover
-from hsjax.train.workdir import ConfigError
 
 KNOWING = ("known_k_means", "parametric")  # methods that are told some classes
 RESTARTS = 5  # of K-means: one gets stuck where there are many clusters
@@ -32,16 +31,14 @@ def found_clusters(
       told: of `told_classes`; only baselines of category discovery see it.
 
     Raises:
-      ConfigError: a number of clusters that cannot be.
+      ValueError: a number of clusters that cannot be, or none where one is needed.
     """
-    settings, here = config.recategorize, vectors.present
-    find = METHODS[settings.method]
+    method, here = config.recategorize.method, vectors.present
+    options = truth[here], told[here], config
     try:
-        cascade = find(
-            lambda rows: vectors(here[rows]), truth[here], told[here], config
-        )
+        cascade = METHODS[method](lambda rows: vectors(here[rows]), *options)
     except ValueError as error:
-        raise ConfigError(f"recategorize.method={settings.method}: {error}") from None
+        raise ValueError(f"recategorize.method={method}: {error}") from None
     found = {}
     for name in ("keys", "spread", "kept", "score"):
         own = getattr(cascade, name)
@@ -100,10 +97,7 @@ def _count(config, truth: np.ndarray, told: np.ndarray) -> int:
     large = set(names[counts >= config.recategorize.min_size].tolist())
     classes = len(large | set(told[told != ""].tolist()))
     if not asked and not len(names):
-        raise ConfigError(
-            f"recategorize.method={config.recategorize.method} chooses no number of"
-            " clusters: give it in recategorize.clusters"
-        )
+        raise ValueError("give the number of clusters in recategorize.clusters")
     return asked[0] if asked else max(1, classes)
 
 

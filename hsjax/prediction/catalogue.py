@@ -28,7 +28,7 @@ from hsjax.progress import progress
 
 log = logging.getLogger("hsjax")
 
-FORMAT = 3
+FORMAT = 4
 UNCALIBRATED = (
     "probabilities are as the model states them: python -m hsjax.calibrate --run={}"
     " makes them honest"

@@ -146,6 +146,12 @@ def test_what_all_answers_show_together_is_told(workdir, goods, tmp_path):
     done, table = answers_of(workdir, goods, tmp_path / "filed.parquet", q)
     assert table["has_title"].null_count == table["prob_level1"].null_count == done.rows
     assert "68 without an answer: it has a code" in done.unanswered
+    # ids are no codes of the tree: each is told of, and stands
+    with (tmp_path / "filed.parquet.quarantine.csv").open(newline="") as file:
+        notes = [n for n in csv.DictReader(file) if n["column"] == "id"]
+    strange = "unknown current code: "
+    assert sum(n["reason"].startswith(strange) for n in notes) == done.rows
+    assert table["code"].to_pylist() == table["id"].to_pylist()
 
 
 def test_other_kinds_of_files_say_the_same(workdir, goods, tmp_path):

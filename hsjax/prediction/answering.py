@@ -18,7 +18,7 @@ from hsjax.prediction.blocks import Block
 from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.known import Known
 from hsjax.prediction.origins import ORIGIN
-from hsjax.prediction.prefixes import prefixes_of
+from hsjax.prediction.prefixes import prefixes_of, strange_codes
 from hsjax.prediction.question import Question, Terms, terms_of
 
 HAS_CODE = "it has a code: the model was not asked"
@@ -46,6 +46,7 @@ class Answering:
 
     Args:
       origin: of what is answered now, for the column of that name; see `tell_origin`.
+      source: file of the products, for notes on them.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class Answering:
         known: Known,
         *,
         origin: str = "",
+        source: str = "",
     ) -> None:
         self.run, self.question, self.terms = run, question, terms
-        self._known, self._origin = known, origin
+        self._known, self._origin, self._source = known, origin, source
         self.answered = self.known = 0
 
     def __call__(self, blocks: Iterable[Block]) -> Iterator[tuple[Block, pa.Table]]:
@@ -84,8 +86,15 @@ class Answering:
             held = held and renumbered(held, _where(records, found))
         self.known += int(found.sum())
         # pictures of those that are known already need not wait
-        bare = block._replace(records=[])
+        bare = block._replace(records=[], notes=[*block.notes, *self._notes(records)])
         return _Waiting(bare, held, _where(records, ~found), contents[~found].tolist())
+
+    def _notes(self, records: Sequence[Record]) -> Iterator[tuple]:
+        """On codes that products have and the tree has not, as in a `Quarantine`."""
+        column, named = self.question.current, (self.run.tree, self.terms.own)
+        for record, told in strange_codes(records, column, *named):
+            reason = f"unknown current code: {told}"
+            yield self._source, record.row, record.id, column, reason, "kept"
 
     def _all_answered(self, waiting: list[_Waiting]):
         records = [record for one in waiting for record in one.asked]

@@ -137,7 +137,8 @@ def _answered(run: Run | Cascaded, q, terms, blocks, parts: Parts, unchanged) ->
         return {"answered": 0, "known": 0, "seconds": 0.0}
     start = time.perf_counter()
     origin = tell_origin(parts, origin_here(run))
-    answering = Answering(run, q, terms, Known(parts.earlier()), origin=origin)
+    told = {"origin": origin, "source": str(blocks.data.path)}
+    answering = Answering(run, q, terms, Known(parts.earlier()), **told)
     _answer_all(blocks, answering, parts)
     _end(parts, blocks, unchanged=unchanged())
     told = {"answered": answering.answered, "known": answering.known}

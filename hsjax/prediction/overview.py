@@ -33,9 +33,7 @@ def seen_together(parts: Parts, source: Path) -> Overview:
     example: dict[str, str] = {}
     hashes, rows = [], []
     for number in range(parts.count):
-        part = pq.read_table(
-            parts.path(number), columns=["row", "id", "pred", "reason"]
-        )
+        part = pq.read_table(parts.path(number), columns=COLUMNS)
         pairs = zip(part["pred"].to_pylist(), part["reason"].to_pylist(), strict=True)
         for reason in (reason for pred, reason in pairs if not pred):
             phrase = reason.split(": ")[0]

@@ -1,6 +1,6 @@
 """What is known of products' codes already: nodes of the tree, as people write them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -18,6 +18,17 @@ def prefixes_of(
     if not column:
         return None, [""] * len(records)
     return read_prefixes([x.extra.get(column, "") for x in records], tree, own)
+
+
+def strange_codes(
+    records: Sequence[Record], column: str, tree: Taxonomy, own: Own
+) -> Iterator[tuple[Record, str]]:
+    """Products whose column holds something else than a node of the tree, and what."""
+    for record in records:
+        try:
+            find_node(record.extra.get(column, ""), tree, own)
+        except TaxonomyError as error:
+            yield record, str(error)
 
 
 def read_prefixes(

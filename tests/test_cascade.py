@@ -52,6 +52,7 @@ from hsjax.evaluation.metrics import score
 from hsjax.evaluation.predictions import Predictions, read_predictions
 from hsjax.explanation.verifying import verify
 from hsjax.features import encoded_batches, live
+from hsjax.features.live import Encoded
 from hsjax.inference.cascade import (
     check_stages,
     read_cascade,
@@ -69,6 +70,7 @@ from hsjax.train.workdir import write_config
 from hsjax.trained import cascade_cost
 from hsjax.trained.asked_rows import AskedRows, kept_back
 from hsjax.trained.cascade_cost import open_stages, stage_costs, summed
+from hsjax.trained.cascade_sample import PICTURES
 from hsjax.trained.cascading import run_cascade
 from hsjax.trained.members import load_members
 from hsjax.trained.scoring import evaluate_run
@@ -847,7 +849,7 @@ def test_both_stages_are_timed_from_raw_products(cached, runs, tmp_path, once):
     """Decoding and tokenising of cached features and of raw ones, no encoder twice."""
     members = members_of(cached, ["title", "pair"], tmp_path)
     size = members[0].config.eval.batch_size
-    found = stage_costs(open_stages(members), None)
+    found = stage_costs(open_stages(members, Encoded()), None)
     assert [(x.stage, x.part) for x in found] == [
         (0, "title: tokenised and encoded"),
         (0, "reading features, model, answers"),
@@ -855,7 +857,7 @@ def test_both_stages_are_timed_from_raw_products(cached, runs, tmp_path, once):
         (1, "image: decoded and encoded"),
         (1, "reading features, model, answers"),
     ]
-    assert once == {"tokenised": 1, "decoded": min(cascade_cost.PICTURES, size)}
+    assert once == {"tokenised": 1, "decoded": min(PICTURES, size)}
     # of a product in the mean: some lack a title or a picture
     assert [x.ms for x in found][1:3] == [1.0, 0.0]
     assert 0.8 < found[0].ms < 1
@@ -863,7 +865,9 @@ def test_both_stages_are_timed_from_raw_products(cached, runs, tmp_path, once):
     assert summed(found) == pytest.approx((found[0].ms + 1, found[3].ms + 1))
 
     once.update(decoded=0)
-    raw = stage_costs(open_stages(members_of(runs, ["svm", "both"], tmp_path)), None)
+    raw = stage_costs(
+        open_stages(members_of(runs, ["svm", "both"], tmp_path), Encoded()), None
+    )
     assert [x.part for x in raw] == [
         "TF-IDF, svm, answers",
         "tokenising, decoding pictures, model, answers",
@@ -878,7 +882,9 @@ def test_an_encoder_that_is_gone_leaves_a_cost_unknown(
         raise CatalogueError("moved away")
 
     monkeypatch.setattr(cascade_cost, "store_encoder", gone)
-    found = stage_costs(open_stages(members_of(cached, ["title"] * 2, tmp_path)), None)
+    found = stage_costs(
+        open_stages(members_of(cached, ["title"] * 2, tmp_path), Encoded()), None
+    )
     assert found[0].part == "title: not measured, as its encoder is not at hand"
     assert np.isnan(found[0].ms)
     assert np.isnan(summed(found)[0])
@@ -901,6 +907,6 @@ def test_the_strong_run_encodes_nothing_again(cached, shop, tmp_path, monkeypatc
     monkeypatch.setattr(live, "encode_missing", noted)
     source = str(tmp_path / "new.parquet")
     members = members_of(cached, ["title", "pair"], tmp_path, source=source)
-    for stage in open_stages(members):
+    for stage in open_stages(members, Encoded()):
         stage.answer(stage.member.records, stage.member.rows.groups)
     assert asked == [("title", len(set(titles)))]

@@ -174,7 +174,8 @@ def test_not_finite(prepared, tmp_path, monkeypatch):
         fit_run(prepared, tmp_path / "nan", train__steps=3)
     order = loop.training_order(prepared.config, prepared.parts.train)
     known = {r.row: r.id for r in prepared.catalogue.records}
-    rows = prepared.parts.train_row[order[2]["index"]].tolist()
+    learnt = prepared.parts.train_records
+    rows = [learnt[i].row for i in order[2]["index"].tolist()]
     ids = [known[row] for row in rows]
     assert f"the catalogue rows {rows}, with the ids {ids}" in str(error.value)
     assert ids != list(map(str, rows))

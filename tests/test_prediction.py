@@ -30,6 +30,7 @@ def trained(shop, workdir, changes):
         "data.rows": 150,
         "data.columns.id": "id",
         "data.columns.label": ("hs_code",),
+        "data.text.length": 32,  # texts are answered at 12 tokens and at 32
         "eval.batch_size": 8,
         "train.steps": 4,
     }
@@ -66,7 +67,8 @@ def goods(tmp_path):
         lines = csv.writer(file)
         lines.writerow(["id", "title"])
         for i in range(1, 71):
-            title = "" if i == 3 else f"leather boot no {i}"
+            more = " of brown leather" * (6 if i % 7 == 4 else 0)
+            title = "" if i == 3 else f"leather boot no {i}{more}"
             lines.writerow(["torn"] if i in (40, 41) else [f"p{i}", title])
     return tmp_path / "goods.csv"
 
@@ -116,6 +118,8 @@ def test_every_row_is_answered_or_told(workdir, goods, tmp_path):
         assert seen[f"name_level{k + 1}"].to_pylist() == [names[c] for c in codes]
         prob = seen[f"prob_level{k + 1}"].to_numpy()
         np.testing.assert_allclose(prob, expected.prob[here, k], rtol=1e-5)
+    told = json.loads((tmp_path / "codes.parquet.audit.json").read_text())
+    assert told["batch"]["lengths"] == [12, 32]  # titles are of both
     # nothing to go by: no code, and why
     (empty,) = [row for row in table.to_pylist() if row["row"] == 3]
     assert (empty["pred"], empty["topk_codes"]) == ("", [])

@@ -1,5 +1,6 @@
 """Batches of texts of like length, so that short ones are not padded to the longest.
 
+Where nothing is learnt, rows are sorted by length as a whole, see `evaluation_plans`.
 The order of training stays a pure function of (seed, global example number). Its rows
 change places within a window of batches alone, sorted by the bucket that they need; and
 a window lies within an epoch, so that an epoch has the rows that it had. The window of
@@ -22,7 +23,7 @@ WINDOW = 64  # batches; of each, one a bucket at most holds texts of two
 # tokens that a text is padded to where nothing is learnt: little is wasted, and few
 # shapes are compiled
 LENGTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-FEW_LENGTHS = LENGTHS[1::2]  # where a length is one more program of a whole model
+FEW_LENGTHS = LENGTHS[1::2]  # where each is one more program of a whole model
 
 
 class Plan(NamedTuple):
@@ -121,9 +122,9 @@ def needed_buckets(
     return np.searchsorted(buckets, longest)
 
 
-def lengths_up_to(longest: int, lengths: Sequence[int] = LENGTHS) -> tuple[int, ...]:
-    """Of texts of at most so many tokens, which is the last length."""
-    return *(length for length in lengths if length < longest), longest
+def lengths_up_to(longest: int) -> tuple[int, ...]:
+    """`LENGTHS` of texts of at most so many tokens, which is the last of them."""
+    return *(length for length in LENGTHS if length < longest), longest
 
 
 def answered_lengths(spec: BatchSpec) -> tuple[int, ...]:
@@ -135,7 +136,9 @@ def answered_lengths(spec: BatchSpec) -> tuple[int, ...]:
     lengths = dict(spec.lengths).values()
     if spec.image or not lengths:
         return ()
-    return lengths_up_to(max(lengths), FEW_LENGTHS)
+    longest = max(lengths)
+    worth = [length for length in FEW_LENGTHS if 2 * length <= longest]
+    return *worth, longest
 
 
 def evaluation_plans(

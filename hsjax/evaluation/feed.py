@@ -1,4 +1,4 @@
-"""How every evaluation is fed: the same batches, of one shape, on all devices."""
+"""How every evaluation is fed: the same batches, of few shapes, on all devices."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -36,7 +36,12 @@ class Feed:
         beside: Mapping[str, Int[np.ndarray, "N ..."]] = MappingProxyType({}),
         buckets: Sequence[int] = (),
     ):
-        self.data, self.mesh, self.beside = config.data, mesh, beside
+        self.data, self.mesh = config.data, mesh
+        # behind the last one what fills up: an index of -1 finds it
+        self.beside = {
+            name: np.concatenate([ids, np.full((1, *ids.shape[1:]), -1, ids.dtype)])
+            for name, ids in beside.items()
+        }
         pieces = batch_pieces(mesh)
         self.size = -(-config.eval.batch_size // pieces) * pieces
         self.rows = process_rows(mesh, self.size)
@@ -60,7 +65,5 @@ class Feed:
         return [self._placed(self.batches[0])]
 
     def _placed(self, batch) -> dict[str, jax.Array]:
-        for name, ids in self.beside.items():
-            last = np.full((1, *ids.shape[1:]), -1, ids.dtype)  # where the index is -1
-            batch = {**batch, name: np.concatenate([ids, last])[batch["index"]]}
-        return place_batch(batch, self.mesh)
+        own = {name: ids[batch["index"]] for name, ids in self.beside.items()}
+        return place_batch({**batch, **own}, self.mesh)

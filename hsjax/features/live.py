@@ -75,10 +75,17 @@ def encode_missing(
 
 
 class Encoded:
-    """`encode_missing` for several runs: what one has had encoded serves the others."""
+    """`encode_missing` for several runs: what one has had encoded serves the others.
+
+    All of it is in memory until `forget`.
+    """
 
     def __init__(self):
         self._held: dict[tuple, tuple] = {}
+
+    def forget(self) -> None:
+        """Other products come."""
+        self._held.clear()
 
     def __call__(self, folder: Path, items: Sequence, *, max_pixels: int):
         new = [x for x in dict.fromkeys(items) if (folder, x) not in self._held]

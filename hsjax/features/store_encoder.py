@@ -39,7 +39,7 @@ class _Use(NamedTuple):
     dtype: str
     states: bool
     prefix: str
-    tokens: int = 4096
+    tokens: int = 0
     rows: int = 32
 
 

@@ -1,4 +1,4 @@
-"""A catalogue in blocks of rows: what is in memory is one block, not the catalogue."""
+"""A catalogue in blocks of rows, of which some are in memory, not the catalogue."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby

@@ -16,6 +16,7 @@ from hsjax.data.record import Record
 from hsjax.data.run_stores import places_of_each
 from hsjax.evaluation.cascade_curve import merged
 from hsjax.evaluation.predictions import Predictions
+from hsjax.features.live import Encoded
 from hsjax.inference.cascade import FILE, Cascade, check_stages, read_cascade
 from hsjax.inference.fingerprint import run_facts
 from hsjax.inference.parameters import parameters_hash
@@ -32,6 +33,7 @@ class Cascaded(NamedTuple):
     """Answers as a `Run` does, each product by the first stage that is sure enough.
 
     Attributes:
+      encoded: what stores lack, which both stages share.
       workdir: of the strong run.
       config: of the strong run, but texts of both are read.
       columns: of text that either model reads.
@@ -40,6 +42,7 @@ class Cascaded(NamedTuple):
 
     cascade: Cascade
     stages: Sequence[Stage]
+    encoded: Encoded
     workdir: Path
     config: ConfigDict
     columns: tuple[str, ...]
@@ -79,6 +82,7 @@ class Cascaded(NamedTuple):
         if len(sent):
             some = [records[i] for i in sent.tolist()]
             strong = self.stages[1].answer(some, groups[sent], confidence=confidence)
+        self.encoded.forget()  # a catalogue need not fit in memory
         here = presence(records, self.columns)
         if not sees_pictures(self.config):
             del here[IMAGE]
@@ -111,8 +115,9 @@ def open_cascade(
     texts = (*config.data.columns.text, *first.config.data.columns.text)
     config.data.columns.text = tuple(dict.fromkeys(texts))
     columns = (*model_columns(second.config), *model_columns(first.config))
-    stages, columns = open_stages(members), tuple(dict.fromkeys(columns))
-    found = Cascaded(known, stages, second.workdir, config.lock(), columns)
+    encoded, columns = Encoded(), tuple(dict.fromkeys(columns))
+    stages = open_stages(members, encoded)
+    found = Cascaded(known, stages, encoded, second.workdir, config.lock(), columns)
     return found, _facts(folder, *members)
 
 

@@ -34,7 +34,7 @@ UNCALIBRATED = (
     " makes them honest"
 )
 STATED = "probabilities are those that each stage of the cascade states"
-ROWS = 1024  # of a part, at least: what a cut-off may cost, and what is in memory
+ROWS = 1024  # of a part, at least; some are answered together, see `Answering`
 T = TypeVar("T")
 
 

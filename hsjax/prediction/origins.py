@@ -12,6 +12,7 @@ from itertools import groupby
 import pyarrow.parquet as pq
 
 from hsjax.atomic import write_atomically
+from hsjax.data.buckets import answered_lengths
 from hsjax.inference.predict import Run
 from hsjax.prediction.cascaded import Cascaded
 from hsjax.prediction.parts import Parts, identity
@@ -28,11 +29,15 @@ def origin_here(run: Run | Cascaded) -> dict:
 
 
 def _batch_facts(run: Run | Cascaded) -> dict:
-    """Rows of the padded batch that every product is answered in, and its shapes."""
+    """Rows and shapes of the padded batch that every product is answered in.
+
+    With the longest texts; `lengths` are those that texts are padded to, each to the
+    next one, () = all to the longest.
+    """
     pieces = batch_pieces(make_mesh())
     rows = -(-run.config.eval.batch_size // pieces) * pieces
     shapes = {k: list(shape) for k, (shape, _) in run.spec.shapes(rows).items()}
-    return {"rows": rows, "shapes": shapes}
+    return {"rows": rows, "shapes": shapes, "lengths": [*answered_lengths(run.spec)]}
 
 
 def tell_origin(parts: Parts, facts: Mapping) -> str:

@@ -64,8 +64,9 @@ class Parts:
             return False
 
     def write(self, number: int, answers: pa.Table, notes: Sequence[tuple]) -> None:
-        """Notes first: a part that is there has both."""
-        told = json.dumps([list(note) for note in notes], ensure_ascii=False)
+        """Notes first, in the order of rows: a part that is there has both."""
+        ordered = sorted(notes, key=lambda note: note[1])
+        told = json.dumps([list(note) for note in ordered], ensure_ascii=False)
         write_atomically(self.path(number).with_suffix(".json"), told + "\n")
         with finished(self.path(number)) as partial:
             pq.write_table(answers, partial, compression="zstd")

@@ -10,7 +10,8 @@ class Diverged(RuntimeError):
 def diverged(config, parts: TrainingParts, step: int) -> Diverged:
     """What to say of the `step`-th batch, from 0."""
     of = rows_of_batch(config, parts.train, step)
-    rows, ids = (x[of].tolist() for x in (parts.train_row, parts.train_id))
+    batch = [parts.train_records[i] for i in of.tolist()]
+    rows, ids = ([getattr(x, name) for x in batch] for name in ("row", "id"))
     return Diverged(
         f"loss or gradient was not finite at step {step + 1}; the last good state is"
         f" saved. The batch held the catalogue rows {rows}, with the ids {ids}; try a"

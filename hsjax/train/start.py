@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -32,7 +32,8 @@ class TrainingParts(NamedTuple):
 
     Attributes:
       train, val: examples; val_rows: what is known of the rows of val.
-      train_row, train_id: row numbers and ids of the training examples, for messages.
+      train_records: of the training examples, for messages: each has its `row` and
+        `id`.
       manifest: hash of the data, kept in every checkpoint.
     """
 
@@ -40,8 +41,7 @@ class TrainingParts(NamedTuple):
     train: Examples
     val: Examples
     val_rows: Rows
-    train_row: np.ndarray
-    train_id: np.ndarray
+    train_records: Sequence
     manifest: str
 
 

@@ -8,18 +8,16 @@ cached features as if none was at hand, the model and its decodes.
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from hsjax.batch import IMAGE
-from hsjax.data.columns import columns_for, model_columns
+from hsjax.data.columns import model_columns
 from hsjax.data.features import stores_of
 from hsjax.data.image import cores
-from hsjax.data.quarantine import CatalogueError, Quarantine
-from hsjax.data.records import Record, load_records
+from hsjax.data.quarantine import CatalogueError
 from hsjax.data.store import store_facts
 from hsjax.data.text import stream_texts
 from hsjax.evaluation.cascade_report import PartCost
@@ -29,6 +27,12 @@ from hsjax.features.reduce import load_reduction
 from hsjax.features.store_encoder import store_encoder
 from hsjax.models.published_files import PublishedError
 from hsjax.timing import is_noisy
+from hsjax.trained.cascade_sample import (
+    Sample,
+    draw_sample,
+    of_each_length,
+    with_pictures,
+)
 from hsjax.trained.ensemble import Member
 from hsjax.trained.programs import timed
 from hsjax.trained.reports import fitted_baseline
@@ -36,8 +40,6 @@ from hsjax.trained.reports import fitted_baseline
 log = logging.getLogger("hsjax")
 
 ROUNDS = 7  # of each part of a stage, timed
-PICTURES = 32  # that an encoder is timed on
-LOOKED = 256  # rows of the file that are looked through for them
 
 
 class Stage(NamedTuple):
@@ -50,9 +52,8 @@ class Stage(NamedTuple):
     answer: Callable[..., Predictions]
 
 
-def open_stages(members: Sequence[Member]) -> list[Stage]:
+def open_stages(members: Sequence[Member], encode: Encoded) -> list[Stage]:
     """Members that answer; a baseline is fitted, and what stores lack encoded, once."""
-    encode = Encoded()
 
     def trained(run) -> Callable:
         return lambda records, groups, told="", confidence=None: run.predict(
@@ -79,7 +80,7 @@ def stage_costs(stages: Sequence[Stage], source: str | None) -> list[PartCost]:
     found, encoded, load = [], set(), os.getloadavg()[0]
     for number, stage in enumerate(stages):
         member = stage.member
-        sample = _sample(member, source)
+        sample = draw_sample(member, source, _stores(member.config))
         for modality, (folder, columns) in _stores(member.config).items():
             key = folder, columns
             if key in encoded and member.run:
@@ -110,48 +111,6 @@ def summed(parts: Sequence[PartCost]) -> tuple[float, float]:
     return float(first), float(second)
 
 
-class _Sample(NamedTuple):
-    """Products that fill a batch, repeated where there are fewer.
-
-    Attributes:
-      pictures: some encoded ones of the file.
-      lost: why there are none, in words.
-    """
-
-    records: Sequence[Record]
-    pictures: Sequence[bytes | Path]
-    lost: str = ""
-
-
-def _sample(member: Member, source: str | None) -> _Sample:
-    config = member.config
-    order = np.random.default_rng(0).permutation(len(member.records))
-    rows = np.resize(order, config.eval.batch_size)
-    records = [member.records[i] for i in rows.tolist()]
-    sees = member.run is not None and IMAGE in config.model.modalities
-    if not sees and IMAGE not in _stores(config):
-        return _Sample(records, ())
-    try:
-        return _Sample(records, *_pictures(config, source))
-    except CatalogueError as error:
-        return _Sample(records, (), str(error))
-
-
-def _pictures(config, source: str | None) -> tuple[list[bytes | Path], str]:
-    """Some pictures as the file has them, which records need not keep; why none.
-
-    Raises:
-      CatalogueError: the file cannot be read.
-    """
-    path = source or config.data.path
-    data = columns_for(config.data, path, Quarantine())
-    data.columns.update(label=(), text=(), metadata=())
-    data.label_map, data.rows, data.image.cache = "", LOOKED, False
-    records = load_records(data, quarantine=Quarantine(), labelled=False)
-    found = [r.image for r in records if r.image is not None][:PICTURES]
-    return found, "" if found else f"the first {LOOKED} rows of {path} have no picture"
-
-
 def _stores(config) -> Mapping[str, tuple[str, tuple[str, ...]]]:
     """Modality -> feature store that a run or baseline answers by, and its columns."""
     if config.task != "baseline":
@@ -166,7 +125,7 @@ def _stores(config) -> Mapping[str, tuple[str, tuple[str, ...]]]:
 
 
 def _encoding(
-    config, modality: str, folder: str, columns: Sequence[str], sample: _Sample
+    config, modality: str, folder: str, columns: Sequence[str], sample: Sample
 ) -> PartCost:
     """The encoder of a store, on what the products have for it."""
     if modality == IMAGE:
@@ -203,7 +162,7 @@ def _encoder(folder: str, items: Sequence, limit: int) -> Callable[[], None]:
     return work
 
 
-def _answering(stage: Stage, sample: _Sample) -> PartCost:
+def _answering(stage: Stage, sample: Sample) -> PartCost:
     """All but the encoders of stores: these are at hand by now."""
     member, records = stage.member, sample.records
     config = member.config
@@ -221,22 +180,19 @@ def _answering(stage: Stage, sample: _Sample) -> PartCost:
             if not sample.pictures and any(r.image_key for r in records):
                 told = f"pictures are not at hand: {sample.lost}"
                 return PartCost(0, told, np.nan, np.nan, np.nan)
-            records = _encoded(records, sample.pictures)
+            records = with_pictures(records, sample.pictures)
             parts.append("decoding pictures")
         parts += ["reading features"] * bool(stored) + ["model"]
-    groups = np.arange(len(records))
-    work = lambda: stage.answer(records, groups)  # noqa: E731
-    return _timed(", ".join([*parts, "answers"]), work, items=len(records))
-
-
-def _encoded(
-    records: Sequence[Record], pictures: Sequence[bytes | Path]
-) -> list[Record]:
-    """The same with pictures as the file has them, for those that were decoded."""
-    return [
-        replace(r, image=pictures[i % len(pictures)]) if r.image_key else r
-        for i, r in enumerate(records)
+    told, groups = ", ".join([*parts, "answers"]), np.arange(len(records))
+    pairs = [(1.0, records)]
+    if member.run is not None:
+        pairs = of_each_length(member.run, records)
+    found = [
+        _timed(told, lambda x=some: stage.answer(x, groups), items=len(some), share=by)
+        for by, some in pairs
     ]
+    own = np.sum([(x.ms, x.low, x.high) for x in found], axis=0).tolist()
+    return PartCost(0, told, *own)
 
 
 def _timed(part: str, work: Callable, *, items: int, share: float = 1.0) -> PartCost:

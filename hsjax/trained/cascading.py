@@ -74,7 +74,7 @@ def run_cascade(
     else:
         on = [] if known else _fit_rows(workdirs, members, asked)
         where = fit_source or f"{members[0].config.data.path}, part {fit_part}"
-    stages = open_stages(members)
+    stages = open_stages(members, Encoded())
     if known is None:
         parts = () if costs else tuple(stage_costs(stages, source))
         words = {"wish": wish, "costs": costs or summed(parts), "fitted": where}

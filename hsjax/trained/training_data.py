@@ -49,8 +49,6 @@ def training_parts(config, catalogue: Catalogue) -> TrainingParts:
     """
     features_of(config, catalogue.records)
     train, val = (catalogue.rows(name) for name in ("train", "val"))
-    learnt = ((r.row, r.id) for r in selected(catalogue.records, train))
-    names = [np.array(x) for x in zip(*learnt, strict=True)]
     return TrainingParts(
         tree=catalogue.tree,
         train=examples_at(config, catalogue, train),
@@ -61,7 +59,6 @@ def training_parts(config, catalogue: Catalogue) -> TrainingParts:
             outside=catalogue.outside[val],
             levels=catalogue.tree.num_levels,
         ),
-        train_row=names[0],
-        train_id=names[1],
+        train_records=selected(catalogue.records, train),
         manifest=catalogue.manifest,
     )

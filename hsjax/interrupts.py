@@ -17,6 +17,11 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
+def handles() -> bool:
+    """May this thread set handlers of signals? Only a process's main thread may."""
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextlib.contextmanager
 def interrupts_told(then: str = "") -> Iterator[None]:
     """A KeyboardInterrupt inside becomes a line on stderr and `SystemExit`.
@@ -29,8 +34,7 @@ def interrupts_told(then: str = "") -> Iterator[None]:
     Args:
       then: what the line ends with, where the interrupt has no text.
     """
-    main = threading.current_thread() is threading.main_thread()
-    ours = [n for n in ENDING if main and signal.getsignal(n) is signal.SIG_DFL]
+    ours = [n for n in ENDING if handles() and signal.getsignal(n) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, _terminate)
     try:

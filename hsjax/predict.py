@@ -200,6 +200,7 @@ def run() -> None:
             )
             places = {"features": read_places(FEATURES.value)}
             write_evidence(RUN.value, INPUT.value, EVIDENCE.value, wish, **places)
+            print(f"{EVIDENCE.value}: why the first {FIRST} have their codes")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from hsjax.benchmarks.choices import bench_choices, choices_markdown, read_vary
 from hsjax.train.workdir import ConfigError
 
 
+@pytest.mark.slow
 def test_every_combination_has_its_line(tmp_path):
     vary = {"model.scan": [False, True], "data.batch_size": [8, 16]}
     found = bench_choices(run_config(TEXT), vary, steps=3, trace=str(tmp_path / "t"))

@@ -174,6 +174,7 @@ def test_the_loss_is_that_of_the_padded_rows():
 BOTH = {**TEXT, "data.text.length": 24, "data.text.buckets": (14, 24)}
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was_and_compiles_once_a_bucket(tmp_path):
     prepared = prepare_run(run_config(BOTH))
     lengths = {p["title_ids"].shape[1] for p in _batches(prepared, 10)}

@@ -493,6 +493,7 @@ def test_flags_that_do_not_go_together_are_told(workdir, goods, tmp_path):
     assert "give --precision, --min_confidence or --duties" in output + errors
 
 
+@pytest.mark.slow
 def test_the_command_says_what_the_function_says(workdir, goods, tmp_path):
     """With another spelling of --min_confidence."""
     output = tmp_path / "codes.csv"

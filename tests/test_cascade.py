@@ -515,6 +515,7 @@ def cascade(*words):
     return done.returncode, told
 
 
+@pytest.mark.slow
 def test_the_command_fits_reports_and_answers_other_files(runs, shop, tmp_path):
     names = f"--run={runs / 'svm'},{runs / 'both'}"
     code, told = cascade(names, "--threshold=0.5", f"--output={tmp_path / 'a'}")
@@ -569,6 +570,7 @@ def check_answers(found, whole):
         assert (level == 0) == (sure == "")
 
 
+@pytest.mark.slow
 def test_predict_answers_by_a_cascade_what_the_cascade_answers(runs, shop, tmp_path):
     """Product by product, in parts; the audit record brings the same answers again."""
     names, folder = f"--run={runs / 'svm'},{runs / 'both'}", tmp_path / "a"

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -27,9 +28,10 @@ from runs import (
 )
 from tiny import bitwise_equal, largest_difference
 
+from hsjax.interrupts import interrupts_told
 from hsjax.train import loop
 from hsjax.train.checkpoint import CheckpointError, Checkpoints, checkpoint_steps
-from hsjax.train.watch import Interrupted, TerminationFlag, interrupts_ignored
+from hsjax.train.termination import Interrupted, TerminationFlag, interrupts_ignored
 from hsjax.train.workdir import holds_results
 
 # everything that a state can hold: averages, BatchNorm statistics, dropout, sampling
@@ -161,6 +163,17 @@ def test_an_ignored_ctrl_c_stays_ignored():
             signal.raise_signal(signal.SIGINT)
         assert flag.came is None
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_thread_leaves_signals_alone():
+    """Only a process's main thread may handle them, and a run may be in another."""
+
+    def run():
+        with interrupts_ignored(), interrupts_told(), TerminationFlag() as flag:
+            return flag.came, signal.getsignal(signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run).result() == (None, signal.default_int_handler)
 
 
 @pytest.mark.slow

@@ -166,6 +166,7 @@ def nested():
     return (x + rng.normal(size=x.shape)).astype(np.float32), labels
 
 
+@pytest.mark.slow
 def test_a_cascade_finds_groups_and_their_parts():
     x, labels = nested()
     found = find_clusters(lambda rows: x[rows], len(x), SETTINGS, seed=0)
@@ -182,6 +183,7 @@ def test_a_cascade_finds_groups_and_their_parts():
     assert found.points.shape == (found.kept.sum(), 2)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_clusters():
     x, _ = nested()
     runs = [find_clusters(lambda r: x[r], len(x), SETTINGS, seed=3) for _ in range(2)]

@@ -48,6 +48,7 @@ def run_notebook(path: Path, folder: Path, *, parameters: str | None) -> None:
         assert (folder / name).exists(), name
 
 
+@pytest.mark.slow
 @every_notebook
 def test_notebook_runs_small(path, tmp_path):
     run_notebook(path, tmp_path, parameters=SMALL.get(path.stem))

@@ -143,6 +143,7 @@ def summed_corners(grid):
     return np.array([grid[y, x].sum() for y in rows for x in rows])
 
 
+@pytest.mark.slow
 def test_published_encoders_in_the_loop(shop, bert, resnet, tmp_path):
     """Their tables are found, and streams with a tower of their own apart."""
     config = published(shop, bert, resnet, **{"train.steps": 3}).unlock()

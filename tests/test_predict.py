@@ -185,6 +185,13 @@ def test_the_deepest_node_that_is_sure_enough(run, rows, tmp_path):
     assert found.select([3, 1]).confident.tolist() == some.confident[[3, 1]].tolist()
 
 
+def test_nothing_is_sure_of_a_product_that_says_nothing(run):
+    records = run.records([{"title": "boot"}, {"title": ""}])
+    found = run.predict(records, confidence=1e-6)
+    assert [bool(code) for code in found.confident] == [True, False]
+    assert found.present["title"].tolist() == [True, False]
+
+
 def test_confidence_is_that_of_the_decode():
     """Against `confident_path`, which is compared with brute force elsewhere."""
     tree = ragged_tree(0)
@@ -247,7 +254,7 @@ def test_batches_are_made_ahead_as_the_config_says(run, monkeypatch):
 
 def test_an_answer_hangs_on_its_own_product_alone(run, monkeypatch):
     """Texts of like length are answered together, whoever else is asked for."""
-    monkeypatch.setattr("hsjax.data.buckets.FEW_LENGTHS", (4, 6))
+    monkeypatch.setattr("hsjax.data.buckets.FEW_LENGTHS", (2, 4, 6))
     titles = ["boot", "red leather boot", "", "boot " * 9, "red boot", "leather " * 4]
     records = run.records([{"title": title} for title in titles * 3])
     lengths = []
@@ -263,7 +270,8 @@ def test_an_answer_hangs_on_its_own_product_alone(run, monkeypatch):
     sizes = [length for _, length in lengths]
     assert sizes == sorted(sizes, reverse=True)
     assert {rows for rows, _ in lengths} == {8}
-    assert set(sizes) == {4, 6, longest}
+    # 6 would save less than half of the longest
+    assert set(sizes) == {2, 4, longest} and longest == 8
     assert [int(row) for row in whole.row] == [record.row for record in records]
     for place in (0, 3, 5, 7):
         alone = run._replace(config=config).predict([records[place]])

@@ -52,6 +52,7 @@ def test_frozen_towers_stay_and_the_run_needs_no_original(shop, bert, resnet, tm
     assert report(tmp_path / "run")["metrics"]["count/rows"] > 0
 
 
+@pytest.mark.slow
 def test_the_last_layer_may_be_trained(shop, bert, resnet, tmp_path):
     last = read_published(bert).config["num_hidden_layers"] - 1
     rules = ((rf"text/layer{last}/.*", 0.1, True), FROZEN)

@@ -126,6 +126,9 @@ BROKEN = [  # (row, what must be noted about it)
         [("title", "very long text", "kept with repaired text")],
     ),
     (("y", "boot", "6406" * 9, "good.png"), [("label", "malformed label", "dropped")]),
+    (("z", "men&#39;s boot", "640610", GOOD), [("title", "HTML in the text", "kept")]),
+    (("A", "a<b>bold</b>", "640610", GOOD), [("title", "HTML in the text", "kept")]),
+    (("B", "AT&T; 3 < 4 & 5>2 <3", "640610", GOOD), ()),
 ]
 
 
@@ -484,7 +487,10 @@ def test_a_folder_of_pictures_that_is_not_there(tmp_path, caplog):
         load(config)
     # a model of text does not need them, and is told what it has lost
     _, quarantine = load(config, pictures=False)
-    lost = "MOST PICTURES ARE LOST, 2 of 2: image file not found (2)"
+    lost = (
+        "MOST PICTURES ARE LOST, 2 of 2: image file not found (2); looked for in"
+        " /nonexist: image_root names another folder"
+    )
     assert quarantine.warnings == [lost]
     assert lost in caplog.text
     # pictures inside the file need no folder

@@ -239,6 +239,7 @@ def test_rows_that_were_asked_other_products_are_not_compared(tmp_path):
     assert "## Differences" not in text
 
 
+@pytest.mark.slow
 def test_runs_without_classes_are_left_out(tmp_path, caplog):
     aligned = {**SHORT, "objective.classification": 0.0, "train.monitor": "loss"}
     aligned = {"name": "aligned", "overrides": aligned, "seed": [0, 1]}

@@ -27,6 +27,7 @@ def shop_config(name, rows):
 ONE = "flipkart"  # the others take as long and show the same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [x if x == ONE else pytest.param(x, marks=pytest.mark.slow) for x in SHOPS],

@@ -87,6 +87,7 @@ ARROWS = {
         "hsjax.data",
         "hsjax.evaluation",
         "hsjax.expected_cost",
+        "hsjax.features",  # of its stages, what they share
         "hsjax.filing",
         "hsjax.hierarchy",
         "hsjax.inference",
@@ -200,7 +201,7 @@ ARROWS = {
     ),
     "hsjax.train": (
         *("hsjax.evaluation", "hsjax.losses", "hsjax.taxonomy", "hsjax.batch"),
-        *("hsjax.data.batches", "hsjax.data.examples"),
+        *("hsjax.data.batches", "hsjax.data.examples", "hsjax.interrupts"),
         *("hsjax.sharding", "hsjax.models.build", "hsjax.models.placed"),
         "hsjax.models.model_flops",
     ),

@@ -20,12 +20,14 @@ class Answers(NamedTuple):
       log_prob: (N,) of the whole path.
       topk_codes, topk_probs: (N, K) deepest node and probability of the best paths.
       level_topk: (N, L, K) the most probable nodes of each level, '' = fewer.
-      confident: (N,) the deepest node as probable as was asked for, '' = none is; None
+      confident: (N,) the deepest node as probable as was asked for, '' = none is, or
+        nothing is there to go by; None
         = not asked.
       present: modality -> (N,) which rows have it; where all are absent an answer is
         the classes' shares and no more, and a note says so.
       embeddings: (N, E) unit vectors of text and image, zeros where absent.
-      notes: fields that could not be read, then rows that say nothing.
+      notes: fields that could not be read, then rows that say nothing; as in the arrays
+        rows count from 0.
     """
 
     codes: np.ndarray
@@ -57,10 +59,13 @@ def make_answers(
       asked: was a confidence?
     """
     present, codes = _named(found, "has_"), node_codes(tree, found[f"decoded/{main}"])
-    bare = np.flatnonzero(~np.any([*present.values()], axis=0))
+    there = np.any([*present.values()], axis=0)
     tops = found["level_topk"]
     level_topk = [level_codes(tree, k, tops[:, k]) for k in range(tree.num_levels)]
-    confident = deepest(node_codes(tree, found["confident"])) if asked else None
+    confident = None
+    if asked:  # of nothing there is nothing to be sure of
+        sure = deepest(node_codes(tree, found["confident"]))
+        confident = np.where(there, sure, "")
     return Answers(
         codes=codes,
         # STOP is no class: nothing was answered there
@@ -72,7 +77,7 @@ def make_answers(
         confident=confident,
         present=present,
         embeddings=_named(found, "embedding/"),
-        notes=(*notes, *(Note(int(row), "", NOTHING) for row in bare)),
+        notes=(*notes, *(Note(int(i), "", NOTHING) for i in np.flatnonzero(~there))),
     )
 
 

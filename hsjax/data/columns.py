@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hsjax.batch import IMAGE
-from hsjax.data.fields import LONGEST_TEXT
+from hsjax.data.fields import LONGEST_TEXT, MARKUP
 from hsjax.data.quarantine import REPAIRED, CatalogueError, Quarantine
 from hsjax.data.sources import SYNTHETIC, column_names
 from hsjax.spelling import meant
@@ -209,6 +209,8 @@ def sound_texts(
 ) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     """(texts, {column: (reason, action)}): cut where they are absurdly long.
 
+    HTML is told, and stays: what is meant by it the owner of the catalogue knows.
+
     Empty columns are a flaw where their whole stream is; else its others speak.
 
     Args:
@@ -223,6 +225,11 @@ def sound_texts(
         if len(text) > LONGEST_TEXT:
             reason = f"very long text: {len(text):,} characters, cut"
             flaws[column] = reason, REPAIRED
+        elif ("&" in text or "<" in text) and (found := MARKUP.search(text)):
+            flaws[column] = (
+                f"HTML in the text: {found[0][:40]!r}, read as it is",
+                "kept",
+            )
     return {column: text[:LONGEST_TEXT] for column, text in texts.items()}, flaws
 
 

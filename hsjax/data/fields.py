@@ -10,6 +10,10 @@ LONGEST_TEXT = 20_000  # characters; no product has more to say, a torn file has
 EMPTY_WORDS = frozenset(("nan", "NaN", "NaT", "None", "<NA>", "null", "NULL"))
 BAD_CHARACTERS = re.compile("[\0\ud800-\udfff]")
 UNREADABLE = "\ufffd"
+# of HTML: an entity, or a tag
+MARKUP = re.compile(
+    r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-z]{2,6});|</?[A-Za-z][^<>]{0,200}>"
+)
 # why a row of such fields gets no code
 NOTHING = "nothing to classify: neither text nor picture that the model reads"
 

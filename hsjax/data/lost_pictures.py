@@ -40,4 +40,7 @@ class LostPictures:
         if 2 * lost <= self.named:
             return ""
         reasons = ", ".join(f"{x} ({n:,})" for x, n in self.flaws.most_common(3))
-        return f"MOST PICTURES ARE LOST, {lost:,} of {self.named:,}: {reasons}"
+        told = f"MOST PICTURES ARE LOST, {lost:,} of {self.named:,}: {reasons}"
+        if self.flaws[NOT_FOUND]:
+            told += f"; looked for in {self.root}: image_root names another folder"
+        return told

@@ -11,7 +11,8 @@ store serves any catalogue with the same content.
 import contextlib
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -87,11 +88,12 @@ class FeatureStore:
         held = (*self._held, Part(keys, vectors, lengths))
         whole._set(self.folder, self.facts, self._names, self._read, held)
         first = int(self._ends[-1])
-        whole._where = self._where | {key: first + i for i, key in enumerate(keys)}
+        own = {key: first + i for i, key in enumerate(keys)}
+        whole._where = ChainMap(own, self._where)  # of many keys no copy is made
         return whole
 
     @functools.cached_property
-    def _where(self) -> dict[str, int]:
+    def _where(self) -> MutableMapping[str, int]:
         """Key -> row. Of two that were stored at once by two processes, the first."""
         where: dict[str, int] = {}
         for part, first in zip(self._parts, self._ends.tolist(), strict=False):

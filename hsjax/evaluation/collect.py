@@ -130,7 +130,12 @@ def _to_predictions(
     tops = [
         level_codes(tree, k, found["level_topk"][:, k]) for k in range(tree.num_levels)
     ]
+    present = {k[4:]: v for k, v in found.items() if k.startswith("has_")}
     sure = found.get("confident")
+    if sure is not None:
+        sure = deepest(node_codes(tree, sure))
+        if present:  # of nothing there is nothing to be sure of
+            sure = np.where(np.any([*present.values()], axis=0), sure, "")
     return Predictions(
         **rows._asdict(),
         decoded=codes,
@@ -141,7 +146,7 @@ def _to_predictions(
         topk_codes=deepest(topk),
         topk_probs=found["topk_probs"],
         level_topk=np.stack(tops, axis=1),
-        present={k[4:]: v for k, v in found.items() if k.startswith("has_")},
+        present=present,
         embeddings={k[10:]: v for k, v in found.items() if k.startswith("embedding/")},
         stage=np.full(len(rows.row), "", object),
         main=main,
@@ -150,7 +155,7 @@ def _to_predictions(
             name: answer_costs(answer, rows.truth, rows.complete, costs)
             for name, answer in charged.items()
         },
-        confident=None if sure is None else deepest(node_codes(tree, sure)),
+        confident=sure,
         asked={k[6:]: v for k, v in found.items() if k.startswith("asked/")},
     )
 

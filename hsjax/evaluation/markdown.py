@@ -56,7 +56,9 @@ def _text(value) -> str:
     if isinstance(value, (int, np.integer)):
         return f"{value:,}"
     text = "" if value is None else str(value)
-    return " ".join(text.split()).replace("|", "\\|") or DASH
+    # a tag in a product's title is text, wherever the page is shown
+    plain = re.sub(r"<(?=[A-Za-z/!])", "&lt;", " ".join(text.split()))
+    return plain.replace("|", "\\|") or DASH
 
 
 def _number(text: str) -> bool:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+MANY = 1_000_000  # times: more of them say nothing to a reader
 STRONGEST = 0.75  # opacity of what counts most
 
 
@@ -20,6 +21,14 @@ def named(node: Mapping) -> str:
     return f"<b>{plain(code)}</b>{more}"
 
 
+def last_part(node: Mapping) -> str:
+    """Where the levels above stand beside it: the name that a path code ends with."""
+    code, name = node.get("code", node.get("label")), node["name"]
+    if code != name and code.endswith(name):
+        return f'<b title="{plain(code)}">{plain(name)}</b>'
+    return named(node)
+
+
 def share(p: float) -> str:
     """A probability."""
     return "&lt; 0.001" if 0 < p < 0.0005 else f"{p:.3f}"
@@ -28,7 +37,9 @@ def share(p: float) -> str:
 def factor(share: float) -> str:
     """A change of log p in words."""
     times = math.exp(min(abs(share), 700))
-    told = f"{times:.2f}" if times < 100 else f"{times:.3g}"
+    told = f"{times:.2f}" if times < 100 else f"{times:,.0f}"
+    if times > MANY:
+        told = f"more than {MANY:,}"
     return f"{told} times {'less' if share >= 0 else 'more'} probable"
 
 

@@ -9,12 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsjax.atomic import write_atomically
-from hsjax.explanation.html_pieces import colour, factor, named, plain, share, table
+from hsjax.explanation.html_pieces import (
+    colour,
+    factor,
+    last_part,
+    named,
+    plain,
+    share,
+    table,
+)
 from hsjax.explanation.shown import Pictures
 
 PAGES = Path(__file__).with_name("pages")
 SHOWN = 40  # products of a page
 SIDES = {"text": "by text", "image": "by picture", "joint": "by both"}
+UNREAD = 40  # words behind what the model reads that are shown
 METHODS = {
     "integrated_gradients": "integrated gradients",
     "gradient_x_input": "gradient x input",
@@ -112,8 +121,9 @@ def _words(own: Mapping, most: float) -> str:
     """Of one stream, coloured by its share of what counts most in any."""
     if "missing" in own:
         return f'<p class="quiet">{plain(own["missing"])}</p>'
-    spans = []
-    for word in own["words"]:
+    spans, unread = [], [x for x in own["words"] if x["attribution"] is None]
+    more = len(unread) - UNREAD
+    for word in own["words"][: -more if more > 0 else None]:
         value = word["attribution"]
         if value is None:
             told = 'class="unread" title="behind what the model reads"'
@@ -121,6 +131,9 @@ def _words(own: Mapping, most: float) -> str:
             told = f'style="background:{colour(value / most)}" title="{value:+.3f}"'
         spans.append(f"<span {told}>{plain(word['word'])}</span>")
     method = f'<p class="quiet">{METHODS[own["method"]]}</p>'
+    if more > 0:
+        told = f"and {more:,} more words, which the model does not read"
+        spans.append(f'<span class="quiet">... {told}</span>')
     return f'<p class="words">{" ".join(spans)}</p>{method}'
 
 
@@ -159,12 +172,12 @@ def _path(x: Mapping) -> str:
         near, second = node["nearly"], "<td></td><td></td><td></td>"
         if near:
             second = (
-                f"<td>{named(near)}</td>"
+                f"<td>{last_part(near)}</td>"
                 f'<td class="number">{share(near["probability"])}</td>'
                 f'<td class="number">{near["behind"]:+.3f}</td>'
             )
         rows.append(
-            f"<tr><td>{node['level']}</td><td>{named(node)}</td>"
+            f"<tr><td>{node['level']}</td><td>{last_part(node)}</td>"
             f'<td class="number">{share(node["probability"])}</td>{second}'
         )
         if mapped:

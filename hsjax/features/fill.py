@@ -69,11 +69,12 @@ def fill_store(
     """Adds to a store what it lacks of a modality; a second call finds nothing to do.
 
     Records pass by: no more than a window of texts, or some batches of pictures, are
-    in memory at once. Processes share the work, and may write at once.
+    in memory at once, and of every item its key, some 300 bytes. Processes share the
+    work, and may write at once.
 
     Args:
-      read: keys -> all records; pictures with these keys need not be decoded, and the
-        keys become more while records are read.
+      read: keys -> all records; pictures with these keys, which become more meanwhile,
+        need not be decoded.
 
     Raises:
       CatalogueError: the folder holds features of another encoder, there is nothing to
@@ -91,8 +92,7 @@ def fill_store(
         total=None,
         told=c.modality,
     )
-    waiting: list[EncodedBatch] = []
-    written = time.monotonic()
+    waiting, written = list[EncodedBatch](), time.monotonic()
     for batch in batches:
         waiting.append(batch)
         much = sum(x.vectors.nbytes for x in waiting) >= PART

@@ -107,6 +107,10 @@ def read_cascade(folder: Path) -> Cascade:
       CatalogueError: nothing, or of another format.
     """
     path = folder / FILE
+    if not path.is_file():
+        raise CatalogueError(
+            f"{folder} holds no cascade (no {FILE}): python -m hsjax.cascade fits one"
+        )
     try:
         found = json.loads(path.read_text())
         if found.pop("format") != FORMAT:

@@ -48,6 +48,7 @@ class Done(NamedTuple):
       seconds: from the first block to the last; 0 = nothing was left to do.
       loading: seconds before that, in which the model was loaded.
       note: a sentence on the answers; unanswered: one on products that have none.
+      dropped: rows that could not be read.
     """
 
     rows: int
@@ -59,6 +60,7 @@ class Done(NamedTuple):
     loading: float
     note: str = ""
     unanswered: str = ""
+    dropped: int = 0
 
     def told(self, output: Path) -> str:
         """Sentences for the user."""
@@ -74,7 +76,10 @@ class Done(NamedTuple):
                 f" one writes {output}"
             )
         if self.flaws:
-            said += f"; {self.flaws:,} flaws, see {quarantine_path(output)}"
+            said += f"; {self.flaws:,} flaws"
+            if self.dropped:
+                said += f", for which {self.dropped:,} rows are dropped"
+            said += f", see {quarantine_path(output)}"
         told = f"{output}: {self.rows:,} products; {said}"
         return "\n".join(filter(None, (told, self.unanswered, self.note)))
 
@@ -209,11 +214,11 @@ def _finished(parts: Parts, source: Path, output: Path, **told) -> Done:
     written = parts.written(output)
     if written is None:
         seen = seen_together(parts, source)
-        written = {"flaws": assemble(parts, output, seen.repeats)}
+        written = assemble(parts, output, seen.repeats)
         written["unanswered"] = seen.unanswered
         parts.tell_written(output, written)
     parts.forget_others()
-    own = {"flaws": written["flaws"], "unanswered": written["unanswered"]}
+    own = {name: written[name] for name in ("flaws", "dropped", "unanswered")}
     return Done(rows=rows, missing=0, **own, **told)
 
 

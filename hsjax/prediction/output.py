@@ -29,8 +29,12 @@ def check_output(path: Path) -> None:
         raise CatalogueError(f"--output={path}: there is no folder {path.parent}")
 
 
-def assemble(parts: Parts, output: Path, repeats: Sequence[tuple] = ()) -> int:
-    """All parts as one file, and the notes beside it, of which it gives the number.
+def assemble(
+    parts: Parts, output: Path, repeats: Sequence[tuple] = ()
+) -> dict[str, int]:
+    """All parts as one file, and the notes beside it; how many `flaws` these are.
+
+    Rows that are in the notes alone are `dropped`.
 
     Args:
       repeats: notes on ids, in the order of their rows.
@@ -49,17 +53,18 @@ def assemble(parts: Parts, output: Path, repeats: Sequence[tuple] = ()) -> int:
     return flaws
 
 
-def _notes(path: Path, notes: Iterator[tuple]) -> int:
+def _notes(path: Path, notes: Iterator[tuple]) -> dict[str, int]:
     """As `Quarantine.write`, of notes that are in order and may be many."""
-    count = 0
+    found = {"flaws": 0, "dropped": 0}
 
     def counted() -> Iterator[tuple]:
-        nonlocal count
-        for count, note in enumerate(notes, start=1):  # noqa: B007
+        for note in notes:
+            found["flaws"] += 1
+            found["dropped"] += note[5] == "dropped"
             yield note
 
     write_csv(path, QUARANTINE_COLUMNS, counted())
-    return count
+    return found
 
 
 def quarantine_path(output: Path) -> Path:

@@ -178,19 +178,27 @@ class Decided(NamedTuple):
     Attributes:
       entries: the decisions in force, by row.
       foreign: answers about which something is decided in codes of other trees alone.
+      moved: rows about which something is decided, and which hold another product now.
     """
 
     entries: dict[int, dict]
     foreign: int
+    moved: int
 
     def told(self) -> str:
         """A sentence on what does not count, '' = nothing."""
-        if not self.foreign:
-            return ""
-        return (
-            f"{self.foreign:,} are decided in codes of another tree and left out: merge"
-            " their files again where they still hold"
-        )
+        told = []
+        if self.foreign:
+            told.append(
+                f"{self.foreign:,} are decided in codes of another tree and left out:"
+                " merge their files again where they still hold"
+            )
+        if self.moved:
+            told.append(
+                f"{self.moved:,} decisions are left out: their rows hold another"
+                " product by now, or are gone"
+            )
+        return "; ".join(told)
 
 
 def decided(path: Path, answers: Mapping[int, Answer], tree: str) -> Decided:
@@ -198,10 +206,12 @@ def decided(path: Path, answers: Mapping[int, Answer], tree: str) -> Decided:
 
     What it says of a row that holds another product by now is left out.
     """
-    entries = [
-        entry
-        for entry in read_record(path)
-        if (own := answers.get(entry["row"])) and own.content == entry["content"]
-    ]
+    entries, rows = [], set()
+    for entry in read_record(path):
+        rows.add(entry["row"])
+        own = answers.get(entry["row"])
+        if own and own.content == entry["content"]:
+            entries.append(entry)
     found = {row: x for (row, _), x in in_force(entries, tree).items()}
-    return Decided(found, len({entry["row"] for entry in entries} - found.keys()))
+    here = {entry["row"] for entry in entries}
+    return Decided(found, len(here - found.keys()), len(rows - here))

@@ -1,5 +1,6 @@
 """A review of a file of answers: a queue, decisions, and labels for the next run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -171,7 +172,18 @@ def export(reviewed: Reviewed, output: Path) -> str:
     names, rows = labelled_rows(config, tree, reviewed.source, codes)
     write_labelled(output, names, rows, source=reviewed.source)
     told = [f"{output}: {len(rows):,} labelled rows", done.told()]
+    told.append(_other_columns(Path(config.data.path), names))
     return "; ".join(filter(None, told))
+
+
+def _other_columns(training: Path, names: Sequence[str]) -> str:
+    """A sentence where rows cannot be put behind those of a file as they are."""
+    if not training.is_file() or column_names(training) == [*names]:
+        return ""
+    return (
+        f"the columns are not those of {training}, behind whose rows they can be put"
+        " once they are"
+    )
 
 
 def _tree_of(workdir: Path) -> Taxonomy:

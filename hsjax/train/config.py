@@ -112,6 +112,8 @@ def read_config(workdir: Path) -> ConfigDict:
     path = Path(workdir) / "config.json"
     if not path.exists():
         told = "it has no config.json"
+        if not Path(workdir).exists():
+            told = "there is no such folder"
         if (Path(workdir) / "artefact.json").exists():
             told = "it is an artefact, which hsjax.load_artefact reads in Python"
         raise WorkdirError(f"{workdir} is no workdir of a run: {told}")

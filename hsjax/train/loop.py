@@ -32,13 +32,12 @@ from hsjax.train.start import (
 )
 from hsjax.train.state import TrainState
 from hsjax.train.step import Running
+from hsjax.train.termination import Interrupted, TerminationFlag
 from hsjax.train.validation import Validation
 from hsjax.train.watch import (
     CompileCounter,
-    Interrupted,
     MetricsLog,
     Stopwatch,
-    TerminationFlag,
 )
 from hsjax.train.workdir import check_manifest
 

@@ -9,7 +9,7 @@ from hsjax.data.batches import prefetched
 from hsjax.sharding import batch_shapes
 from hsjax.train.state import TrainState
 from hsjax.train.step import Running
-from hsjax.train.watch import interrupts_ignored
+from hsjax.train.termination import interrupts_ignored
 
 
 class StepPrograms:

@@ -92,7 +92,10 @@ def join_levels(parts: Sequence[str], separator: str = " > ") -> tuple[str, ...]
     """
     for part in parts:
         if not part:
-            raise TaxonomyError(f"empty part in the path {separator.join(parts)!r}")
+            told = f"empty part in the path {separator.join(parts)!r}"
+            if part is parts[-1] or part is parts[0]:
+                told += f": no {separator.strip()!r} may stand at either end"
+            raise TaxonomyError(told)
         if separator in part:
             raise TaxonomyError(
                 f"the label {part!r} contains the separator {separator!r}"

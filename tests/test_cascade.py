@@ -738,7 +738,7 @@ def test_stages_of_other_trees_are_told_in_its_own_words(runs, shop, tmp_path):
         (["--run=a,b", "--fit_part=test"], "on the very rows that are answered"),
         (["--run=a,b", "--input=x", "--fit_input=x"], "on the very rows that are"),
         (["--run=a,b"], "a is no workdir of a run"),
-        (["--cascade=gone"], "gone/cascade.json: no cascade to read"),
+        (["--cascade=gone"], "gone holds no cascade (no cascade.json)"),
     ],
 )
 def test_mistakes_end_in_a_sentence(tmp_path, words, told):

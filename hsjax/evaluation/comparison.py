@@ -60,7 +60,8 @@ def compare_runs(
     read = read_sides(compared, against, decodes, tree)
     sides, cut = on_common_levels(read, metrics)
     runs = [run for side in sides.values() for run in side]
-    names = list(metrics) or [*_main_metrics(runs[0]), *PATHS[: len(decodes)]]
+    names = [*_main_metrics(runs[0]), *PATHS[: len(decodes)]]
+    names = list(metrics or dict.fromkeys(names))
     counts = common_counts([Path(x) for x in (*compared, *against)])
     document = {"compared": list(compared), "against": list(against)}
     try:
@@ -70,7 +71,7 @@ def compare_runs(
     document |= ({"decodes": list(decodes)} if decodes else {}) | found
     text += f"\n\n{cut}" * bool(cut) + told_twins(sides)
     document |= (sizes := _sizes(runs))
-    text += "\n\n" + footnote(names, **sizes)
+    text += "\n\n" + footnote(names, sizes)
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / "comparison.md", text + "\n")
     write_atomically(output / "comparison.json", json.dumps(document, indent=1) + "\n")
@@ -108,14 +109,23 @@ def _plain(found: Mapping[str, Interval]) -> dict[str, dict]:
 
 
 def _main_metrics(run: Predictions) -> list[str]:
-    """Of the deepest level that has a row, which a tree's last ones may lack."""
-    scored = (labelled(run).truth != "").any(axis=0)
-    deepest = 1 + int(np.flatnonzero(scored).max())
-    return [*(f"level{deepest}/{name}" for name in MAIN_METRICS), "hierarchical/f1"]
+    """Of the deepest level that has a row, which a tree's last ones may lack.
+
+    Where rows end above it, of all of them, too: whole paths.
+    """
+    scored = labelled(run).truth != ""
+    deepest = int(np.flatnonzero(scored.any(axis=0)).max())
+    names = [*(f"level{deepest + 1}/{x}" for x in MAIN_METRICS), "hierarchical/f1"]
+    return names if scored[:, deepest].all() else [*names, PATHS[0]]
 
 
 def _sizes(runs: Sequence[Predictions]) -> dict[str, list[int]]:
     """Labelled rows and their groups, of each run."""
     kept = [labelled(run) for run in runs]
     groups = [len(np.unique(run.group)) for run in kept]
-    return {"rows": [len(run) for run in kept], "groups": groups}
+    sizes = {"rows": [len(run) for run in kept], "groups": groups}
+    depth = max(run.truth.shape[1] for run in kept)
+    for level in range(depth):
+        here = [int((run.truth[:, level] != "").sum()) for run in kept]
+        sizes[f"rows of level {level + 1}"] = here
+    return sizes

@@ -71,16 +71,19 @@ def _bounds(name: str, found: Interval) -> str:
     return DASH if low == DASH else f"{low} to {high}"
 
 
-def footnote(
-    names: Collection[str], *, rows: Collection[int], groups: Collection[int]
-) -> str:
+def footnote(names: Collection[str], sizes: Mapping[str, Collection[int]]) -> str:
     """How much was compared, and what the name of a metric does not tell.
 
     Args:
       names: of the metrics shown.
-      rows, groups: of each run, where there is a label.
+      sizes: `rows`, `groups` and `rows of level K` of each run, where there is a label.
     """
+    rows, groups = sizes["rows"], sizes["groups"]
     text = f"{_span(rows)} rows with a label in {_span(groups)} groups; shares in %."
+    for level in dict.fromkeys(name.split("/")[0] for name in names):
+        here = sizes.get(f"rows of level {level.removeprefix('level')}", rows)
+        if [*here] != [*rows]:
+            text += f" {level}: of the {_span(here)} rows that have one."
     if any(name.endswith("/macro_f1_min5") for name in names):
         text += f" macro_f1_min5: mean F1 of classes with {MIN_SUPPORT} rows or more."
     return text

@@ -12,6 +12,7 @@ from hsjax.data.groups import content_hashes
 from hsjax.data.records import CatalogueError
 from hsjax.evaluation.cascade_curve import merged
 from hsjax.evaluation.predictions import Predictions
+from hsjax.features.live import Encoded
 from hsjax.inference.cascade import Cascade, check_stages, write_cascade
 from hsjax.inference.cascade_fit import Wish, check_truth, fit_cascade
 from hsjax.inference.cascade_told import draw_cascade, told_cascade

@@ -78,7 +78,7 @@ class Done(NamedTuple):
         if self.flaws:
             said += f"; {self.flaws:,} flaws"
             if self.dropped:
-                said += f", for which {self.dropped:,} rows are dropped"
+                said += f" (rows dropped: {self.dropped:,})"
             said += f", see {quarantine_path(output)}"
         told = f"{output}: {self.rows:,} products; {said}"
         return "\n".join(filter(None, (told, self.unanswered, self.note)))

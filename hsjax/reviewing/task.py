@@ -178,12 +178,12 @@ def export(reviewed: Reviewed, output: Path) -> str:
 
 def _other_columns(training: Path, names: Sequence[str]) -> str:
     """A sentence where rows cannot be put behind those of a file as they are."""
-    if not training.is_file() or column_names(training) == [*names]:
-        return ""
-    return (
-        f"the columns are not those of {training}, behind whose rows they can be put"
-        " once they are"
-    )
+    try:
+        same = not training.is_file() or column_names(training) == [*names]
+    except CatalogueError:  # nobody has asked for that file
+        same = True
+    told = f"the columns differ from those of {training}: make them the same before"
+    return "" if same else f"{told} these rows are put behind its own"
 
 
 def _tree_of(workdir: Path) -> Taxonomy:

@@ -189,7 +189,7 @@ def run() -> None:
         )
         print(done.told(Path(OUTPUT.value)))
         if EVIDENCE.value and not done.missing:
-            from hsjax.explanation.task import FIRST, Wish, write_evidence
+            from hsjax.explanation.task import FIRST, PAGE, Wish, write_evidence
 
             wish = Wish(
                 first=FIRST,
@@ -199,8 +199,9 @@ def run() -> None:
                 question=question,
             )
             places = {"features": read_places(FEATURES.value)}
-            write_evidence(RUN.value, INPUT.value, EVIDENCE.value, wish, **places)
-            print(f"{EVIDENCE.value}: why the first {FIRST} have their codes")
+            asked = RUN.value, INPUT.value, EVIDENCE.value
+            found = write_evidence(*asked, wish, **places)
+            print(f"{Path(EVIDENCE.value) / PAGE}: {len(found):,} products")
 
 
 if __name__ == "__main__":
